@@ -1,0 +1,86 @@
+# Everything runs in .venv, which the first target that needs it creates. Paths are relative throughout, because the
+# path of the clone may hold spaces. What gets installed is said in setup.cfg alone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+EXAMPLES := $(wildcard examples/*/pyproject.toml)
+METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES)
+
+# Every Debian package whose programs the tests call; tests/conftest.py names the programs.
+DEBIAN_PACKAGES := curl dante-server haproxy iproute2 ncat nginx procps python3-venv
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs bench clean venv debian-deps
+.NOTPARALLEL:
+
+help: ## Print this list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+demo: .venv/.demo ## Set up, then send real traffic through a service with filters.
+	$(BIN)/fwx demo
+
+test: .venv/.test ## Run the tests with the coverage floor; builds, installs and runs the wheel too.
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: .venv/.lint ## Check style, types and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+docs: .venv/.docs ## Build the documentation into docs/_build/html.
+	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs docs/_build/html
+
+bench: .venv/.demo ## Run the benchmarks.
+	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+
+clean: ## Remove .venv and everything that was built.
+	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	    .import_linter_cache *.egg-info examples/*/build examples/*/*.egg-info
+	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+venv: .venv/.created ## Create the empty environment .venv.
+
+.venv/.created:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'fwx needs Python 3.11 or newer as "$(PYTHON)": install the Debian package python3, or name another' \
+	        'interpreter: make PYTHON=/path/to/python' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo '"$(PYTHON)" cannot create a virtual environment: install the Debian package python3-venv' \
+	        '(apt-get install python3-venv)' >&2; exit 1; }
+	rm -rf .venv
+	"$(PYTHON)" -m venv .venv
+	@touch $@
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.venv/.demo: .venv/.created $(METADATA)
+	$(INSTALL) -e . $(addprefix -e ./,$(dir $(EXAMPLES)))
+	@touch $@
+
+.venv/.test: .venv/.created $(METADATA)
+	$(INSTALL) -e '.[test]' $(addprefix -e ./,$(dir $(EXAMPLES)))
+	@touch $@
+
+.venv/.lint .venv/.docs: .venv/.%: .venv/.created $(METADATA)
+	$(INSTALL) -e '.[$*]'
+	@touch $@
+
+# The policy-rc.d file keeps the packages' daemons from being started; one that is there already is left alone.
+debian-deps: ## As root: install the Debian programs that the tests call.
+	@missing=; for package in $(DEBIAN_PACKAGES); do \
+	    dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed \
+	        || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then echo 'debian-deps: all there'; exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "debian-deps: as root, install:$$missing" >&2; exit 1; fi; \
+	set -e; policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+	    trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -q update; apt-get -q install --yes --no-install-recommends $$missing

@@ -1,0 +1,86 @@
+"""``fwx serve``: runs the Firewall service in the foreground until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import uvloop
+
+from fwx.config import ConfigurationError, load
+from fwx.filter_loader import FilterLoadError
+from fwx.firewall_log import FirewallLogError
+from fwx.listener import ListenError
+from fwx.privileges import PrivilegeError
+from fwx.registry import RegistryError
+from fwx.service import Service
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The configuration file; without it the embedded default holds.",
+)
+@click.option("--loop", type=click.Choice(sorted(LOOPS)), default="uvloop", show_default=True, help="The event loop.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+def serve(config: Path | None, loop: str, verbose: bool) -> None:
+    """Run the Firewall service until it is told to stop.
+
+    SIGTERM and SIGINT drain it: no new clients, ten seconds for the connections; a second signal ends them at once.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="fwx: %(levelname)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            lost = runner.run(run_service(config))
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    except (FilterLoadError, FirewallLogError, ListenError, PrivilegeError, RegistryError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if lost:
+        raise SystemExit(1)
+
+
+async def run_service(config: Path | None) -> int:
+    """Run until a signal comes; return the number of log records that were lost in the end."""
+    loop = asyncio.get_running_loop()
+    service = Service(load(config))
+    told = asyncio.Event()
+    at_once = asyncio.Event()
+
+    def stop() -> None:
+        if told.is_set():
+            at_once.set()
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await service.start()
+    except BaseException:
+        await service.stop(0)
+        raise
+    for listener in service.listeners:
+        click.echo(f"fwx: {listener.name} listens on {listener.address}", err=True)
+    await told.wait()
+    click.echo("fwx: stopping", err=True)
+    stopping = asyncio.ensure_future(service.stop())
+    hurry = asyncio.ensure_future(at_once.wait())
+    await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        service.hurry()
+    lost = await stopping
+    hurry.cancel()
+    return lost

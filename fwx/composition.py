@@ -1,0 +1,69 @@
+"""From a configuration to the parts of a service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fwx.config import Configuration, ConfigurationError
+from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
+from fwx.impl.fault import FaultReporter
+from fwx.impl.filterhost import FilterHost
+from fwx.impl.networks import LocalAddresses, Network, Networks
+from fwx.impl.policy import DomainSet, Policy, Protocol, Rule
+from fwx.interfaces.protocols import PortRange, ProtocolConnection
+
+
+def policy_of(configuration: Configuration, clock: Callable[[], float] = time.monotonic) -> Policy:
+    """Make the policy of *configuration*; without rules it is the embedded default."""
+    local = LocalAddresses(clock=clock)
+    if not configuration.rules:
+        return Policy.embedded_default(local)
+    networks = Networks((Network(network.name, network.ranges) for network in configuration.networks), local)
+    return Policy(
+        networks,
+        (DomainSet(domains.name, domains.names) for domains in configuration.domains),
+        (
+            Protocol.named(
+                protocol.name,
+                tuple(
+                    ProtocolConnection(
+                        ports.transport.upper(), ports.direction, (PortRange(ports.first, ports.last_port),)
+                    )
+                    for ports in protocol.ports
+                ),
+            )
+            for protocol in configuration.protocols
+        ),
+        (
+            Rule(rule.name, rule.action, rule.protocols, rule.source, rule.destination, rule.filters, rule.log)
+            for rule in configuration.rules
+        ),
+    )
+
+
+def filters_of(configuration: Configuration, faults: FaultReporter) -> tuple[FilterHost, ...]:
+    """Load the classes of the configured filters and check their options; the filters are made when they start.
+
+    :raises FilterLoadError: a class cannot be loaded. :raises ConfigurationError: options that do not fit, with lines.
+    """
+    hosts = []
+    for index, table in enumerate(configuration.filters):
+        filter_class = load_filter_class(table.use)
+        problems = option_problems(filter_class, table.options, configuration.source, ("filter", index, "options"))
+        if problems:
+            raise ConfigurationError(problems)
+        factory: Callable[[], Any] = partial(make_filter, filter_class, table.options)
+        hosts.append(
+            FilterHost(
+                table.name,
+                filter_clsid(table.name),
+                factory,
+                faults,
+                everywhere=table.everywhere,
+                opens_on_error=table.on_error == "open",
+            )
+        )
+    return tuple(hosts)

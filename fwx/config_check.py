@@ -1,0 +1,45 @@
+"""What ``fwx check`` adds to reading a configuration: its filters are imported, and on request its files opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fwx.config import parse
+from fwx.config_deep import deep_problems
+from fwx.config_model import Configuration
+from fwx.config_problems import ConfigurationError, Problem
+from fwx.config_source import Source, read_source
+from fwx.filter_loader import FilterLoadError, load_filter_class, option_problems
+
+
+def load_checked(path: Path, *, deep: bool = False) -> Configuration:
+    """Read the file *path*, import the filters that it names and validate their options.
+
+    With *deep*, also open the files, secrets and directories that it names, once nothing else is wrong.
+
+    :raises ConfigurationError: with every fault that was found.
+    """
+    source = read_source(path)
+    configuration, problems = parse(source)
+    problems += filter_problems(source)
+    if deep and configuration is not None and not problems:
+        problems += deep_problems(configuration)
+    if configuration is None or problems:
+        raise ConfigurationError(problems)
+    return configuration
+
+
+def filter_problems(source: Source) -> Iterator[Problem]:
+    """Yield what is wrong with the classes and the options of the ``[[filter]]`` tables of *source*."""
+    for path, table in source.tables("filter"):
+        use, options = table.get("use"), table.get("options", {})
+        if not isinstance(use, str):
+            continue
+        try:
+            filter_class = load_filter_class(use)
+        except FilterLoadError as error:
+            yield source.problem((*path, "use"), str(error))
+            continue
+        if isinstance(options, dict):
+            yield from option_problems(filter_class, options, source, (*path, "options"))

@@ -1,0 +1,359 @@
+"""The tables of a configuration file, one class each. The description of a key is what its errors say was expected."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+
+from fwx.config_problems import KeyPath
+from fwx.config_source import Source
+from fwx.config_values import (
+    Array,
+    Bind,
+    Count,
+    DatabaseUrl,
+    DayHours,
+    Days,
+    Domains,
+    Guid,
+    Hours,
+    Name,
+    Names,
+    OptionalNames,
+    PasswordHash,
+    PathText,
+    Port,
+    Ranges,
+    Seconds,
+    Target,
+)
+
+_NAME = "a name, unique among its kind"
+_BIND = "an address and a port, such as 127.0.0.1:1080 or [::1]:1080"
+_TARGET = "an address or a name and a port, such as 10.2.0.5:8080"
+_FILE = "the path of a file"
+_DIRECTORY = "the path of a directory"
+_RANGES = "addresses and ranges, such as 10.1.0.0/16, 10.1.0.1 or 10.1.0.1-10.1.0.9"
+_COUNT = "a whole number from 1 up"
+_PORT = "a port from 0 to 65535"
+
+
+class Table(BaseModel):
+    """What every table is: frozen, strictly typed, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Service(Table):
+    """``[service]``."""
+
+    name: Name = Field(default_factory=socket.gethostname, description="the firewall's name in the log")
+    workers: Count = Field(default=1, description="the number of worker processes, " + _COUNT)
+    state_dir: PathText = Field(default="state", description=_DIRECTORY + ", relative to the configuration file")
+    user: Name | None = Field(default=None, description="the user that the service becomes after binding")
+
+
+class Network(Table):
+    """``[[network]]``: a name for ranges of addresses."""
+
+    name: Name = Field(description=_NAME)
+    ranges: Ranges = Field(description=_RANGES)
+
+
+class DomainNames(Table):
+    """``[[domains]]``: a name for a set of DNS names."""
+
+    name: Name = Field(description=_NAME)
+    names: Domains = Field(description="DNS names, such as pypi.org or *.debian.org")
+
+
+class Tls(Table):
+    """``tls`` of a listener; the paths are relative to the configuration file."""
+
+    certificate: PathText = Field(description=_FILE + " with the certificate chain in PEM")
+    key: PathText = Field(description=_FILE + " with the private key in PEM")
+    ca: PathText | None = Field(default=None, description=_FILE + " with the authorities of client certificates in PEM")
+
+
+class _Listener(Table):
+    name: Name = Field(description=_NAME)
+    bind: Bind = Field(description=_BIND)
+
+
+class _ProxyProtocolListener(_Listener):
+    proxy_protocol: Literal["off", "require"] = Field(default="off", description="'off' or 'require'")
+    trusted: Ranges | None = Field(
+        default=None, validate_default=True, description="senders of PROXY headers: " + _RANGES
+    )
+
+    @field_validator("trusted")
+    @classmethod
+    def _agrees(cls, trusted: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        mode = info.data.get("proxy_protocol")
+        if mode == "require" and trusted is None:
+            raise ValueError("is missing; proxy_protocol = 'require' needs it")
+        if mode == "off" and trusted is not None:
+            raise ValueError("is of no use while proxy_protocol is 'off'")
+        return trusted
+
+
+class ProxyListener(_ProxyProtocolListener):
+    """``[[listener]]`` of kind ``proxy``: SOCKS and HTTP clients on one port."""
+
+    kind: Literal["proxy"] = Field(description="'proxy'")
+    authenticate: Literal["off", "optional", "required"] = Field(
+        default="off", description="'off', 'optional' or 'required'"
+    )
+    tls: Tls | None = Field(default=None, description="a table with certificate and key")
+
+
+class TransparentListener(_Listener):
+    """``[[listener]]`` of kind ``transparent``: connections that the packet filter diverts here."""
+
+    kind: Literal["transparent"] = Field(description="'transparent'")
+    mode: Literal["tproxy", "redirect"] = Field(default="tproxy", description="'tproxy' or 'redirect'")
+
+
+class PublishListener(_ProxyProtocolListener):
+    """``[[listener]]`` of kind ``publish``: one server behind the firewall."""
+
+    kind: Literal["publish"] = Field(description="'publish'")
+    to: Target = Field(description=_TARGET)
+    send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
+    tls: Tls | None = Field(default=None, description="a table with certificate and key")
+
+
+Listener = ProxyListener | TransparentListener | PublishListener
+
+
+class ProtocolPorts(Table):
+    """One item of a protocol's ``ports``. ``last`` is ``None`` when not written; ``last_port`` then is ``first``."""
+
+    transport: Literal["tcp", "udp"] = Field(description="'tcp' or 'udp'")
+    direction: Literal["outbound", "inbound", "send", "receive", "send_receive", "receive_send"] = Field(
+        description="'outbound' or 'inbound' for tcp; 'send', 'receive', 'send_receive' or 'receive_send' for udp"
+    )
+    first: Port = Field(description=_PORT)
+    last: Port | None = Field(default=None, description=_PORT)
+
+    @property
+    def last_port(self) -> int:
+        return self.first if self.last is None else self.last
+
+    @field_validator("direction")
+    @classmethod
+    def _suits(cls, direction: str, info: ValidationInfo) -> str:
+        transport = info.data.get("transport")
+        if transport is not None and (transport == "tcp") != (direction in {"outbound", "inbound"}):
+            raise ValueError(f"is no direction of {transport}")
+        return direction
+
+    @field_validator("last")
+    @classmethod
+    def _follows(cls, last: int | None, info: ValidationInfo) -> int | None:
+        first = info.data.get("first")
+        if last is not None and first is not None and last < first:
+            raise ValueError(f"is less than first, which is {first}")
+        return last
+
+
+class Protocol(Table):
+    """``[[protocol]]``: one of the user's own, or a well-known one redefined."""
+
+    name: Name = Field(description=_NAME)
+    ports: Array[ProtocolPorts] = Field(
+        min_length=1, description="tables such as { transport = 'tcp', direction = 'outbound', first = 21, last = 21 }"
+    )
+    guid: Guid | None = Field(default=None, description="a GUID such as DF6CABC0-D4A3-11D2-BBC4-00A0C9D785A6")
+
+
+class User(Table):
+    """``[[user]]``."""
+
+    name: Name = Field(description=_NAME)
+    groups: OptionalNames = Field(default=(), description="names of groups")
+    password: PasswordHash = Field(description="the Argon2id hash that 'fwx user add' prints")
+
+
+class Schedule(Table):
+    """``[[schedule]]``. ``days`` counts from Monday as 0; ``hours`` are local time."""
+
+    name: Name = Field(description=_NAME)
+    days: Days = Field(default=frozenset(range(7)), description="days such as mon-fri or mon,wed,sat-sun")
+    hours: DayHours = Field(
+        default=(Hours(0, 24 * 60),), description="spans such as 08:00-18:00 or 08:00-12:00,13:00-18:00"
+    )
+
+
+class Upstream(Table):
+    """``[[upstream]]``: a proxy that connections are chained through."""
+
+    name: Name = Field(description=_NAME)
+    kind: Literal["socks5", "http"] = Field(description="'socks5' or 'http'")
+    address: Target = Field(description=_TARGET)
+    user: Name | None = Field(default=None, description="the user name there")
+    password: Name | None = Field(default=None, description="the password, or password_file in its place")
+    password_file: PathText | None = Field(default=None, description=_FILE + " that holds the password")
+
+    @field_validator("password", "password_file")
+    @classmethod
+    def _has_user(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if secret is not None and "user" in info.data and info.data["user"] is None:
+            raise ValueError("is written without user")
+        return secret
+
+    @field_validator("password_file")
+    @classmethod
+    def _is_only_one(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if secret is not None and info.data.get("password") is not None:
+            raise ValueError("is written beside password; one of them is enough")
+        return secret
+
+
+class Filter(Table):
+    """``[[filter]]``: one instance of a filter class."""
+
+    name: Name = Field(description=_NAME)
+    use: Name = Field(description="an entry point of the group fwx.filters, or module:Class")
+    on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
+    everywhere: bool = Field(default=False, description="true or false")
+    options: Mapping[str, Any] = Field(default_factory=dict, description="a table of the filter's options")
+
+
+class RuleLimits(Table):
+    """``limits`` of a rule."""
+
+    connections_per_user: Count | None = Field(default=None, description=_COUNT)
+    new_per_second_per_address: Count | None = Field(default=None, description=_COUNT)
+
+
+class Rule(Table):
+    """``[[rule]]``. ``from`` is read as ``source``, ``to`` as ``destination``."""
+
+    name: Name = Field(description=_NAME)
+    action: Literal["allow", "deny"] = Field(description="'allow' or 'deny'")
+    protocols: Names = Field(description="names of protocols, or 'any'")
+    source: Names = Field(alias="from", description="names of networks, 'any', 'external' or 'localhost'")
+    destination: Names = Field(alias="to", description="names of networks or domains, 'any', 'external' or 'localhost'")
+    users: Names = Field(default=("any",), description="names of users, 'any' or 'authenticated'")
+    groups: OptionalNames = Field(default=(), description="names of groups")
+    schedule: Name | None = Field(default=None, description="the name of a schedule")
+    upstream: Name | None = Field(default=None, description="the name of an upstream")
+    filters: OptionalNames = Field(default=(), description="names of filters, client side first")
+    log: bool = Field(default=True, description="true or false")
+    limits: RuleLimits = Field(default_factory=RuleLimits, description="a table of limits")
+
+
+class W3cLog(Table):
+    """``w3c`` of ``[log]``."""
+
+    directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+
+
+class Log(Table):
+    """``[log]``."""
+
+    sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
+    w3c: W3cLog | None = Field(default=None, description="a table with directory")
+    sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
+
+
+class Limits(Table):
+    """``[limits]``, per client address; the defaults are those of B11's table."""
+
+    tcp_per_address: Count = Field(default=160, description=_COUNT)
+    tcp_connects_per_minute_per_address: Count = Field(default=600, description=_COUNT)
+    udp_per_address: Count = Field(default=160, description=_COUNT)
+    handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
+
+
+class PacketFilter(Table):
+    """``[packet_filter]``."""
+
+    backend: Literal["memory", "nftables"] = Field(default="memory", description="'memory' or 'nftables'")
+
+
+class Console(Table):
+    """``[console]``."""
+
+    bind: Bind = Field(description=_BIND)
+
+
+def _default_listeners() -> tuple[ProxyListener, ...]:
+    return (ProxyListener.model_validate({"name": "proxy", "kind": "proxy", "bind": "127.0.0.1:1080"}),)
+
+
+class Configuration(Table):
+    """A whole configuration, made by :func:`fwx.config.load`. Reading it needs no look at defaults.
+
+    Each array of tables is a tuple, named in the plural. ``packet_filter`` and ``console`` are there as defaults or
+    ``None`` when they are not written.
+    """
+
+    service: Service = Field(default_factory=Service, description="a table [service]")
+    networks: Array[Network] = Field(default=(), alias="network", description="tables [[network]]")
+    domains: Array[DomainNames] = Field(default=(), description="tables [[domains]]")
+    listeners: Array[Annotated[Listener, Field(discriminator="kind")]] = Field(
+        default_factory=_default_listeners, alias="listener", min_length=1, description="tables [[listener]]"
+    )
+    protocols: Array[Protocol] = Field(default=(), alias="protocol", description="tables [[protocol]]")
+    users: Array[User] = Field(default=(), alias="user", description="tables [[user]]")
+    schedules: Array[Schedule] = Field(default=(), alias="schedule", description="tables [[schedule]]")
+    upstreams: Array[Upstream] = Field(default=(), alias="upstream", description="tables [[upstream]]")
+    filters: Array[Filter] = Field(default=(), alias="filter", description="tables [[filter]]")
+    rules: Array[Rule] = Field(default=(), alias="rule", description="tables [[rule]]")
+    log: Log = Field(default_factory=Log, description="a table [log]")
+    limits: Limits = Field(default_factory=Limits, description="a table [limits]")
+    packet_filter: PacketFilter = Field(default_factory=PacketFilter, description="a table [packet_filter]")
+    console: Console | None = Field(default=None, description="a table [console]")
+
+    _source: Source = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the :class:`Source`, which the caller of ``model_validate`` gives as context."""
+        if not isinstance(context, Source):
+            raise TypeError("a Configuration is made by fwx.config.load, which passes its source")
+        self._source = context
+
+    @property
+    def source(self) -> Source:
+        """The file as it was read, with its lines."""
+        return self._source
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or ``None`` for the embedded default."""
+        return self._source.path
+
+    def line(self, path: KeyPath) -> int:
+        """Return the line of a key such as ``("rule", 0, "from")``; names are spelled as in the file."""
+        return self._source.lines.line(path)
+
+    def beside(self, text: str) -> Path:
+        """Resolve a path that is relative to the configuration file (certificates, secrets)."""
+        return (self.path.absolute().parent if self.path is not None else Path.cwd()) / text
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder, absolute. It need not exist."""
+        if self.path is None:
+            return _state_dir_without_file(os.environ, os.geteuid())
+        return self.beside(self.service.state_dir)
+
+    @property
+    def log_database(self) -> Path:
+        """The SQLite file of the firewall log, absolute. It need not exist."""
+        return self.state_dir / self.log.sqlite
+
+
+def _state_dir_without_file(environment: Mapping[str, str], uid: int) -> Path:
+    """Root has ``/var/lib/fwx``; others follow the XDG base directory specification, which ignores relative paths."""
+    if uid == 0:
+        return Path("/var/lib/fwx")
+    state_home = Path(environment.get("XDG_STATE_HOME", ""))
+    return (state_home if state_home.is_absolute() else Path.home() / ".local" / "state") / "fwx"

@@ -1,0 +1,162 @@
+"""The faults that no table shows by itself: names that do not exist or exist twice, and listeners on one address.
+
+They are sought in the data as written, so that they are found in one go with the faults of form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from fwx.config_problems import KeyPath, Problem, did_you_mean
+from fwx.config_source import Source
+from fwx.config_values import read_bind
+from fwx.interfaces.address import SocketAddress
+from fwx.interfaces.protocols import by_title
+
+DEFAULT_RULE = "Default rule"
+"""The rule that is always last, by the name that it has in the log."""
+
+_PREDEFINED: Mapping[str, frozenset[str]] = {
+    "network": frozenset({"any", "external", "localhost"}),
+    "domains": frozenset({"any", "external", "localhost"}),
+    "protocol": frozenset({"any"}),
+    "user": frozenset({"any", "authenticated"}),
+    "rule": frozenset({DEFAULT_RULE}),
+}
+# Networks and sets of domains stand in the same lists, so they share their names.
+_NAME_SPACES: tuple[tuple[str, ...], ...] = (
+    ("network", "domains"),
+    ("listener",),
+    ("protocol",),
+    ("user",),
+    ("schedule",),
+    ("upstream",),
+    ("filter",),
+    ("rule",),
+)
+
+
+class _Reference(NamedTuple):
+    key: str
+    what: str
+    known: frozenset[str]
+
+
+def reference_problems(source: Source) -> list[Problem]:
+    """Return what is wrong with the names and addresses of *source*, in no order."""
+    return [*_repeated_names(source), *_unknown_names(source), *_repeated_binds(source)]
+
+
+def _named(source: Source, table: str) -> Iterator[tuple[KeyPath, str]]:
+    for path, data in source.tables(table):
+        name = data.get("name")
+        if isinstance(name, str):
+            yield (*path, "name"), name
+
+
+def _repeated_names(source: Source) -> Iterator[Problem]:
+    for space in _NAME_SPACES:
+        first: dict[str, KeyPath] = {}
+        for table in space:
+            for path, name in _named(source, table):
+                if name in _PREDEFINED.get(table, ()):
+                    yield source.problem(path, f"{name!r} is predefined; expected another name")
+                elif name in first:
+                    yield source.problem(path, _taken(source, name, first[name]))
+                first.setdefault(name, path)
+
+
+def _taken(source: Source, name: str, first: KeyPath) -> str:
+    return f"{name!r} is already the name of a [[{first[0]}]] in line {source.lines.line(first)}; expected another name"
+
+
+def _unknown_names(source: Source) -> Iterator[Problem]:
+    references = _references(source)
+    for path, rule in source.tables("rule"):
+        for reference in references:
+            for place, name in _written_names((*path, reference.key), rule.get(reference.key)):
+                if name not in reference.known:
+                    yield source.problem(place, _unknown(name, reference, source))
+
+
+def _references(source: Source) -> tuple[_Reference, ...]:
+    defined = {space: {name for _, name in _named(source, space)} for space in (n for s in _NAME_SPACES for n in s)}
+    networks = defined["network"] | _PREDEFINED["network"]
+    return (
+        _Reference("protocols", "protocol", frozenset(defined["protocol"] | _PREDEFINED["protocol"] | set(by_title()))),
+        _Reference("from", "network", frozenset(networks)),
+        _Reference("to", "network or set of domains", frozenset(networks | defined["domains"])),
+        _Reference("users", "user", frozenset(defined["user"] | _PREDEFINED["user"])),
+        _Reference("groups", "group", frozenset(_groups(source))),
+        _Reference("schedule", "schedule", frozenset(defined["schedule"])),
+        _Reference("upstream", "upstream", frozenset(defined["upstream"])),
+        _Reference("filters", "filter", frozenset(defined["filter"])),
+    )
+
+
+def _groups(source: Source) -> Iterator[str]:
+    for path, user in source.tables("user"):
+        for _, group in _written_names(path, user.get("groups")):
+            yield group
+
+
+def _written_names(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(item, str):
+            yield (*path, index), item
+
+
+def _unknown(name: str, reference: _Reference, source: Source) -> str:
+    if reference.key == "from" and name in {domains for _, domains in _named(source, "domains")}:
+        return f"{name!r} is a set of domains; a source has no name, expected a network"
+    hint = did_you_mean(name, reference.known)
+    return f"unknown {reference.what} {name!r}{hint or _all_known(reference)}"
+
+
+def _all_known(reference: _Reference) -> str:
+    if not reference.known:
+        return f"; this file defines no {reference.what}"
+    if len(reference.known) > 12:
+        return f"; expected the name of a {reference.what}"
+    return f"; expected one of {', '.join(sorted(reference.known))}"
+
+
+def _repeated_binds(source: Source) -> Iterator[Problem]:
+    earlier: list[tuple[KeyPath, SocketAddress]] = []
+    for path, bind in _binds(source):
+        for other_path, other in earlier:
+            if _collide(bind, other):
+                where = f"line {source.lines.line(other_path)} binds {other} already"
+                yield source.problem(path, f"{bind} is taken: {where}; expected another address or port")
+                break
+        earlier.append((path, bind))
+
+
+def _binds(source: Source) -> Iterable[tuple[KeyPath, SocketAddress]]:
+    console = source.data.get("console")
+    tables = [*source.tables("listener"), *((("console",), console) for _ in (0,) if isinstance(console, dict))]
+    for path, table in tables:
+        text = table.get("bind")
+        address = _bind_or_none(text) if isinstance(text, str) else None
+        if address is not None:
+            yield (*path, "bind"), address
+
+
+def _bind_or_none(text: str) -> SocketAddress | None:
+    try:
+        return read_bind(text)
+    except ValueError:
+        return None  # reported as a fault of form
+
+
+def _collide(one: SocketAddress, other: SocketAddress) -> bool:
+    """Tell whether the kernel refuses to listen on both; a wildcard takes the port on every address of its family."""
+    if one.port != other.port or one.port == 0 or one.family != other.family:
+        return False
+    first, second = one.address, other.address
+    assert first is not None
+    assert second is not None
+    return first == second or first.is_unspecified or second.is_unspecified

@@ -1,0 +1,1 @@
+"""The filters that ship. Each uses :mod:`fwx.sdk` alone, like everybody's."""

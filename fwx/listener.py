@@ -1,0 +1,137 @@
+"""A listening socket of the service, and what stands at its door: limits, the state of the log, descriptors."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.networks import normalise
+from fwx.interfaces import SocketAddress
+from fwx.network import SocketNetwork, SocketTransport
+
+if TYPE_CHECKING:
+    from fwx.impl.engine import Engine
+    from fwx.limits import AddressLimits
+
+logger = logging.getLogger("fwx.listener")
+
+_BACKLOG = 1024
+# Connections taken per event, so that a flood of them leaves the others their turn.
+_TAKEN_AT_ONCE = 64
+_PAUSE_SECONDS = 0.1
+
+Entry = Callable[[SocketTransport, SocketAddress], object]
+
+
+class ListenError(Exception):
+    """A listener could not be opened; names it, its address and the reason."""
+
+
+class Listener:
+    """Accepts clients for one entry."""
+
+    def __init__(
+        self,
+        name: str,
+        bind: SocketAddress,
+        network: SocketNetwork,
+        limits: AddressLimits,
+        engine: Engine,
+        accepting: Callable[[], bool],
+        call_later: Callable[[float, Callable[[], None]], Any],
+    ) -> None:
+        """Bind and listen; clients wait until :meth:`start`.
+
+        :param bind: a literal address, port 0 for a free one. :param accepting: whether the log can take records.
+        :raises ListenError: the address cannot be bound.
+        """
+        self.name = name
+        self._limits = limits
+        self._engine = engine
+        self._accepting = accepting
+        self._call_later = call_later
+        self._resume: Any = None
+        self._entry: Entry | None = None
+
+        transport: SocketTransport | None = None
+        try:
+            transport = network.stream(bind.family)
+            if bind.family == socket.AF_INET6:
+                transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            transport.bind(bind.sockaddr)
+            transport.listen(_BACKLOG)
+        except OSError as error:
+            if transport is not None:
+                transport.close(False)
+            raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
+        self._transport = transport
+        self.address = SocketAddress.from_sockaddr(transport.getsockname())
+
+    def start(self, entry: Entry) -> None:
+        """Hand clients to *entry* from now on."""
+        self._entry = entry
+        self._transport.watch_accept(self._ready)
+
+    def close(self) -> None:
+        """Give the port back; clients in the backlog are reset by the kernel."""
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+        self._transport.close(False)
+
+    def _ready(self, mask: int) -> None:
+        for _ in range(_TAKEN_AT_ONCE):
+            try:
+                transport, sockaddr = self._transport.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            self._admit(transport, SocketAddress.from_sockaddr(sockaddr))
+
+    def _admit(self, transport: SocketTransport, address: SocketAddress) -> None:
+        assert self._entry is not None
+        if not self._accepting():
+            # Fails closed (B9.18). There is nowhere to log it to; the log's failure has raised its alert.
+            transport.close(True)
+            return
+        if address.host.startswith("::ffff:"):
+            address = SocketAddress(normalise(address.host), address.port)
+        refused = self._limits.admit(address.host)
+        if refused is None:
+            self._entry(transport, address)
+            return
+        transport.close(True)
+        result, reason = refused
+        engine = self._engine
+        engine.write_record(
+            LogRecord(
+                time=engine.wall_clock(),
+                action=Action.Denied,
+                servername=engine.server_name,
+                source_ip=address.host,
+                source_port=address.port,
+                resultcode=int(result),
+                interface=self.name,
+                reason=reason,
+            )
+        )
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Out of descriptors or memory: leave clients in the backlog for a moment. Else one client went away early."""
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            logger.debug("listener %r: %s", self.name, error)
+            return
+        if self._resume is None:
+            logger.warning("listener %r takes no clients for a moment: %s", self.name, error.strerror)
+            self._transport.pause_accept()
+            self._resume = self._call_later(_PAUSE_SECONDS, self._take_again)
+
+    def _take_again(self) -> None:
+        self._resume = None
+        self._transport.watch_accept(self._ready)

@@ -1,0 +1,189 @@
+"""The real network: non-blocking sockets on one edge-triggered epoll set that the event loop watches.
+
+The set is itself a descriptor that any loop can watch, so uvloop and asyncio behave alike and a connection costs one
+``epoll_ctl`` per socket for its whole life, whatever its flow control does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from fwx.impl.runqueue import RunQueue
+from fwx.impl.transport import READABLE, Handler
+
+logger = logging.getLogger("fwx.network")
+
+_EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_BATCH = 256
+# Rounds of events handled before the loop gets its turn for timers and signals.
+_ROUNDS = 4
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Poller:
+    """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
+
+    __slots__ = ("_epoll", "_handlers", "_loop", "queue")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start watching on *loop*; :meth:`close` ends it."""
+        self._loop = loop
+        self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    def __len__(self) -> int:
+        """The number of watched descriptors; 0 when every socket has been closed."""
+        return len(self._handlers)
+
+    def watch(self, fd: int, handler: Handler) -> None:
+        """Have *handler* called at the edges of *fd*, or replace the handler of a watched *fd*."""
+        if fd not in self._handlers:
+            self._epoll.register(fd, _EDGES)
+        self._handlers[fd] = handler
+
+    def watch_level(self, fd: int, handler: Handler) -> None:
+        """Have *handler* called as long as *fd* can be read: for listening sockets."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._handlers[fd] = handler
+
+    def forget(self, fd: int) -> None:
+        """Drop *fd*, which is about to be closed: the kernel takes a closed descriptor out of the set."""
+        self._handlers.pop(fd, None)
+
+    def pause(self, fd: int) -> None:
+        """Stop watching an open *fd*."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Stop watching. Sockets are their owners' to close."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self._handlers.clear()
+
+    def _dispatch(self) -> None:
+        handlers = self._handlers
+        poll = self._epoll.poll
+        drain = self.queue.drain
+        for _ in range(_ROUNDS):
+            events = poll(0, _BATCH)
+            if not events:
+                return
+            for fd, mask in events:
+                handler = handlers.get(fd)
+                if handler is None:
+                    continue
+                try:
+                    handler(mask)
+                except Exception:  # noqa: BLE001  a fault of ours must not stop the other connections
+                    logger.exception("the handler of descriptor %d failed", fd)
+            drain()
+            if self._epoll.closed:
+                return
+
+
+class SocketTransport:
+    """A TCP socket of the kernel, as the engine sees it (:class:`fwx.impl.transport.Transport`)."""
+
+    __slots__ = ("_closed", "_listening", "_poller", "_sock", "fd", "recv", "recv_into", "send")
+
+    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off."""
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._poller = poller
+        self._closed = False
+        self._listening = False
+        self.fd = sock.fileno()
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.recv_into: Callable[[Any], int] = sock.recv_into
+        self.send: Callable[[Any], int] = sock.send
+
+    def watch(self, handler: Handler) -> None:
+        if not self._closed:
+            self._poller.watch(self.fd, handler)
+
+    def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
+        try:
+            self._sock.connect(sockaddr)
+        except BlockingIOError:
+            return
+
+    def take_error(self) -> int:
+        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sock.bind(sockaddr)
+
+    def listen(self, backlog: int) -> None:
+        self._sock.listen(backlog)
+        self._listening = True
+
+    def watch_accept(self, handler: Handler) -> None:
+        """Have *handler* called while connections wait."""
+        self._poller.watch_level(self.fd, handler)
+
+    def pause_accept(self) -> None:
+        """Let connections wait in the backlog until :meth:`watch_accept` is called again."""
+        self._poller.pause(self.fd)
+
+    def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
+        sock, sockaddr = self._sock.accept()
+        return SocketTransport(sock, self._poller), sockaddr
+
+    def getsockname(self) -> tuple[Any, ...]:
+        name: tuple[Any, ...] = self._sock.getsockname()
+        return name
+
+    def getpeername(self) -> tuple[Any, ...]:
+        name: tuple[Any, ...] = self._sock.getpeername()
+        return name
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        self._sock.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, length: int) -> bytes:
+        return self._sock.getsockopt(level, option, length)
+
+    def shutdown_write(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            logger.debug("shutdown of descriptor %d: %s", self.fd, error)
+
+    def close(self, abortive: bool) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._poller.forget(self.fd)
+        if abortive:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError as error:
+                logger.debug("SO_LINGER on descriptor %d: %s", self.fd, error)
+        self._sock.close()
+
+
+class SocketNetwork:
+    """Makes the transports of one service (:class:`fwx.impl.transport.Network`)."""
+
+    __slots__ = ("poller",)
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+
+    def stream(self, family: int) -> SocketTransport:
+        return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
+
+
+__all__ = ["READABLE", "Poller", "SocketNetwork", "SocketTransport"]

@@ -1,0 +1,122 @@
+"""What every protocol of the proxy port shares: the request, its outcome, the error, and the check of a target."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, Protocol
+
+from fwx.interfaces.address import SocketAddress
+
+#: Most bytes that a handshake holds while the request is incomplete, and the longest HTTP request head.
+LONGEST_HANDSHAKE: Final = 16 * 1024
+
+_LONGEST_NAME: Final = 253
+_NAME: Final = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+
+
+class Outcome(Enum):
+    """Why a connection that a client asked for was not made; the value is the wording for people."""
+
+    DENIED = "denied by policy"
+    CONNECTION_REFUSED = "connection refused"
+    NETWORK_UNREACHABLE = "network unreachable"
+    HOST_UNREACHABLE = "host unreachable"
+    NAME_NOT_FOUND = "name not found"
+    TIMED_OUT = "timed out"
+    BUSY = "connection limit reached"
+    FAILED = "internal failure"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRequest:
+    """A complete request of a client of the proxy port.
+
+    ``target`` is a literal address or a name in the spelling the client used: case and a trailing dot are kept, so
+    whoever compares names with a policy normalises first. ``agent`` is the ``User-Agent``, with what cannot be printed
+    replaced by ``?``, or empty. ``early`` are the bytes that followed the request and belong to the server.
+    """
+
+    protocol: Literal["SOCKS5", "HTTP"]
+    command: Literal["connect"]
+    target: SocketAddress
+    agent: str
+    early: bytes
+
+
+class HandshakeError(Exception):
+    """The client's handshake cannot go on.
+
+    Raised by :class:`~fwx.proxy.handshake.ProxyHandshake`; the service logs ``reason``, sends ``reply`` (it may be
+    empty) and closes. ``reason`` quotes at most the target, never a header, which may hold a password.
+    """
+
+    #: What went wrong is the client's doing, not the service's.
+    client_fault: Final = True
+
+    def __init__(self, reason: str, reply: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.reply = reply
+
+
+class ProxyCodec(Protocol):
+    """One protocol of the proxy port, from the first byte of a connection to the reply to its request."""
+
+    @property
+    def request(self) -> ProxyRequest | None:
+        """The request, or ``None`` while it is incomplete."""
+
+    @property
+    def awaited(self) -> str:
+        """What has not come yet, in words for the log."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Take *data* from the client and return what to send.
+
+        :raises HandshakeError: the input is malformed, unsupported or too long.
+        """
+
+    def succeeded(self, bound: SocketAddress) -> bytes:
+        """The reply that the connection was made from the local address *bound*.
+
+        :raises ValueError: *bound* is a name and the protocol has to tell the address.
+        """
+
+    def refused(self, outcome: Outcome) -> bytes:
+        """The reply that the connection was not made because of *outcome*."""
+
+
+def connect_target(host: str, port: int) -> SocketAddress:
+    """Check the target of a request and return it, a literal address in its shortest spelling.
+
+    A name consists of 1 to 253 letters, digits, hyphens, underscores and dots, with labels of at most 63; names in
+    other scripts come in their IDNA form. A host that ends in a number is an IPv4 address in four decimal parts or an
+    error: resolvers read ``127.1`` and ``0x7f000001`` as addresses, which a policy on names would not see.
+
+    :raises ValueError: *host* is neither an address nor such a name, or *port* is not 1 to 65535.
+    """
+    if not 1 <= port <= 0xFFFF:
+        raise ValueError(f"port {port} is outside 1 to 65535")
+    if ":" in host:
+        return SocketAddress(_literal(socket.AF_INET6, host, "an IPv6 address"), port)
+    if len(host.removesuffix(".")) > _LONGEST_NAME or not _NAME.fullmatch(host):
+        raise ValueError(f"{quoted(host)} is not a host name of 1 to 253 letters, digits, hyphens and dots")
+    if _ENDS_IN_NUMBER.fullmatch(host):
+        host = _literal(socket.AF_INET, host, "an IPv4 address in four decimal parts")
+    return SocketAddress(host, port)
+
+
+def quoted(text: str) -> str:
+    """Return *text* as a literal fit for the log: escaped, and cut after 80 characters."""
+    return ascii(text if len(text) <= 80 else text[:80] + "...")
+
+
+def _literal(family: socket.AddressFamily, host: str, expected: str) -> str:
+    try:
+        return socket.inet_ntop(family, socket.inet_pton(family, host))
+    except (OSError, ValueError):
+        raise ValueError(f"{quoted(host)} is not {expected}") from None

@@ -1,0 +1,176 @@
+"""The component registry of one service: the only place that names implementation classes (DESIGN 4)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from zope.interface.interface import InterfaceClass
+from zope.interface.registry import Components
+
+from fwx.impl.alerting import IAlerts
+from fwx.impl.engine import Engine
+from fwx.impl.firewall import FWXFirewall
+from fwx.impl.networksocket import FWXNetworkSocket
+from fwx.impl.session import FWXSession
+from fwx.impl.sockets import FWXSocket
+from fwx.interfaces import (
+    IFWXConnection,
+    IFWXDataFilter,
+    IFWXFirewall,
+    IFWXFirewall2,
+    IFWXNetworkSocket,
+    IFWXSession,
+    IFWXSocket,
+)
+
+ENTRY_POINTS = "fwx.components"
+
+
+class RegistryError(Exception):
+    """A registration was refused: a duplicate, or one after the registry was frozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One line of what is wired: the kind, what is asked of what, by which name, who answers, and where that was said."""
+
+    kind: str
+    required: tuple[str, ...]
+    provided: str
+    name: str
+    component: str
+    place: str
+
+
+class Registry(Components):  # type: ignore[misc]  # zope.interface is untyped
+    """A registry without a global base that refuses duplicates and, once serving, every change."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._frozen = False
+
+    def freeze(self) -> None:
+        """Refuse every later registration: the set of interfaces of an object must not change (COM's static set)."""
+        self._frozen = True
+
+    def register_utility(self, component: Any, provided: InterfaceClass, name: str = "") -> None:
+        """Register what :meth:`getUtility` answers.
+
+        :raises RegistryError: the place is taken, with both places named; or the registry is frozen.
+        """
+        place = self._check(provided.__name__, name, self._utility_registrations.get((provided, name)))
+        self.registerUtility(component, provided, name, info=place, event=False)
+
+    def register_adapter(
+        self,
+        factory: Callable[..., Any],
+        required: tuple[InterfaceClass, ...],
+        provided: InterfaceClass,
+        name: str = "",
+    ) -> None:
+        """Register what :meth:`getAdapter` and :meth:`getMultiAdapter` call; unnamed ones answer QueryInterface too.
+
+        :raises RegistryError: the place is taken, with both places named; or the registry is frozen.
+        """
+        place = self._check(provided.__name__, name, self._adapter_registrations.get((required, provided, name)))
+        self.registerAdapter(factory, required, provided, name, info=place, event=False)
+
+    def has_adapter(self, required: tuple[InterfaceClass, ...], provided: InterfaceClass, name: str) -> bool:
+        """Tell whether exactly this place is taken; defaults fill only what a plugin has left open."""
+        return (required, provided, name) in self._adapter_registrations
+
+    def components(self) -> Iterator[Component]:
+        """List what is wired, in a fixed order."""
+        found = [
+            Component("utility", (), one.provided.__name__, one.name, _describe(one.component), one.info)
+            for one in self.registeredUtilities()
+        ]
+        found += [
+            Component(
+                "adapter",
+                tuple(required.__name__ for required in one.required),
+                one.provided.__name__,
+                one.name,
+                _describe(one.factory),
+                one.info,
+            )
+            for one in self.registeredAdapters()
+        ]
+        yield from sorted(found, key=lambda one: (one.kind, one.provided, one.name, one.required))
+
+    def _check(self, provided: str, name: str, present: Any) -> str:
+        frame = sys._getframe(2)
+        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if self._frozen:
+            raise RegistryError(f"{place}: {provided} {name!r}: the registry is frozen, the service is running")
+        if present is not None:
+            raise RegistryError(f"{place}: {provided} {name!r} is registered already, at {present[1]}")
+        return place
+
+
+def build_registry(engine: Engine, name: str, *, plugins: bool = True) -> Registry:
+    """Make the registry of the service around *engine*, which gets it: plugins first, then the defaults they left open.
+
+    :raises RegistryError: two registrations for one place, or a plugin that cannot be loaded.
+    """
+    registry = Registry(name)
+    engine.registry = registry
+    firewall = FWXFirewall(engine)
+    registry.register_utility(firewall, IFWXFirewall2)
+    registry.register_utility(engine.alerts, IAlerts)
+    if plugins:
+        _load_plugins(registry)
+    for factory, required, provided, adapter_name in _defaults(engine, firewall):
+        if not registry.has_adapter(required, provided, adapter_name):
+            registry.register_adapter(factory, required, provided, adapter_name)
+    return registry
+
+
+def _defaults(
+    engine: Engine, firewall: FWXFirewall
+) -> Iterator[tuple[Callable[..., Any], tuple[InterfaceClass, ...], InterfaceClass, str]]:
+    def firewall_socket(_: IFWXFirewall) -> FWXNetworkSocket:
+        """A TCP socket that belongs to no user."""
+        return FWXNetworkSocket(engine, firewall)
+
+    def session_socket(session: FWXSession) -> FWXNetworkSocket:
+        """A TCP socket under the session's policy."""
+        return FWXNetworkSocket(engine, session, session)
+
+    def internal_socket(connection: Any, data_filter: IFWXDataFilter) -> FWXSocket:
+        """A data filter's socket towards the client."""
+        socket: FWXSocket = connection.member_of(data_filter).socket("internal")
+        return socket
+
+    def external_socket(connection: Any, data_filter: IFWXDataFilter) -> FWXSocket:
+        """A data filter's socket towards the server."""
+        socket: FWXSocket = connection.member_of(data_filter).socket("external")
+        return socket
+
+    yield firewall_socket, (IFWXFirewall,), IFWXNetworkSocket, "tcp"
+    yield session_socket, (IFWXSession,), IFWXNetworkSocket, "tcp"
+    yield internal_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "internal"
+    yield external_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "external"
+
+
+def _load_plugins(registry: Registry) -> None:
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        distribution = entry_point.dist.name if entry_point.dist is not None else "an unknown distribution"
+        try:
+            entry_point.load()(registry)
+        except RegistryError:
+            raise
+        except Exception as error:
+            raise RegistryError(
+                f"component plugin {entry_point.name!r} of {distribution} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _describe(component: Any) -> str:
+    if callable(component) and hasattr(component, "__qualname__"):
+        return f"{component.__module__}.{component.__qualname__.replace('.<locals>', '')}"
+    return f"{type(component).__module__}.{type(component).__qualname__}"

@@ -1,0 +1,1 @@
+"""The objects behind the interfaces. Knows no configuration file and no command line."""

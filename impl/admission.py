@@ -1,0 +1,53 @@
+"""Whether a client may reach a target: the one question that every entry and every socket of a session asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
+
+if TYPE_CHECKING:
+    from fwx.impl.engine import Engine
+    from fwx.impl.policy import Verdict
+    from fwx.interfaces import SocketAddress
+
+
+def admit(
+    engine: Engine, source: SocketAddress, target: SocketAddress, resolved: list[SocketAddress] | None = None
+) -> tuple[Verdict, list[SocketAddress]]:
+    """Judge *target* for a client at *source*; return the verdict and the addresses that may be connected to.
+
+    A name is judged twice: without *resolved*, when the verdict may be that it has to be resolved first, and with the
+    literal addresses it resolved to, each of which is judged like the name. An address that this service listens on is
+    never a target.
+    """
+    judge = engine.policy.judge
+    if target.address is not None:
+        verdict = judge(source.host, source.port, target)
+        return (verdict, [target]) if not verdict.allowed else _keep_off_own(engine, verdict, [target])
+    if resolved is None:
+        return judge(source.host, source.port, target), []
+    verdict = None
+    allowed: list[SocketAddress] = []
+    for address in resolved:
+        judged = judge(source.host, source.port, target, resolved=address.host)
+        if judged.allowed:
+            if not allowed:
+                verdict = judged
+            allowed.append(address)
+        elif verdict is None:
+            verdict = judged
+    if verdict is None:
+        return judge(source.host, source.port, target), []
+    return _keep_off_own(engine, verdict, allowed) if allowed else (verdict, [])
+
+
+def _keep_off_own(
+    engine: Engine, verdict: Verdict, addresses: list[SocketAddress]
+) -> tuple[Verdict, list[SocketAddress]]:
+    left = [address for address in addresses if not engine.is_own_listener(address)]
+    if left:
+        return verdict, left
+    reason = f"{addresses[0]} is a listener of this service"
+    return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason), []

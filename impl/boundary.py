@@ -1,0 +1,37 @@
+"""The one place where exceptions become HRESULTs."""
+
+from __future__ import annotations
+
+import logging
+
+from fwx.interfaces.hresult import E_NOTIMPL, E_OUTOFMEMORY, E_UNEXPECTED, FAILED, HRESULT, COMError
+
+logger = logging.getLogger("fwx.boundary")
+
+
+def hresult_from_exception(error: BaseException) -> HRESULT:
+    """Return the HRESULT that stands for *error*; called wherever Python code meets the COM face.
+
+    ``COMError`` gives its own code, ``NotImplementedError`` ``E_NOTIMPL``, ``MemoryError`` ``E_OUTOFMEMORY``. Anything
+    else is a bug of the callee: its traceback is logged and the result is ``E_UNEXPECTED``.
+    """
+    match error:
+        case COMError():
+            return error.hresult
+        case NotImplementedError():
+            return E_NOTIMPL
+        case MemoryError():
+            return E_OUTOFMEMORY
+        case _:
+            logger.error("unexpected %s", type(error).__name__, exc_info=error)
+            return E_UNEXPECTED
+
+
+def failing_result(result: object) -> HRESULT | None:
+    """Return the failure that a filter's method *returned*, or ``None`` when it succeeded.
+
+    ``None`` counts as ``S_OK``. A returned integer is read as an HRESULT; any other object is the method's out value.
+    """
+    if isinstance(result, HRESULT) or (type(result) is int and result & 0x8000_0000):
+        return HRESULT(result) if FAILED(result) else None
+    return None

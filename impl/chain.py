@@ -1,0 +1,100 @@
+"""The chain of one connection's data filters, from the client's side to the server's (B3.3 to B3.11)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.junction import junction
+from fwx.impl.sockets import FWXSocket
+from fwx.interfaces import IFWXSocket
+
+if TYPE_CHECKING:
+    from fwx.impl.connection import FWXConnection
+    from fwx.impl.endpoint import Endpoint
+    from fwx.impl.filterhost import FilterHost
+    from fwx.impl.sockets import Neighbour
+    from fwx.interfaces import IFWXDataFilter, IUnknown
+
+logger = logging.getLogger("fwx.chain")
+
+
+class Member:
+    """One data filter on one connection: its place, its sockets, and whom to tell when it fails."""
+
+    __slots__ = ("connection", "context", "data_filter", "external", "host", "internal", "priority", "sockets")
+
+    def __init__(
+        self,
+        connection: FWXConnection,
+        host: FilterHost,
+        data_filter: IFWXDataFilter,
+        priority: int,
+        context: IUnknown | None,
+    ) -> None:
+        self.connection = connection
+        self.host = host
+        self.data_filter: IFWXDataFilter | None = data_filter
+        self.priority = priority
+        self.context = context
+        self.internal: Neighbour | None = None
+        self.external: Neighbour | None = None
+        self.sockets: dict[str, FWXSocket] = {}
+
+    def socket(self, side: str) -> FWXSocket:
+        """Make the service's own socket of one *side*, ``internal`` or ``external``, or return the one there is.
+
+        The registry's default adapter calls this; another adapter may wrap the result or make something else.
+        """
+        socket = self.sockets.get(side)
+        if socket is None:
+            neighbour = self.internal if side == "internal" else self.external
+            socket = self.sockets[side] = FWXSocket(self.connection.engine.queue, self, neighbour)
+            twin = self.sockets.get("external" if side == "internal" else "internal")
+            if twin is not None:
+                socket.pair_with(twin)
+                twin.pair_with(socket)
+        return socket
+
+    def set_sockets(self) -> None:
+        """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26).
+
+        :raises Exception: whatever the filter raised, or a ``COMError`` for what it returned; the caller reports it.
+        """
+        registry = self.connection.engine.registry
+        key = (self.connection, self.data_filter)
+        internal = registry.getMultiAdapter(key, IFWXSocket, name="internal")
+        external = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        assert self.data_filter is not None
+        return self.data_filter.SetSockets(internal, external, self.connection, self.context)  # type: ignore[return-value]
+
+    def detach(self) -> None:
+        """Tell the filter that the connection has ended (B1.29, B1.30); its sockets refuse every call from now on."""
+        data_filter, self.data_filter = self.data_filter, None
+        sockets, self.sockets = self.sockets, {}
+        for socket in sockets.values():
+            socket.terminate()
+        self.internal = self.external = None
+        if data_filter is not None:
+            self.host.call("Detach", data_filter.Detach)
+        self.context = None
+
+    def completion_failed(self, error: BaseException) -> None:
+        """A completion object of the filter raised or returned a failure (asked for by its operations)."""
+        if self.connection.terminating:
+            logger.debug("filter %r failed while its connection was being ended: %s", self.host.name, error)
+            return
+        self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
+
+
+def link(members: list[Member], client: Endpoint, server: Endpoint, queue: Any) -> list[Any]:
+    """Join *members* (in chain order) to each other and to the network; return the junctions' ends."""
+    ends: list[Any] = []
+    inner: Neighbour = client
+    for member, following in zip(members, members[1:], strict=False):
+        towards_client, towards_server = junction(queue)
+        member.internal, member.external = inner, towards_client
+        following.internal = inner = towards_server
+        ends += (towards_client, towards_server)
+    members[-1].internal, members[-1].external = inner, server
+    return ends

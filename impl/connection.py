@@ -1,0 +1,540 @@
+"""IFWXConnection: one connection of a client through the firewall, from the request to the last record."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from fwx.impl.boundary import failing_result
+from fwx.impl.chain import Member, link
+from fwx.impl.endpoint import Endpoint
+from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.pump import Pump
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
+from fwx.interfaces.enums import (
+    FwxDataFilterPriorityClass,
+    fwx_AcceptedConnection,
+    fwx_Bind_Tcp,
+    fwx_Bind_Udp,
+    fwx_Connect_Tcp,
+    fwx_ConnectionTerminating,
+    fwx_Udp_Destination,
+)
+from fwx.interfaces.hresult import (
+    E_INVALIDARG,
+    E_NOTIMPL,
+    E_POINTER,
+    E_UNEXPECTED,
+    FWX_E_BAD_CONTEXT,
+    FWX_E_FILTER_NOT_REGISTERED,
+    FWX_E_NOT_EMULATED,
+    FWX_E_TERMINATING,
+    HRESULT_FROM_WIN32,
+    S_OK,
+    WSAECONNABORTED,
+    WSAECONNREFUSED,
+    WSAEFAULT,
+    WSAEINVAL,
+    COMError,
+    winsock_error,
+)
+from fwx.interfaces.structs import (
+    FwxConnectEvent,
+    FwxEndConnectionEvent,
+    FwxFirewallEvent,
+    FwxFirewallEventParameters,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fwx.impl.engine import Engine
+    from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
+    from fwx.impl.transport import Transport
+    from fwx.interfaces import IFWXIpFilter, IFWXSession, IUnknown
+
+logger = logging.getLogger("fwx.connection")
+
+_ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
+_DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
+_LARGEST_BUFFER = 1 << 20
+
+
+@implementer(IFWXConnection)
+class FWXConnection(Unknown):
+    """One connection: asked for, judged, shown to the filters, established, pumped, ended and logged.
+
+    The host makes it for a client's request, calls :meth:`raise_connect_event`, then :meth:`establish` or
+    :meth:`refuse`. From there it ends by itself, or by :meth:`end`.
+    """
+
+    __slots__ = (
+        "_attaching",
+        "_block_size",
+        "_client",
+        "_denied_by",
+        "_established",
+        "_event_type",
+        "_junctions",
+        "_linger",
+        "_members",
+        "_progress",
+        "_pump",
+        "_reason",
+        "_result",
+        "_server",
+        "_server_transport",
+        "_started",
+        "address",
+        "agent",
+        "client_address",
+        "engine",
+        "id",
+        "interface",
+        "on_ended",
+        "session",
+        "target",
+        "terminating",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        session: FWXSession,
+        client_address: SocketAddress,
+        target: SocketAddress,
+        verdict: Verdict,
+        *,
+        interface: str = "",
+        agent: str = "",
+        on_ended: Any = None,
+    ) -> None:
+        """A request of *client_address* to reach *target*, which the policy has judged.
+
+        :param interface: name of the listener. :param agent: the client program, if it said.
+        :param on_ended: called with the connection when it is gone.
+        """
+        engine = session.engine
+        self.engine: Engine = engine
+        self.session = session
+        self.id = next(engine.connection_ids)
+        self.client_address = client_address
+        self.target = target
+        self.verdict = verdict
+        self.interface = interface
+        self.agent = agent
+        self.on_ended = on_ended
+        self.terminating = False
+        # The literal address that was connected to, once it is known.
+        self.address: SocketAddress | None = None
+        self._started = engine.clock()
+        self._established = False
+        self._event_type = 0
+        self._attaching: FilterHost | None = None
+        self._denied_by = ""
+        self._members: list[Member] = []
+        self._junctions: list[Any] = []
+        self._client: Endpoint | None = None
+        self._server: Endpoint | None = None
+        self._server_transport: Transport | None = None
+        self._pump: Pump | None = None
+        self._block_size = 0
+        self._linger: Any = None
+        self._progress = -1
+        self._result: int = S_OK
+        self._reason = ""
+        session.connections.add(self)
+
+    @property
+    def _registry(self) -> Any:
+        return self.engine.registry
+
+    # The host's side.
+
+    def raise_connect_event(self, hosts: Iterable[FilterHost]) -> bool:
+        """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
+        event: FwxFirewallEvent | None = None
+        for host in hosts:
+            if host.state != "ready":
+                if not self._passes_failed(host):
+                    return False
+                continue
+            try:
+                session_filter = self.session.session_filter(host, fwx_Connect_Tcp)
+                if session_filter is None:
+                    continue
+                if event is None:
+                    event = self._connect_event()
+                self._event_type, self._attaching = fwx_Connect_Tcp, host
+                host.handle(session_filter, event)
+            except FilterFault as fault:
+                self._forget_members_of(host)
+                if not host.opens_on_error:
+                    self._result, self._reason = E_UNEXPECTED, str(fault)
+                    return False
+            finally:
+                self._event_type, self._attaching = 0, None
+            if self._denied_by:
+                self._result = HRESULT_FROM_WIN32(WSAECONNREFUSED)
+                self._reason = f"denied by filter {self._denied_by!r}"
+                return False
+            if self.terminating:
+                return False
+        return True
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """Why the connection was refused or ended: an HRESULT, and words."""
+        return self._result, self._reason
+
+    def establish(self, client: Transport, server: Transport, prefix: bytes = b"") -> None:
+        """Start pumping between two connected transports; *prefix* came from the client ahead of its transport."""
+        self._established = True
+        self._server_transport = server
+        if not self._members:
+            self._pump = Pump(client, server, self.engine.queue, self, prefix)
+            self._pump.start()
+            return
+        queue = self.engine.queue
+        self._client = Endpoint(client, queue, self)
+        self._server = Endpoint(server, queue, self)
+        if prefix:
+            self._client.set_prefix(prefix)
+        if self._block_size:
+            self._client.set_block_size(self._block_size)
+            self._server.set_block_size(self._block_size)
+        self._members.sort(key=_priority)
+        self._junctions = link(self._members, self._client, self._server, queue)
+        for member in list(self._members):
+            if self.terminating:
+                return
+            try:
+                failure = failing_result(member.set_sockets())
+                if failure is not None:
+                    raise COMError(failure, "returned by SetSockets")
+            except Exception as error:  # noqa: BLE001  a filter may raise anything
+                self.filter_failed(member.host, "SetSockets", error)
+
+    def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+        """End a connection that was never established; its filters are detached without sockets (B1.30)."""
+        if not self.terminating:
+            self._result, self._reason = result, reason
+            self.terminating = True
+            self.engine.queue.post(self._finish, action)
+
+    def end(self, result: int = S_OK, reason: str = "") -> None:
+        """End the connection now: what is pending fails, then the filters are detached (B3.31), then it is logged."""
+        if self.terminating:
+            return
+        self.terminating = True
+        self._result, self._reason = result, reason
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._pump is not None:
+            self._pump.close(True)
+        for endpoint in (self._client, self._server):
+            if endpoint is not None and not endpoint.closed:
+                if endpoint.through:
+                    endpoint.close(False)
+                else:
+                    endpoint.abort(WSAECONNABORTED)
+        for junction in self._junctions:
+            junction.abort(WSAECONNABORTED)
+        self.engine.queue.post(self._finish, Action.Terminate)
+
+    def filter_failed(self, host: FilterHost, method: str, error: BaseException) -> None:
+        """A filter failed while data flows: report it and end the connection, whatever ``on_error`` says.
+
+        What the filter held back is unknown, so going on without it could let an incomplete stream pass as whole.
+        """
+        self.end(E_UNEXPECTED, host.failed(method, error))
+
+    def member_of(self, data_filter: IFWXDataFilter) -> Member:
+        """Return the place of *data_filter* on this connection; asked by the registry's adapters.
+
+        :raises LookupError: it is not attached to this connection.
+        """
+        for member in self._members:
+            if member.data_filter is data_filter:
+                return member
+        raise LookupError(f"{data_filter!r} is not attached to connection {self.id}")
+
+    # What the endpoints and the pump tell.
+
+    def pump_ended(self, code: int) -> None:
+        self.end(HRESULT_FROM_WIN32(code), "reset by a peer" if code else "")
+
+    def endpoint_ended(self, endpoint: Endpoint) -> None:
+        client, server = self._client, self._server
+        if self.terminating or client is None or server is None:
+            return
+        if client.through and server.through:
+            self.end(self._result, self._reason)
+        elif endpoint.closed:
+            self._watch_lingering()
+
+    def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
+        """One side was reset: the filters are told by their completions; the other side is reset when they close it."""
+        if self.terminating:
+            return
+        self._result, self._reason = HRESULT_FROM_WIN32(code), "reset by a peer"
+        other = self._server if endpoint is self._client else self._client
+        if other is not None:
+            other.reset_on_close = True
+        endpoint.close(True)
+        self._watch_lingering()
+
+    def endpoint_faltered(self, endpoint: Endpoint) -> None:
+        if not self.terminating:
+            self._watch_lingering()
+
+    def _watch_lingering(self) -> None:
+        """One side has gone. The filters have as long as data still moves to end the other, then it is ended."""
+        if self._linger is None and not self.terminating:
+            self._progress = self._moved()
+            self._linger = self.engine.linger_deadlines.add(self._lingered)
+
+    def _lingered(self) -> None:
+        self._linger = None
+        if self._moved() != self._progress:
+            self._watch_lingering()
+            return
+        names = ", ".join(member.host.name for member in self._members)
+        self.end(self._result or WSAECONNABORTED, f"one side had ended and filters {names} did not end the other")
+
+    def _moved(self) -> int:
+        return sum(end.sent + end.received for end in (self._client, self._server) if end is not None)
+
+    def _finish(self, action: Action) -> None:
+        """Detach the filters, say that the connection is terminating, write the record; last item of its life."""
+        for member in self._members:
+            member.detach()
+        names = ", ".join(member.host.name for member in self._members)
+        attached = self.session.attached_filters(fwx_ConnectionTerminating)
+        if attached:
+            event = FwxFirewallEvent(
+                fwx_ConnectionTerminating,
+                self.session.source,
+                FwxFirewallEventParameters.of(fwx_ConnectionTerminating, FwxEndConnectionEvent(self)),
+            )
+            for host, session_filter in attached:
+                try:
+                    host.handle(session_filter, event)
+                except FilterFault as fault:
+                    logger.debug("%s: the connection has ended already", fault)
+        if self.verdict.log:
+            self.engine.write_record(self._record(action, names))
+        self._members = []
+        self._junctions = []
+        self.session.connections.discard(self)
+        on_ended, self.on_ended = self.on_ended, None
+        if on_ended is not None:
+            on_ended(self)
+        self._pump = self._client = self._server = self._server_transport = None
+
+    def _record(self, action: Action, filters: str) -> LogRecord:
+        verdict, target, pump = self.verdict, self.target, self._pump
+        sent = received = 0
+        if pump is not None:
+            sent, received = pump.up.count, pump.down.count
+        elif self._server is not None:
+            sent, received = self._server.sent, self._server.received
+        literal = target.address is not None
+        address = target.host if literal else (self.address.host if self.address is not None else "")
+        return LogRecord(
+            time=self.engine.wall_clock(),
+            action=action,
+            servername=self.engine.server_name,
+            source_ip=self.client_address.host,
+            source_port=self.client_address.port,
+            destination_ip=address,
+            destination_port=target.port,
+            destination_name="" if literal else target.host,
+            source_network=verdict.source_network,
+            destination_network=verdict.destination_network,
+            resultcode=int(self._result),
+            rule=verdict.rule,
+            application_protocol=verdict.protocol,
+            bytes_sent=sent,
+            bytes_received=received,
+            connection_time=int((self.engine.clock() - self._started) * 1000),
+            agent=self.agent,
+            session_id=self.session.id,
+            connection_id=self.id,
+            interface=self.interface,
+            filters=filters,
+            reason=self._reason,
+        )
+
+    def _connect_event(self) -> FwxFirewallEvent:
+        target = self.target
+        parameters = FwxConnectEvent(target, target.length, self, ProtocolGuid=self.verdict.protocol_guid)
+        return FwxFirewallEvent(
+            fwx_Connect_Tcp, self.session.source, FwxFirewallEventParameters.of(fwx_Connect_Tcp, parameters)
+        )
+
+    def _passes_failed(self, host: FilterHost) -> bool:
+        if host.opens_on_error:
+            return True
+        self._result = FWX_E_FILTER_NOT_REGISTERED
+        self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
+        return False
+
+    def _forget_members_of(self, host: FilterHost) -> None:
+        """Take what a failing handler attached out of the chain again; detached like every attached filter."""
+        for member in [member for member in self._members if member.host is host]:
+            self._members.remove(member)
+            member.detach()
+
+    # IFWXConnection.
+
+    def AttachDataFilter(
+        self,
+        piDataFilter: IFWXDataFilter,
+        PriorityClass: FwxDataFilterPriorityClass,
+        punkFilterContext: IUnknown | None,
+    ) -> None:
+        """Put *piDataFilter* into the chain of this connection (B1.24, B2.34, B3.7).
+
+        :raises COMError: ``E_INVALIDARG`` no data filter, an unknown class, or attached already; ``FWX_E_BAD_CONTEXT``
+            outside the handler of an event that allows it; ``FWX_E_TERMINATING``.
+        """
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection is ending")
+        if not self._event_type & _ATTACHABLE or self._attaching is None:
+            raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
+        if piDataFilter is None:
+            raise COMError(E_POINTER, "AttachDataFilter needs a data filter")
+        if not IFWXDataFilter.providedBy(piDataFilter):
+            raise COMError(E_INVALIDARG, f"{piDataFilter!r} is no IFWXDataFilter")
+        try:
+            priority = FwxDataFilterPriorityClass(PriorityClass)
+        except ValueError as error:
+            raise COMError(E_INVALIDARG, str(error)) from error
+        if any(member.data_filter is piDataFilter for member in self._members):
+            raise COMError(E_INVALIDARG, "this data filter is attached to the connection already")
+        self._members.append(Member(self, self._attaching, piDataFilter, priority, punkFilterContext))
+
+    def Deny(self, Reserved: int) -> None:
+        """Refuse the request whose event is being handled (B2.36, B2.37).
+
+        :raises COMError: ``E_INVALIDARG`` *Reserved* is not 0; ``FWX_E_BAD_CONTEXT`` no such event is being handled.
+        """
+        if Reserved != 0:
+            raise COMError(E_INVALIDARG, "Reserved must be 0")
+        if not self._event_type & _DENIABLE or self._attaching is None:
+            raise COMError(FWX_E_BAD_CONTEXT, "Deny is for the handler of a connect, bind or accept event")
+        self._denied_by = self._attaching.name
+
+    def Kill(self) -> None:
+        """End the connection by force (B3.32); from any thread."""
+        self.engine.queue.call(self.end, HRESULT_FROM_WIN32(WSAECONNABORTED), "killed by a filter")
+
+    def GetExternalSocketName(self) -> SocketAddress:
+        """Return the local address of the socket towards the server; ask in SetSockets or later.
+
+        :raises COMError: ``WSAEINVAL`` it does not exist yet; ``FWX_E_TERMINATING``.
+        """
+        return self._name(lambda transport: transport.getsockname())
+
+    def GetExternalPeerName(self) -> SocketAddress:
+        """Return the address that the socket towards the server is connected to; an upstream's where there is one.
+
+        :raises COMError: ``WSAEINVAL`` it does not exist yet; ``FWX_E_TERMINATING``.
+        """
+        return self._name(lambda transport: transport.getpeername())
+
+    def GetSession(self) -> IFWXSession:
+        """Return the session that the connection belongs to.
+
+        :raises COMError: ``FWX_E_TERMINATING`` the connection has ended.
+        """
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        return self.session
+
+    def SetBufferSize(self, BufferSize: int) -> None:
+        """Receive in blocks of *BufferSize* bytes, 1 to 1 MiB, instead of the size that adapts itself (B3.20).
+
+        :raises COMError: ``E_INVALIDARG`` out of that range; ``FWX_E_TERMINATING``.
+        """
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        if not 1 <= BufferSize <= _LARGEST_BUFFER:
+            raise COMError(E_INVALIDARG, f"a buffer size is 1 to {_LARGEST_BUFFER}, not {BufferSize}")
+        self._block_size = BufferSize
+        for endpoint in (self._client, self._server):
+            if endpoint is not None:
+                endpoint.set_block_size(BufferSize)
+
+    def GetConnectionFlags(self) -> int:
+        """Return 0: no connection of this version has its inner address translated."""
+        return 0
+
+    def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
+        """Lift every address restriction with ``None``, which is how a connection starts.
+
+        :raises COMError: ``E_NOTIMPL`` for a filter.
+        """
+        if pIpFilter is not None:
+            raise COMError(E_NOTIMPL)
+
+    def GetIpFilter(self) -> IFWXIpFilter | None:
+        """Return ``None``: the connection is not restricted (B4.11)."""
+        return None
+
+    def IncrementBytesSentCounter(self, dwBytesSent: int) -> None:
+        """:raises COMError: ``FWX_E_NOT_EMULATED`` no connection of this version is emulated (B3.39)."""
+        raise COMError(FWX_E_NOT_EMULATED)
+
+    def AttachDataFilterWithDestination(
+        self,
+        piDataFilter: IFWXDataFilter,
+        PriorityClass: FwxDataFilterPriorityClass,
+        punkFilterContext: IUnknown | None,
+        ExternalAddress: SocketAddress | None,
+        ExternalAddressLength: int | None = None,
+    ) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateConnection(
+        self,
+        piDataFilter: IFWXDataFilter,
+        RemoteAddress: SocketAddress,
+        RemoteAddressLength: int | None,
+        LocalAddress: SocketAddress,
+        LocalAddressLength: int | None = None,
+    ) -> IFWXConnection:
+        raise COMError(E_NOTIMPL)
+
+    def SetSocketName(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateForConnect(self, piDataFilter: IFWXDataFilter, punkFilterContext: IUnknown | None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateForBind(self) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def _name(self, ask: Any) -> SocketAddress:
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        if self._server_transport is None:
+            raise winsock_error(WSAEINVAL, "the connection to the server does not exist yet")
+        try:
+            return SocketAddress.from_sockaddr(ask(self._server_transport))
+        except OSError as error:
+            raise winsock_error(WSAEFAULT, str(error)) from error
+
+
+def _priority(member: Member) -> int:
+    return member.priority

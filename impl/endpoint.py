@@ -1,0 +1,296 @@
+"""The network's end of a link: a transport as the neighbour of a data filter's socket."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.transport import ENDING, ERROR, INPUT, OUTPUT
+from fwx.impl.winsock import winsock_code
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAECONNRESET, WSAESHUTDOWN
+
+if TYPE_CHECKING:
+    from fwx.impl.operation import Operation
+    from fwx.impl.runqueue import RunQueue
+    from fwx.impl.transport import Transport
+
+# Receive blocks start small, so that an idle or chatty connection costs little, and grow while they come back full.
+SMALLEST_BLOCK = 16 << 10
+LARGEST_BLOCK = 256 << 10
+
+
+class EndpointOwner(Protocol):
+    """Told what happens to the transport; the connection, or a network socket."""
+
+    def endpoint_ended(self, endpoint: Endpoint) -> None:
+        """The end is through: closed, or both directions have ended."""
+
+    def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
+        """The transport was reset or failed with the Windows error *code*."""
+
+    def endpoint_faltered(self, endpoint: Endpoint) -> None:
+        """The kernel reported an error that only a later Send or Recv will meet, if one comes."""
+
+
+class Endpoint:
+    """Sends and receives for the posted operations of one neighbour over one transport.
+
+    Source and sink of a link: :meth:`recv` and :meth:`send` take operations, everything completes through the run
+    queue. Nothing is read ahead of a posted Recv, and one Send at a time is on its way, so a peer that stops costs
+    what its neighbour had posted.
+    """
+
+    __slots__ = (
+        "_fixed_size",
+        "_hangup",
+        "_listener",
+        "_prefix",
+        "_queue",
+        "_readable",
+        "_recvs",
+        "_sends",
+        "_shutting",
+        "_size",
+        "backlog",
+        "broken",
+        "closed",
+        "ended",
+        "on_room",
+        "owner",
+        "received",
+        "reset_on_close",
+        "sent",
+        "transport",
+        "write_ended",
+    )
+
+    def __init__(self, transport: Transport, queue: RunQueue, owner: EndpointOwner) -> None:
+        """Take over the connected *transport*; its events come here from now on."""
+        self.transport = transport
+        self.owner = owner
+        self.received = 0
+        self.sent = 0
+        self.backlog = 0
+        self.broken = 0
+        self.reset_on_close = False
+        self.closed = False
+        self.ended = False
+        self.write_ended = False
+        self.on_room: Any = None
+        self._queue = queue
+        # Whoever watched the transport before may have taken the edge of data or of an end: until a read has found
+        # nothing, a short read proves nothing.
+        self._readable = True
+        self._hangup = True
+        self._recvs: deque[Operation] = deque()
+        self._sends: deque[Operation] = deque()
+        self._shutting = False
+        self._prefix = b""
+        self._size = SMALLEST_BLOCK
+        self._fixed_size = False
+        transport.watch(self.handle)
+
+    def set_prefix(self, data: bytes) -> None:
+        """Have *data* received before what the transport brings: bytes that came with a proxy request."""
+        self._prefix = data
+
+    def set_block_size(self, size: int) -> None:
+        """Receive in blocks of *size* bytes instead of the size that adapts itself."""
+        self._size = size
+        self._fixed_size = True
+
+    def handle(self, mask: int) -> None:
+        """Take the edges of readiness; called by the poller."""
+        if self.closed:
+            return
+        if mask & INPUT:
+            self._readable = True
+            if mask & ENDING:
+                self._hangup = True
+                if mask & ERROR:
+                    self.owner.endpoint_faltered(self)
+            if self._recvs:
+                self._fill()
+        if mask & OUTPUT and self._sends and not self.closed:
+            self._flush()
+
+    def recv(self, operation: Operation) -> None:
+        """Take a posted Recv."""
+        if self.closed or self.broken:
+            operation.fail(self._queue, self.broken or ERROR_OPERATION_ABORTED)
+            return
+        self._recvs.append(operation)
+        if (self._readable or self._prefix) and len(self._recvs) == 1:
+            self._fill()
+
+    def send(self, operation: Operation) -> None:
+        """Take a posted Send."""
+        if self.closed or self.broken or self._shutting:
+            operation.fail(self._queue, self.broken or (WSAESHUTDOWN if self._shutting else WSAECONNABORTED))
+            return
+        self.backlog += len(operation.data)
+        self._sends.append(operation)
+        if len(self._sends) == 1:
+            self._flush()
+
+    def shutdown(self, abortive: bool) -> None:
+        """End the sending direction: by FIN behind what is queued, or at once by a reset of the whole connection."""
+        if abortive:
+            self.close(True)
+            return
+        if self._shutting or self.closed:
+            return
+        self._shutting = True
+        if not self._sends:
+            self._end_write()
+
+    def close(self, abortive: bool) -> None:
+        """End both directions. What is queued to be sent still goes out unless *abortive*; pending Recvs fail."""
+        if self.closed:
+            return
+        abortive = abortive or self.reset_on_close
+        self._fail(self._recvs, ERROR_OPERATION_ABORTED)
+        if abortive or self.broken or not self._sends:
+            self._close_now(abortive or bool(self.broken), ERROR_OPERATION_ABORTED)
+            return
+        self._shutting = True
+        self.ended = True  # nobody receives any more; the last flushed Send closes
+
+    def abort(self, code: int) -> None:
+        """Reset the connection; everything pending fails with *code*."""
+        if not self.closed:
+            self._fail(self._recvs, code)
+            self._close_now(True, code)
+
+    @property
+    def through(self) -> bool:
+        """Both directions have ended, or the transport is closed."""
+        return self.closed or (self.ended and self.write_ended)
+
+    def _fill(self) -> None:
+        recvs = self._recvs
+        queue = self._queue
+        while recvs and (self._readable or self._prefix):
+            if self.ended:
+                recvs.popleft().succeed(queue, FWXIOBuffer(b""))
+                continue
+            operation = recvs[0]
+            if operation.buffer is not None or self._prefix:
+                buffer = self._receive_copy(operation)
+            else:
+                buffer = self._receive_block()
+            if buffer is None:
+                return
+            recvs.popleft().succeed(queue, buffer)
+            if not buffer.GetBufferSizes()[1]:
+                self._end_read()
+
+    def _receive_block(self) -> FWXIOBuffer | None:
+        size = self._size
+        try:
+            block = self.transport.recv(size)
+        except BlockingIOError:
+            self._readable = self._hangup = False
+            return None
+        except OSError as error:
+            self._break(winsock_code(error))
+            return None
+        count = len(block)
+        self.received += count
+        if count == size:
+            if not self._fixed_size and size < LARGEST_BLOCK:
+                self._size = size * 2
+        else:
+            # A short read means that the kernel has no more, unless the end is behind it.
+            self._readable = self._hangup or not count
+            if not self._fixed_size and count < size >> 2 and size > SMALLEST_BLOCK:
+                self._size = size >> 1
+        return FWXIOBuffer(block)
+
+    def _receive_copy(self, operation: Operation) -> Any:
+        """Receive into the caller's buffer (B3.13), or hand out the prefix."""
+        buffer = operation.buffer
+        capacity = LARGEST_BLOCK if buffer is None else buffer.GetBufferSizes()[0]
+        if self._prefix:
+            block, self._prefix = self._prefix[:capacity], self._prefix[capacity:]
+        else:
+            try:
+                block = self.transport.recv(capacity)
+            except BlockingIOError:
+                self._readable = self._hangup = False
+                return None
+            except OSError as error:
+                self._break(winsock_code(error))
+                return None
+        self.received += len(block)
+        if buffer is None:
+            return FWXIOBuffer(block)
+        buffer.SetDataSize(0)
+        buffer.Append(block, len(block))
+        return buffer
+
+    def _flush(self) -> None:
+        sends = self._sends
+        send = self.transport.send
+        while sends:
+            operation = sends[0]
+            data = operation.data
+            if len(data):
+                try:
+                    count = send(data)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    self._break(winsock_code(error))
+                    return
+                self.sent += count
+                self.backlog -= count
+                if count < len(data):
+                    operation.data = memoryview(data)[count:]
+                    return
+            sends.popleft().succeed(self._queue, operation.buffer)
+        if self._shutting:
+            self._end_write()
+        if self.on_room is not None and not self.closed:
+            self.on_room()
+
+    def _end_read(self) -> None:
+        self.ended = True
+        if self.through:
+            self.owner.endpoint_ended(self)
+
+    def _end_write(self) -> None:
+        if self.write_ended:
+            return
+        self.write_ended = True
+        if self.ended and not self._recvs:
+            self._close_now(False, 0)
+            return
+        self.transport.shutdown_write()
+        if self.through:
+            self.owner.endpoint_ended(self)
+
+    def _break(self, code: int) -> None:
+        if self.broken or self.closed:
+            return
+        self.broken = code
+        self._fail(self._recvs, code)
+        self._fail_sends(code)
+        if self.on_room is not None:
+            self.on_room()
+        self.owner.endpoint_broken(self, code)
+
+    def _close_now(self, abortive: bool, code: int) -> None:
+        self.closed = True
+        self._fail_sends(code)
+        self.transport.close(abortive)
+        self.owner.endpoint_ended(self)
+
+    def _fail_sends(self, code: int) -> None:
+        self.backlog = 0
+        self._fail(self._sends, code)
+
+    def _fail(self, operations: deque[Operation], code: int) -> None:
+        while operations:
+            operations.popleft().fail(self._queue, code or WSAECONNRESET)

@@ -1,0 +1,65 @@
+"""What the objects of one service share; built by the host, handed to each of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwx.impl.alert import Alerts
+    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.fault import FaultReporter
+    from fwx.impl.filterhost import FilterHost
+    from fwx.impl.logrecord import LogRecord
+    from fwx.impl.policy import Policy
+    from fwx.impl.runqueue import RunQueue
+    from fwx.impl.transport import Network
+    from fwx.interfaces import SocketAddress
+
+Resolved = Callable[["list[SocketAddress]", int], None]
+
+
+class Resolver(Protocol):
+    def resolve(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
+        """Look *name* up; *done* gets literal addresses, or none and the Windows error. Returns what cancels it."""
+
+
+class SocketKeeper(Protocol):
+    """Keeps the network sockets that filters made, so that none outlives its owner."""
+
+    def keep(self, socket: Any) -> None: ...
+
+    def forget(self, socket: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Engine:
+    """The parts of one service.
+
+    :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
+    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
+    :ivar write_record: takes a record for the firewall log.
+    :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    """
+
+    server_name: str
+    queue: RunQueue
+    network: Network
+    registry: Any
+    policy: Policy
+    resolver: Resolver
+    faults: FaultReporter
+    alerts: Alerts
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    connect_deadlines: DeadlineQueue
+    linger_deadlines: DeadlineQueue
+    write_record: Callable[[LogRecord], None]
+    is_own_listener: Callable[[SocketAddress], bool]
+    filters: tuple[FilterHost, ...] = ()
+    session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -1,0 +1,207 @@
+"""From a client's request to an established connection: judged, resolved, shown to the filters, dialled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from fwx.impl.admission import admit
+from fwx.impl.connection import FWXConnection
+from fwx.impl.dial import Dial
+from fwx.impl.filterhost import FilterHost
+from fwx.impl.logrecord import Action
+from fwx.impl.transport import ERROR, HANGUP
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.hresult import (
+    FWX_E_TERMINATING,
+    HRESULT_FROM_WIN32,
+    WSAECONNABORTED,
+    WSAECONNRESET,
+)
+
+if TYPE_CHECKING:
+    from fwx.impl.engine import Engine
+    from fwx.impl.policy import Verdict
+    from fwx.impl.sessions import Sessions
+    from fwx.impl.transport import Transport
+
+
+class Entry(Protocol):
+    """The way in that a request came by; it speaks the client's protocol."""
+
+    def connected(self, bound: SocketAddress) -> bool:
+        """Tell the client that its connection leaves from *bound*; ``False`` when it is gone."""
+
+    def refused(self, result: int, reason: str) -> None:
+        """Tell the client that there is no connection, because of the HRESULT *result*, and close its transport."""
+
+
+class Request:
+    """What a client asks for, and how to answer it."""
+
+    __slots__ = ("agent", "client", "client_address", "early", "entry", "interface", "source", "target")
+
+    def __init__(
+        self,
+        entry: Entry,
+        client: Transport,
+        client_address: SocketAddress,
+        target: SocketAddress,
+        *,
+        source: int,
+        interface: str,
+        agent: str = "",
+        early: bytes = b"",
+    ) -> None:
+        """:param source: the event source that the entry stands for. :param interface: the listener's name.
+
+        :param agent: the client program. :param early: what the client sent behind its request.
+        """
+        self.entry = entry
+        self.client = client
+        self.client_address = client_address
+        self.target = target
+        self.source = source
+        self.interface = interface
+        self.agent = agent
+        self.early = early
+
+
+class Gateway:
+    """Opens connections for requests of every entry; knows all that are being opened."""
+
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
+        """*on_ended* hears of every connection that was made for a request, when it is gone."""
+        self.engine = engine
+        self.sessions = sessions
+        self.opening: set[Opening] = set()
+        self._on_ended = on_ended
+
+    def open(self, request: Request) -> None:
+        """Begin; the entry hears the outcome, the log too."""
+        opening = Opening(self, request)
+        self.opening.add(opening)
+        opening.start()
+
+    def connection_ended(self, connection: FWXConnection) -> None:
+        self.sessions.connection_ended(connection)
+        self._on_ended(connection)
+
+    def close(self) -> None:
+        """Refuse what is still being opened: the service stops."""
+        for opening in list(self.opening):
+            opening.give_up(FWX_E_TERMINATING, "the service is stopping")
+
+    def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
+        """Return the filters that see a connection of this verdict, in their configured order."""
+        named = verdict.filters
+        return tuple(host for host in self.engine.filters if host.everywhere or host.name in named)
+
+
+class Opening:
+    """One request on its way."""
+
+    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_verdict")
+
+    def __init__(self, gateway: Gateway, request: Request) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._cancel: Callable[[], None] | None = None
+        self._connection: FWXConnection | None = None
+        self._verdict: Verdict | None = None
+
+    def start(self) -> None:
+        request = self._request
+        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target)
+        self._verdict = verdict
+        if addresses:
+            self._admitted(addresses)
+        elif verdict.allowed or verdict.needs_resolution:
+            request.client.watch(self._client_event)
+            self._cancel = self._gateway.engine.resolver.resolve(request.target, self._resolved)
+        else:
+            self._refuse(verdict.hresult, verdict.reason, Action.Denied)
+
+    def give_up(self, result: int, reason: str) -> None:
+        """Stop opening and refuse the client."""
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
+        self._refuse(result, reason, Action.Failed)
+
+    def _client_event(self, mask: int) -> None:
+        """The client is watched for going away only: half-closed is not gone, and its data waits in the kernel."""
+        if mask & (ERROR | HANGUP):
+            self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
+
+    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+        self._cancel = None
+        request = self._request
+        if not addresses:
+            self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} could not be resolved", Action.Failed)
+            return
+        self._verdict, allowed = admit(self._gateway.engine, request.client_address, request.target, addresses)
+        if allowed:
+            self._admitted(allowed)
+        else:
+            self._refuse(self._verdict.hresult, self._verdict.reason, Action.Denied)
+
+    def _admitted(self, addresses: list[SocketAddress]) -> None:
+        engine = self._gateway.engine
+        connection = self._make_connection()
+        hosts = self._gateway.hosts_of(connection.verdict)
+        if hosts and not connection.raise_connect_event(hosts):
+            result, reason = connection.result
+            self._refuse(result, reason, Action.Denied)
+            return
+        self._request.client.watch(self._client_event)
+        dial = Dial(engine.network, addresses, engine.connect_deadlines, self._dialled)
+        self._cancel = dial.cancel
+        dial.start()
+
+    def _dialled(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
+        self._cancel = None
+        connection, request = self._connection, self._request
+        assert connection is not None
+        if transport is None:
+            reason = f"connecting to {request.target} failed"
+            self._refuse(HRESULT_FROM_WIN32(code), reason, Action.Failed)
+            return
+        if connection.terminating:
+            transport.close(True)
+            result, reason = connection.result
+            self._refuse(result, reason, Action.Failed)
+            return
+        self._gateway.opening.discard(self)
+        bound = SocketAddress.from_sockaddr(transport.getsockname())
+        if not request.entry.connected(bound):
+            transport.close(True)
+            request.client.close(True)
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+            return
+        connection.address = address
+        connection.establish(request.client, transport, request.early)
+
+    def _refuse(self, result: int, reason: str, action: Action) -> None:
+        gateway = self._gateway
+        if self not in gateway.opening:
+            return
+        gateway.opening.discard(self)
+        connection = self._connection or self._make_connection()
+        connection.refuse(result, reason, action)
+        self._request.entry.refused(result, reason)
+
+    def _make_connection(self) -> FWXConnection:
+        request, gateway = self._request, self._gateway
+        assert self._verdict is not None
+        session = gateway.sessions.of(request.client_address, request.source)
+        self._connection = FWXConnection(
+            session,
+            request.client_address,
+            request.target,
+            self._verdict,
+            interface=request.interface,
+            agent=request.agent,
+            on_ended=gateway.connection_ended,
+        )
+        return self._connection

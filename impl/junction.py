@@ -1,0 +1,152 @@
+"""The link between two neighbouring data filters: what one sends, the other receives, the same buffer object."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.iobuffer import FWXIOBuffer, data_of
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNRESET, WSAESHUTDOWN
+
+if TYPE_CHECKING:
+    from fwx.impl.operation import Operation
+    from fwx.impl.runqueue import RunQueue
+
+
+class Lane:
+    """One direction of a junction: Sends of one filter meet Recvs of the other."""
+
+    __slots__ = ("_queue", "backlog", "code", "on_room", "recvs", "sends", "shut")
+
+    def __init__(self, queue: RunQueue) -> None:
+        self._queue = queue
+        self.sends: deque[Operation] = deque()
+        self.recvs: deque[Operation] = deque()
+        self.backlog = 0
+        self.shut = False
+        self.code = 0
+        self.on_room: Any = None
+
+    def send(self, operation: Operation) -> None:
+        if self.code or self.shut:
+            operation.fail(self._queue, self.code or WSAESHUTDOWN)
+            return
+        if not len(operation.data):
+            operation.succeed(self._queue, operation.buffer)
+            return
+        self.backlog += len(operation.data)
+        self.sends.append(operation)
+        self._match()
+
+    def recv(self, operation: Operation) -> None:
+        if self.code:
+            operation.fail(self._queue, self.code)
+            return
+        self.recvs.append(operation)
+        self._match()
+
+    def end(self) -> None:
+        """The sender has no more: the receiver gets what is queued, then a buffer of size 0."""
+        self.shut = True
+        self._match()
+
+    def fail(self, code: int) -> None:
+        """Nothing passes any more: fail all that is pending, and all that comes, with *code*."""
+        if self.code:
+            return
+        self.code = code
+        self.backlog = 0
+        for operations in (self.sends, self.recvs):
+            while operations:
+                operations.popleft().fail(self._queue, code)
+
+    def fail_recvs(self, code: int) -> None:
+        while self.recvs:
+            self.recvs.popleft().fail(self._queue, code)
+
+    def _match(self) -> None:
+        queue = self._queue
+        matched = False
+        while self.recvs and self.sends:
+            recv, send = self.recvs[0], self.sends[0]
+            size = len(send.data)
+            if recv.buffer is None:
+                handed: Any = send.buffer if len(data_of(send.buffer)) == size else FWXIOBuffer(send.data)  # type: ignore[arg-type]
+                taken = size
+            else:
+                handed = recv.buffer
+                taken = min(size, handed.GetBufferSizes()[0])
+                handed.SetDataSize(0)
+                handed.Append(send.data[:taken], taken)
+            self.recvs.popleft().succeed(queue, handed)
+            self.backlog -= taken
+            matched = True
+            if taken < size:
+                send.data = memoryview(send.data)[taken:]
+            else:
+                self.sends.popleft().succeed(queue, send.buffer)
+        if self.shut and not self.sends:
+            while self.recvs:
+                self.recvs.popleft().succeed(queue, FWXIOBuffer(b""))
+        if matched and self.on_room is not None:
+            self.on_room()
+
+
+class JunctionEnd:
+    """One filter's view of the junction with its neighbour; source and sink of that filter's socket."""
+
+    __slots__ = ("_inbound", "_outbound", "closed")
+
+    def __init__(self, inbound: Lane, outbound: Lane) -> None:
+        self._inbound = inbound
+        self._outbound = outbound
+        self.closed = False
+
+    @property
+    def backlog(self) -> int:
+        return self._outbound.backlog
+
+    @property
+    def sent(self) -> int:
+        return 0
+
+    @property
+    def on_room(self) -> Any:
+        return self._outbound.on_room
+
+    @on_room.setter
+    def on_room(self, function: Any) -> None:
+        self._outbound.on_room = function
+
+    def recv(self, operation: Operation) -> None:
+        self._inbound.recv(operation)
+
+    def send(self, operation: Operation) -> None:
+        self._outbound.send(operation)
+
+    def shutdown(self, abortive: bool) -> None:
+        if abortive:
+            self._outbound.fail(WSAECONNRESET)
+        else:
+            self._outbound.end()
+
+    def close(self, abortive: bool) -> None:
+        """Close both directions: the neighbour reads the end (or a reset) and can no longer send."""
+        if self.closed:
+            return
+        self.closed = True
+        self._inbound.fail_recvs(ERROR_OPERATION_ABORTED)
+        self._inbound.fail(WSAECONNRESET)
+        self.shutdown(abortive)
+
+    def abort(self, code: int) -> None:
+        """The connection is being ended: fail everything in both directions with *code*."""
+        self.closed = True
+        self._inbound.fail(code)
+        self._outbound.fail(code)
+
+
+def junction(queue: RunQueue) -> tuple[JunctionEnd, JunctionEnd]:
+    """Make the two ends of a link between neighbours: the client side's and the server side's."""
+    to_server, to_client = Lane(queue), Lane(queue)
+    return JunctionEnd(inbound=to_client, outbound=to_server), JunctionEnd(inbound=to_server, outbound=to_client)

@@ -1,0 +1,61 @@
+"""Posted operations and how they complete: exactly once, in order, from the run queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fwx.impl.boundary import failing_result
+from fwx.interfaces.hresult import COMError
+
+if TYPE_CHECKING:
+    from fwx.impl.runqueue import RunQueue
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
+
+
+class Owner(Protocol):
+    """Whom a completion belongs to; told when the completion object fails."""
+
+    def completion_failed(self, error: BaseException) -> None: ...
+
+
+class Operation:
+    """One posted Send or Recv. ``buffer`` is the buffer to send, or the caller's buffer to receive into, or ``None``."""
+
+    __slots__ = ("buffer", "completion", "data", "owner", "user_data")
+
+    def __init__(
+        self,
+        owner: Owner,
+        completion: IFWXIOCompletion | None,
+        user_data: object,
+        buffer: IFWXIOBuffer | None,
+        data: Any = None,
+    ) -> None:
+        self.owner = owner
+        self.completion = completion
+        self.user_data = user_data
+        self.buffer = buffer
+        self.data = data
+
+    def succeed(self, queue: RunQueue, buffer: IFWXIOBuffer | None) -> None:
+        """Post the success; *buffer* holds what was received, or is the buffer that was sent."""
+        if self.completion is not None:
+            queue.post(self._complete, True, 0, buffer)
+
+    def fail(self, queue: RunQueue, code: int) -> None:
+        """Post the failure with the Windows error *code*."""
+        if self.completion is not None:
+            queue.post(self._complete, False, code, None)
+
+    def _complete(self, success: bool, code: int, buffer: IFWXIOBuffer | None) -> None:
+        completion = self.completion
+        assert completion is not None
+        try:
+            result = completion.CompleteAsyncIO(success, code, buffer, self.user_data, None, 0)
+        except Exception as error:  # noqa: BLE001  a filter may raise anything; its owner judges
+            self.owner.completion_failed(error)
+            return
+        if result is not None:
+            failure = failing_result(result)
+            if failure is not None:
+                self.owner.completion_failed(COMError(failure, "returned by CompleteAsyncIO"))

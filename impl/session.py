@@ -1,0 +1,263 @@
+"""IFWXSession: the connections of one client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from zope.interface import implementer
+
+from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXNetworkSocket, IFWXSession
+from fwx.interfaces.constants import FWX_PROTOCOL_TCP, FWX_SESSION_NAT, FWX_SESSION_TERMINATED
+from fwx.interfaces.enums import fwxSourceNAT
+from fwx.interfaces.hresult import (
+    E_NOTIMPL,
+    FWX_E_NOT_AUTHENTICATED,
+    FWX_E_NOT_SUPPORTED,
+    FWX_E_TERMINATING,
+    REGDB_E_CLASSNOTREG,
+    WSAEPROTONOSUPPORT,
+    COMError,
+    winsock_error,
+)
+
+if TYPE_CHECKING:
+    from fwx.impl.connection import FWXConnection
+    from fwx.impl.engine import Engine
+    from fwx.interfaces import (
+        Hostent,
+        IClassFactory,
+        IFWXAuthenticatedUser,
+        IFWXConnection,
+        IFWXFirewallAction,
+        IFWXIpFilter,
+        IFWXSessionFilter,
+        IUnknown,
+        SocketAddress,
+    )
+
+
+@implementer(IFWXSession)
+class FWXSession(Unknown):
+    """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
+
+    __slots__ = ("_filters", "_sockets", "address", "connections", "engine", "id", "last_ended", "source", "terminated")
+
+    def __init__(self, engine: Engine, address: SocketAddress, source: int) -> None:
+        """Made by the service when a client first connects (B1.16); *address* has port 0, *source* is the event source."""
+        self.engine = engine
+        self.address = address
+        self.source = source
+        self.id = next(engine.session_ids)
+        self.connections: set[FWXConnection] = set()
+        self.last_ended = 0
+        self.terminated = False
+        self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
+        self._sockets: set[Any] = set()
+
+    @property
+    def _registry(self) -> Any:
+        return self.engine.registry
+
+    # The service's side.
+
+    def session_filter(self, host: FilterHost, event_type: int) -> IFWXSessionFilter | None:
+        """Return *host*'s session filter if this event is for it, made now if this is the first such event (B1.17).
+
+        :raises FilterFault: AttachToSession failed; the next event tries again.
+        """
+        attached = self._filters.get(host)
+        if attached is None:
+            if not wants(host.mask, event_type, self.source):
+                return None
+            attached = self._filters[host] = host.attach(self)
+        session_filter, mask = attached
+        return session_filter if wants(mask, event_type, self.source) else None
+
+    def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
+        """Return the session filters there are that asked for *event_type*; none is made for it."""
+        return [
+            (host, session_filter)
+            for host, (session_filter, mask) in self._filters.items()
+            if wants(mask, event_type, self.source)
+        ]
+
+    def terminate(self) -> None:
+        """End the session: its connections have ended; close its filters' sockets and detach its session filters."""
+        if self.terminated:
+            return
+        self.terminated = True
+        for socket in list(self._sockets):
+            socket.terminate_connection()
+        attached, self._filters = self._filters, {}
+        for host, (session_filter, _) in attached.items():
+            host.call("Detach", session_filter.Detach)
+
+    def keep(self, socket: Any) -> None:
+        """Remember a socket of this session, to be closed with it."""
+        self._sockets.add(socket)
+
+    def forget(self, socket: Any) -> None:
+        self._sockets.discard(socket)
+
+    # IFWXSession.
+
+    def GetClientAddress(self) -> SocketAddress:
+        """Return the client's address, with port 0."""
+        return self.address
+
+    def GetClientMachineName(self) -> str:
+        """Only a Firewall client tells its name (B10.1), and none of this version's entries carries one.
+
+        :raises COMError: ``FWX_E_NOT_SUPPORTED``.
+        """
+        raise COMError(FWX_E_NOT_SUPPORTED, "the client gave no machine name")
+
+    def GetAuthenticatedUser(self) -> IFWXAuthenticatedUser:
+        """:raises COMError: ``FWX_E_NOT_AUTHENTICATED`` the session has no user (B10.2)."""
+        raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
+
+    def GetSessionFlags(self) -> int:
+        """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_TERMINATED`` (B10.3)."""
+        flags = FWX_SESSION_NAT if self.source == fwxSourceNAT else 0
+        return flags | (FWX_SESSION_TERMINATED if self.terminated else 0)
+
+    def AttachFilter(self, guidFilter: UUID) -> None:
+        """Attach a filter to this session before any of its events (B1.23); nothing if it is attached.
+
+        :raises COMError: ``REGDB_E_CLASSNOTREG`` no running filter has the CLSID; ``FWX_E_TERMINATING`` the session has
+            ended; otherwise what AttachToSession failed with.
+        """
+        if self.terminated:
+            raise COMError(FWX_E_TERMINATING, "the session has ended")
+        host = next((host for host in self.engine.filters if host.clsid == guidFilter and host.state == "ready"), None)
+        if host is None:
+            raise COMError(REGDB_E_CLASSNOTREG, f"no running filter has the CLSID {guidFilter}")
+        if host in self._filters:
+            return
+        try:
+            self._filters[host] = host.attach(self)
+        except FilterFault as fault:
+            cause = fault.__cause__
+            raise cause if isinstance(cause, COMError) else COMError(REGDB_E_CLASSNOTREG, str(fault)) from fault
+
+    def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
+        """Make a socket that obeys this session's policy and is logged as its user's (B4.7).
+
+        :raises COMError: ``WSAEPROTONOSUPPORT`` anything but TCP in this version; ``FWX_E_TERMINATING`` the session has
+            ended.
+        """
+        if self.terminated:
+            raise COMError(FWX_E_TERMINATING, "the session has ended")
+        if Protocol != FWX_PROTOCOL_TCP:
+            raise winsock_error(WSAEPROTONOSUPPORT, f"protocol {Protocol}; this version makes TCP sockets (6)")
+        socket: IFWXNetworkSocket = self.engine.registry.getAdapter(self, IFWXNetworkSocket, name="tcp")
+        return socket
+
+    def AllowFutureConnect(
+        self,
+        Address: SocketAddress,
+        AddressLength: int | None,
+        ProxyExternalAddress: SocketAddress | None,
+        ProxyExternalAddressLength: int | None,
+        Protocol: int,
+        dwFlags: int,
+        ProtocolGuid: UUID,
+        pSessionFilter: IFWXSessionFilter | None,
+        punkContext: IUnknown | None,
+        pConnection: IFWXConnection | None,
+    ) -> IFWXFirewallAction:
+        raise COMError(E_NOTIMPL)
+
+    def BindForClient(
+        self,
+        ClientAddresses: tuple[SocketAddress, ...],
+        ClientAddressLength: int | None,
+        ProxyAddress: SocketAddress,
+        ProxyAddressLength: int | None,
+        Protocol: int,
+        dwNumberOfAddresses: int | None,
+        dwFlags: int,
+        Backlog: int,
+        ProtocolGuid: UUID,
+        pSessionFilter: IFWXSessionFilter | None,
+        punkContext: IUnknown | None,
+        pIpFilter: IFWXIpFilter | None,
+    ) -> tuple[SocketAddress, tuple[IFWXConnection, ...]]:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateClientBind(
+        self,
+        ClientAddress: SocketAddress,
+        ClientAddressLength: int | None,
+        ProxyAddress: SocketAddress,
+        ProxyAddressLength: int | None,
+        Protocol: int,
+        ProtocolGuid: UUID,
+        fInternalAddressTranslation: bool,
+    ) -> IFWXConnection:
+        raise COMError(E_NOTIMPL)
+
+    def RedirectConnections(
+        self,
+        ConnectAddresses: tuple[SocketAddress, ...],
+        ConnectAddressLength: int | None,
+        dwNumberOfAddresses: int | None,
+        ProxyExternalAddress: SocketAddress | None,
+        ProxyExternalAddressLength: int | None,
+        Protocol: int,
+        dwFlags: int,
+        ProtocolGuid: UUID,
+        pSessionFilter: IFWXSessionFilter | None,
+        punkContext: IUnknown | None,
+    ) -> tuple[SocketAddress, tuple[IFWXFirewallAction, ...]]:
+        raise COMError(E_NOTIMPL)
+
+    def SetDataFilterFactory(
+        self,
+        eProxyEvent: int,
+        Address: SocketAddress,
+        AddressLength: int | None,
+        pIClassFactory: IClassFactory,
+        PriorityClass: int,
+        punkFilterContext: IUnknown | None,
+        dwFlags: int,
+    ) -> IFWXFirewallAction:
+        raise COMError(E_NOTIMPL)
+
+    def RetroactiveAllowBind(
+        self,
+        Protocol: int,
+        Address: SocketAddress,
+        AddressLength: int | None,
+        ProtocolGuid: UUID,
+        dwFlags: int,
+        pIpFilter: IFWXIpFilter | None,
+    ) -> Any:
+        raise COMError(E_NOTIMPL)
+
+    def HostAccessCheck(
+        self,
+        FilterGuid: UUID,
+        ProtocolGuid: UUID,
+        Hostent: Hostent,
+        SrcPort: int,
+        pszPath: str | None,
+        pszMime: str | None,
+        dwFlags: int,
+        ProcessedRulesData: IUnknown | None,
+    ) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def GetHostByName(self, name: str) -> Hostent:
+        raise COMError(E_NOTIMPL)
+
+    def GetHostByAddr(self, addr: bytes, len: int | None, type: int) -> Hostent:
+        raise COMError(E_NOTIMPL)
+
+
+def wants(mask: int, event_type: int, source: int) -> bool:
+    """Tell whether a mask of events asks for this type from this source (B2.5)."""
+    return bool(mask & event_type and mask & source)

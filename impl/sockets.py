@@ -1,0 +1,207 @@
+"""The sockets that data filters pump between."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zope.interface import implementer
+
+from fwx.impl.iobuffer import data_of
+from fwx.impl.operation import Operation
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXSocket
+from fwx.interfaces.hresult import (
+    E_NOTIMPL,
+    E_POINTER,
+    ERROR_OPERATION_ABORTED,
+    FWX_E_TERMINATING,
+    HRESULT,
+    WSAENOBUFS,
+    WSAENOTCONN,
+    WSAENOTSOCK,
+    WSAEOPNOTSUPP,
+    WSAESHUTDOWN,
+    COMError,
+    winsock_error,
+)
+
+if TYPE_CHECKING:
+    from fwx.impl.operation import Owner
+    from fwx.impl.runqueue import RunQueue
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
+
+# A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
+HIGH_WATER = 256 << 10
+# What one socket may have queued in all, and the number of operations pending in one direction.
+MOST_QUEUED = 8 << 20
+MOST_PENDING = 4096
+
+
+class Neighbour(Protocol):
+    """What stands behind a socket: an endpoint of the network or a junction with another filter."""
+
+    backlog: int
+    on_room: Any
+
+    def recv(self, operation: Operation) -> None: ...
+
+    def send(self, operation: Operation) -> None: ...
+
+    def shutdown(self, abortive: bool) -> None: ...
+
+    def close(self, abortive: bool) -> None: ...
+
+
+@implementer(IFWXSocket)
+class FWXSocket(Unknown):
+    """One of the two sockets of a data filter (B3.3, B3.4, B4.1).
+
+    The same class with the same answers whatever its neighbour is. Every method may be called from any thread: off
+    the loop thread the call is queued and takes effect there.
+    """
+
+    __slots__ = ("_closed", "_held", "_neighbour", "_owner", "_queue", "_shut", "_terminated", "_twin", "_written")
+
+    def __init__(self, queue: RunQueue, owner: Owner, neighbour: Neighbour | None = None) -> None:
+        """Made by the registry's adapters; *owner* hears of completions that fail."""
+        self._queue = queue
+        self._owner = owner
+        self._neighbour = neighbour
+        self._twin: FWXSocket | None = None
+        self._held: deque[Operation] | None = None
+        self._shut = False
+        self._closed = False
+        self._terminated = False
+        self._written = 0
+
+    def pair_with(self, twin: FWXSocket) -> None:
+        """Make *twin* the filter's other socket: what it has queued to send holds back what this one receives."""
+        self._twin = twin
+        twin._require_neighbour().on_room = self._release_held
+
+    def Send(
+        self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object
+    ) -> None:
+        """Post *pIOBuffer*, which is frozen from now on (B3.14).
+
+        :raises COMError: ``E_POINTER`` no buffer; Winsock's ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
+            ``WSAENOBUFS`` more than 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` after Detach. A peer that is
+            gone is no error of the call: the completion reports it.
+        """
+        if pIOBuffer is None:
+            raise COMError(E_POINTER, "Send needs a buffer")
+        self._require_open()
+        if self._shut:
+            raise winsock_error(WSAESHUTDOWN, "Send after Shutdown")
+        neighbour = self._require_neighbour()
+        if neighbour.backlog >= MOST_QUEUED:
+            raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
+        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
+        self._written += len(operation.data)
+        self._queue.call(neighbour.send, operation)
+
+    def SendTo(
+        self,
+        pIOBuffer: IFWXIOBuffer,
+        Address: SocketAddress,
+        AddressLength: int | None,
+        pIFWXIOCompletion: IFWXIOCompletion | None,
+        UserData: object,
+    ) -> None:
+        """Refused on a TCP socket (B3.23).
+
+        :raises COMError: ``WSAEOPNOTSUPP``.
+        """
+        self._require_open()
+        raise winsock_error(WSAEOPNOTSUPP, "SendTo is for UDP sockets")
+
+    def Recv(
+        self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object
+    ) -> None:
+        """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
+
+        :raises COMError: ``E_POINTER`` no completion; ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` after Detach.
+        """
+        if pIFWXIOCompletion is None:
+            raise COMError(E_POINTER, "Recv needs a completion")
+        self._require_open()
+        neighbour = self._require_neighbour()
+        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer)
+        twin = self._twin
+        if self._held or (twin is not None and twin._backlog >= HIGH_WATER):
+            self._queue.call(self._hold, operation)
+        else:
+            self._queue.call(neighbour.recv, operation)
+
+    def Shutdown(self, fAbortive: bool) -> None:
+        """End the sending direction, behind what is queued; *fAbortive* resets the connection (B3.25).
+
+        :raises COMError: ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` after Detach.
+        """
+        self._require_open()
+        if self._shut:
+            return
+        self._shut = True
+        self._queue.call(self._require_neighbour().shutdown, bool(fAbortive))
+
+    def Close(self, fAbortive: bool) -> None:
+        """End both directions (B3.26); what is queued still goes out unless *fAbortive*. Closing again does nothing."""
+        if self._closed or self._terminated:
+            return
+        self._closed = True
+        neighbour = self._neighbour
+        self._fail_held()
+        if neighbour is not None:
+            self._queue.call(neighbour.close, bool(fAbortive))
+
+    def _GetWriteCount(self) -> int:
+        """Return how many bytes were posted to Send; the service's own."""
+        return self._written
+
+    def _IsDataAvailable(self) -> HRESULT:
+        """The service's own question, which this implementation has no use for.
+
+        :raises COMError: ``E_NOTIMPL``.
+        """
+        raise COMError(E_NOTIMPL)
+
+    def FinalRelease(self) -> None:
+        """Close what the last holder forgot to close (B3.28)."""
+        self.Close(False)
+
+    def terminate(self) -> None:
+        """Refuse further calls: the filter has been detached."""
+        self._terminated = True
+        self._fail_held()
+        self._twin = None
+
+    @property
+    def _backlog(self) -> int:
+        return 0 if self._neighbour is None else self._neighbour.backlog
+
+    def _hold(self, operation: Operation) -> None:
+        if self._held is None:
+            self._held = deque()
+        self._held.append(operation)
+        self._release_held()
+
+    def _release_held(self) -> None:
+        held, twin = self._held, self._twin
+        while held and (twin is None or twin._backlog < HIGH_WATER) and not self._closed:
+            self._require_neighbour().recv(held.popleft())
+
+    def _fail_held(self) -> None:
+        while self._held:
+            self._held.popleft().fail(self._queue, ERROR_OPERATION_ABORTED)
+
+    def _require_neighbour(self) -> Neighbour:
+        if self._neighbour is None:
+            raise winsock_error(WSAENOTCONN, "the socket is not connected")
+        return self._neighbour
+
+    def _require_open(self) -> None:
+        if self._terminated:
+            raise COMError(FWX_E_TERMINATING, "the filter has been detached")
+        if self._closed:
+            raise winsock_error(WSAENOTSOCK, "the socket has been closed")

@@ -1,0 +1,122 @@
+"""IUnknown for real: one identity, QueryInterface by interface or IID, a reference count for outside resources."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+from uuid import UUID
+
+from zope.interface import implementer
+from zope.interface.interface import InterfaceClass
+from zope.interface.interfaces import IComponentLookup
+
+from fwx.interfaces import IUnknown, interface_of
+from fwx.interfaces.hresult import E_NOINTERFACE, E_POINTER, COMError
+
+logger = logging.getLogger("fwx.unknown")
+
+# Guards every reference count: counts change rarely (only the COM face counts), so one lock serves all objects.
+_counting = threading.Lock()
+
+
+@implementer(IUnknown)
+class Unknown:
+    """Base of every object that filters and the service hand to each other.
+
+    The garbage collector owns the memory. The reference count, which starts at the creator's 1, owns the outside
+    resource: when it reaches 0, :meth:`FinalRelease` runs once. Code on the Python face never counts.
+    """
+
+    __slots__ = ("__weakref__", "_faces", "_references")
+
+    # The service's objects have the registry of their service here; it answers what the object itself does not.
+    _registry: Any = None
+
+    def QueryInterface(self, riid: InterfaceClass | UUID | str) -> Any:
+        """Return this object's face for *riid*: an interface, a UUID or the text of an IID.
+
+        :raises COMError: ``E_NOINTERFACE`` the object has no such interface, now and for ever; ``E_POINTER`` *riid* is
+            ``None``.
+        """
+        if isinstance(riid, InterfaceClass):
+            if riid.providedBy(self):
+                return self
+            interface = riid
+        else:
+            interface = _interface(riid)
+        face = self.__conform__(interface)
+        if face is None:
+            raise COMError(E_NOINTERFACE, f"{type(self).__name__} has no {interface.__name__}")
+        return face
+
+    def __conform__(self, interface: InterfaceClass) -> Any:
+        """Answer ``IFoo(obj)``: the object itself, then its cached faces, then the registry's unnamed adapters."""
+        if interface.providedBy(self):
+            return self
+        if interface is IComponentLookup:
+            return self._registry
+        faces: dict[InterfaceClass, Any] | None = getattr(self, "_faces", None)
+        if faces is not None and interface in faces:
+            return faces[interface]
+        registry = self._registry
+        if registry is None:
+            return None
+        face = registry.queryAdapter(self, interface)
+        if face is not None:
+            if faces is None:
+                faces = self._faces = {}
+            face = faces.setdefault(interface, face)
+        return face
+
+    def AddRef(self) -> int:
+        """Count one more reference and return the new count, which is fit for tests only."""
+        with _counting:
+            count: int = getattr(self, "_references", 1) + 1
+            self._references = count
+        return count
+
+    def Release(self) -> int:
+        """Count one reference less and return the new count; the resource goes with the last one."""
+        with _counting:
+            count: int = getattr(self, "_references", 1) - 1
+            if count < 0:
+                logger.warning("%s was released more often than it was referenced", type(self).__name__)
+                return 0
+            self._references = count
+        if count == 0:
+            self.FinalRelease()
+        return count
+
+    def FinalRelease(self) -> None:
+        """Give back the outside resource; called once, when the count reaches 0. Nothing by default."""
+
+
+class TearOff(Unknown):
+    """A face that another object lends to its owner; hands every question about identity back to the owner."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Unknown) -> None:
+        self._owner = owner
+
+    def QueryInterface(self, riid: InterfaceClass | UUID | str) -> Any:
+        return self._owner.QueryInterface(riid)
+
+    def __conform__(self, interface: InterfaceClass) -> Any:
+        return self._owner.__conform__(interface)
+
+    def AddRef(self) -> int:
+        return self._owner.AddRef()
+
+    def Release(self) -> int:
+        return self._owner.Release()
+
+
+def _interface(riid: object) -> InterfaceClass:
+    if riid is None:
+        raise COMError(E_POINTER, "QueryInterface needs an interface or an IID")
+    interface = interface_of(riid)
+    if interface is None:
+        raise COMError(E_NOINTERFACE, f"no interface has the identifier {riid}")
+    return interface

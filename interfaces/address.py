@@ -1,0 +1,129 @@
+"""The address class that stands for every ``SOCKADDR`` of the interfaces."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+
+@lru_cache(maxsize=4096)
+def parse_ip(text: str) -> IPv4Address | IPv6Address:
+    """Parse an address literal, remembering the most recent ones.
+
+    :raises ValueError: *text* is no IPv4 or IPv6 address.
+    """
+    return ip_address(text)
+
+
+class SocketAddress:
+    """An immutable IPv4, IPv6 or named end point with its port.
+
+    ``host`` is the text that was given: a literal address or a DNS name. ``address`` is the parsed literal, or
+    ``None`` for a name. Two addresses are equal when host, port and scope are equal.
+    """
+
+    __slots__ = ("_host", "_port", "_scope_id")
+
+    _host: str
+    _port: int
+    _scope_id: int
+
+    def __init__(self, host: str | IPv4Address | IPv6Address, port: int = 0, scope_id: int = 0) -> None:
+        """Make an address of *host* (a literal or a name), *port* (0 to 65535) and IPv6 *scope_id*.
+
+        :raises ValueError: the port is out of range or the host is empty.
+        """
+        text = host if type(host) is str else str(host)
+        if not text:
+            raise ValueError("an address needs a host")
+        if not 0 <= port <= 0xFFFF:
+            raise ValueError(f"port {port} is outside 0 to 65535")
+        object.__setattr__(self, "_host", text)
+        object.__setattr__(self, "_port", port)
+        object.__setattr__(self, "_scope_id", scope_id)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"SocketAddress is immutable, cannot set {name}")
+
+    @classmethod
+    def from_sockaddr(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
+        """Make an address of what :mod:`socket` returns for AF_INET and AF_INET6."""
+        host = sockaddr[0].partition("%")[0]
+        return cls(host, sockaddr[1], sockaddr[3] if len(sockaddr) > 3 else 0)
+
+    @classmethod
+    def parse(cls, text: str) -> SocketAddress:
+        """Parse ``host:port`` or ``[v6]:port``.
+
+        :raises ValueError: there is no port or it is not a number in range.
+        """
+        host, colon, port = text.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: write an IPv6 address as [address]:port")
+        if not colon or not host or not (port.isascii() and port.isdigit()):
+            raise ValueError(f"{text!r} is not host:port")
+        return cls(host, int(port))
+
+    @property
+    def host(self) -> str:
+        return self._host
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def scope_id(self) -> int:
+        return self._scope_id
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The literal address, or ``None`` when the host is a name."""
+        try:
+            return parse_ip(self._host)
+        except ValueError:
+            return None
+
+    @property
+    def family(self) -> int:
+        """``AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for a name."""
+        match self.address:
+            case IPv4Address():
+                return socket.AF_INET
+            case IPv6Address():
+                return socket.AF_INET6
+            case _:
+                return socket.AF_UNSPEC
+
+    @property
+    def length(self) -> int:
+        """Bytes of the ``sockaddr`` structure: 16 for IPv4, 28 for IPv6, 2 plus the encoded name plus 2 for a name."""
+        return {socket.AF_INET: 16, socket.AF_INET6: 28}.get(self.family) or 4 + len(self._host.encode())
+
+    @property
+    def sockaddr(self) -> tuple[Any, ...]:
+        """What the calls of :mod:`socket` take."""
+        if self.family == socket.AF_INET6:
+            return (self._host, self._port, 0, self._scope_id)
+        return (self._host, self._port)
+
+    def with_port(self, port: int) -> SocketAddress:
+        return SocketAddress(self._host, port, self._scope_id)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SocketAddress):
+            return NotImplemented
+        return (self._host, self._port, self._scope_id) == (other._host, other._port, other._scope_id)
+
+    def __hash__(self) -> int:
+        return hash((self._host, self._port, self._scope_id))
+
+    def __str__(self) -> str:
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    def __repr__(self) -> str:
+        return f"SocketAddress({str(self)!r})"

@@ -1,0 +1,327 @@
+"""The service's functions that belong to no session, and the ports that a filter reserves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from zope.interface import taggedValue
+
+from fwx.interfaces.com import (
+    BOOL,
+    DWORD,
+    ERROR_INSUFFICIENT_BUFFER,
+    HANDLE_PTR,
+    INT,
+    LPSTR,
+    REFGUID,
+    SOCKADDR,
+    UNIQUE,
+    USHORT,
+    Idl,
+    IUnknown,
+    Length,
+    LengthOf,
+    MethodIdl,
+    Out,
+    ReadableBuffer,
+    UserContextType,
+)
+
+if TYPE_CHECKING:
+    from fwx.interfaces.completion import IFWXOverlapped, IFWXTaskCompletion
+    from fwx.interfaces.enums import FwxNetworkRelation, FwxSslSocketSide
+    from fwx.interfaces.iobuffer import IFWXIOBuffer
+    from fwx.interfaces.ipfilter import IFWXIpFilter
+    from fwx.interfaces.lowresource import IFWXLowResourceRecoverer
+    from fwx.interfaces.netconfig import IFWXNetConfigDetector
+    from fwx.interfaces.radius import IFWXRadiusAuthenticator
+    from fwx.interfaces.session import IFWXSession
+    from fwx.interfaces.sockets import IFWXNetworkSocket, IFWXSocket
+    from fwx.interfaces.structs import Hostent
+    from fwx.interfaces.user import IFWXAuthenticatedUser
+
+
+class IFWXFirewall(IUnknown):
+    """What the service does for a filter outside any session. Implemented by the service; a filter gets it in
+    ``FilterInit`` and keeps it.
+    """
+
+    taggedValue("iid", UUID("0CF075B9-A8F6-11D0-A7F1-0000F8750B21"))
+
+    def HookToCompletionPort(h: HANDLE_PTR) -> Annotated[None, MethodIdl("local")]:
+        """Tie a file or other handle to the service's completions, once for each handle (B5.18). Operations on it then
+        use structures of ``CreateOverlapped`` only.
+
+        :param h: the handle.
+        :raises COMError: ``E_NOTIMPL`` where the service has no such operations; ``E_HANDLE``, not a handle.
+        """
+
+    def CreateOverlapped() -> Annotated[IFWXOverlapped, Out("ppOverlapped")]:
+        """Make an overlapped object for operations on hooked handles.
+
+        :returns: *ppOverlapped*.
+        :raises COMError: ``E_NOTIMPL`` where the service has no such operations.
+        """
+
+    def CreateNetworkSocket(Protocol: INT) -> Annotated[IFWXNetworkSocket, Out("piSocket")]:
+        """Make a socket that belongs to no user: no policy is asked (B4.6). Called by a filter, for a listening socket
+        for one. A filter never opens a socket by other means (B4.9, B4.21).
+
+        :param Protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP`` (B4.8).
+        :returns: *piSocket*.
+        :raises COMError: ``E_INVALIDARG``, another protocol; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
+        """
+
+    def CreateConstBuffer(
+        pBuffer: Annotated[ReadableBuffer, Idl("BYTE*")],
+        dwBufferLength: Annotated[DWORD | None, LengthOf("pBuffer")] = None,
+    ) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
+        """Wrap memory that never changes, without a copy (B3.16). Called by a filter. The buffer is full at once.
+
+        :param pBuffer: the memory; it stays alive as long as the buffer (B3.17).
+        :param dwBufferLength: bytes of it; ``None`` for all.
+        :returns: *pIOBuffer*.
+        :raises COMError: ``E_INVALIDARG``, more than the memory has; ``E_POINTER``, no memory.
+        """
+
+    def CreateBuffer(dwBufferLength: DWORD) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
+        """Make an empty buffer of a given capacity (B3.16). Called by a filter, which owns it.
+
+        :param dwBufferLength: the capacity in bytes.
+        :returns: *pIOBuffer*.
+        :raises COMError: ``E_OUTOFMEMORY``.
+        """
+
+    def CreateWindowBuffer(
+        pIOBufferOriginal: IFWXIOBuffer, dwOffset: DWORD, dwLength: DWORD
+    ) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
+        """Make a buffer that is a part of another one, without a copy, so that the part can be sent (B3.16).
+
+        :param pIOBufferOriginal: the other buffer; it stays alive as long as the window (B3.17).
+        :param dwOffset: where the part starts, in bytes.
+        :param dwLength: its length in bytes.
+        :returns: *pIOBuffer*.
+        :raises COMError: ``E_INVALIDARG``, the part reaches beyond the data; ``E_POINTER``, no other buffer.
+        """
+
+    def CreateIpFilter() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:
+        """Make an empty set of addresses.
+
+        :returns: *ppIpFilter*.
+        :raises COMError: ``E_OUTOFMEMORY``.
+        """
+
+    def StartHeavyBlockingOperation() -> None:
+        """Announce that the calling thread is going to block for long (B5.14). Called by a filter before it does, but
+        not before it waits for a lock (B5.16). Each call is matched by ``EndHeavyBlockingOperation``, the failing one
+        included.
+
+        :raises COMError: ``FWX_E_ALREADY_IN_BLOCKING_OP``, announced before (B5.15); ``FWX_E_BAD_CONTEXT``, called on
+            the loop thread; ``FWX_E_THREAD_QUOTA_EXCEEDED``, too many threads block (B5.17).
+        """
+
+    def EndHeavyBlockingOperation() -> None:
+        """Announce that the long operation is over. Called by the same thread.
+
+        :raises COMError: ``FWX_E_NOT_IN_BLOCKING_OP``, none was announced (B5.15); ``FWX_E_BAD_CONTEXT``, called on
+            the loop thread.
+        """
+
+    def GetClientSession(
+        Address: SOCKADDR, AddressLength: Annotated[DWORD | None, LengthOf("Address")] = None
+    ) -> Annotated[IFWXSession, Out("ppiClientSession")]:
+        """Find or make the session of a client address. Called by a filter that knows the client to be a SecureNAT
+        client of this server (B6.28).
+
+        :param Address: the client; the port is not looked at.
+        :param AddressLength: its size in bytes; ``None`` for its own.
+        :returns: *ppiClientSession*.
+        :raises COMError: ``E_INVALIDARG``, not an address.
+        """
+
+    def CreatePrivateSession(
+        ClientAddress: SOCKADDR,
+        ClientAddressLength: Annotated[DWORD | None, LengthOf("ClientAddress")],
+        ProxyInternalAddress: SOCKADDR | None,
+        ProxyInternalAddressLength: Annotated[DWORD | None, LengthOf("ProxyInternalAddress")],
+        AuthenticatedUser: IFWXAuthenticatedUser | None,
+    ) -> Annotated[IFWXSession, Out("ppPrivateSession")]:
+        """Make a session for a client that the service does not know (B6.29). Called by a filter that plays a proxy, or
+        that hands an inbound connection to a computer inside.
+
+        :param ClientAddress: the client.
+        :param ClientAddressLength: its size in bytes; ``None`` for its own.
+        :param ProxyInternalAddress: the internal address of the firewall towards it; ``None`` for any.
+        :param ProxyInternalAddressLength: its size in bytes; ``None`` for its own.
+        :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone.
+        :returns: *ppPrivateSession*.
+        :raises COMError: ``E_INVALIDARG``, not an address.
+        """
+
+    def GetHostByName(
+        name: Annotated[str, Idl("const char*")],
+    ) -> Annotated[
+        Hostent,
+        Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
+    ]:
+        """Look up a name. No policy is asked and nothing is logged, unlike ``IFWXSession.GetHostByName``.
+
+        On the loop thread it answers at once from numbers, hosts file and cache, else starts the look-up.
+
+        :param name: the host's name.
+        :returns: *buf*, the answer; *buflen* of the COM face holds the room there is and gets the room needed.
+        :raises COMError: ``WSAHOST_NOT_FOUND``, ``WSATRY_AGAIN`` (no answer yet) or ``WSANO_DATA`` as an HRESULT;
+            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only).
+        """
+
+    def GetHostByAddr(
+        addr: Annotated[ReadableBuffer, Idl("const char*", "size_is(len)")],
+        len: Annotated[int | None, LengthOf("addr")],
+        type: int,
+    ) -> Annotated[
+        Hostent,
+        Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
+    ]:
+        """Look up an address. No policy is asked and nothing is logged.
+
+        :param addr: the address in network byte order.
+        :param len: its length in bytes; ``None`` for its own.
+        :param type: the address family, ``AF_INET`` for one.
+        :returns: *buf*, the answer, with *buflen* as in ``GetHostByName``.
+        :raises COMError: as ``GetHostByName``.
+        """
+
+
+class IFWXFirewall2(IFWXFirewall):
+    """Further functions outside any session. Had by ``QueryInterface`` on the object that ``FilterInit`` got."""
+
+    taggedValue("iid", UUID("F3DA55EA-A8A9-47B0-A829-A0FD9CDA66E6"))
+
+    def UpdateServiceStatus(dwWaitHint: DWORD) -> None:
+        """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``.
+
+        :param dwWaitHint: milliseconds that the stop still needs.
+        :raises COMError: none of its own.
+        """
+
+    def PostTaskCompletion(pIFWXTaskCompletion: IFWXTaskCompletion, UserData: UserContextType) -> None:
+        """Have a task run once (B5.4). Called by a filter, from any thread.
+
+        :param pIFWXTaskCompletion: the task, whose ``CompleteTask`` is called; it may be posted many times.
+        :param UserData: handed over then.
+        :raises COMError: ``E_POINTER``, no task; ``FWX_E_TERMINATING``, the service has stopped.
+        """
+
+    def CreateRadiusAuthenticator() -> Annotated[IFWXRadiusAuthenticator, Out("ppIFWXRadiusAuthenticator")]:
+        """Make an authenticator, good for any number of users.
+
+        :returns: *ppIFWXRadiusAuthenticator*.
+        :raises COMError: ``E_NOTIMPL`` where the service has no RADIUS.
+        """
+
+    def GetNetConfigDetector() -> Annotated[IFWXNetConfigDetector, Out("ppNetConfigDetector")]:
+        """Return the object that tells of networks and addresses, and of their changes (B13.10).
+
+        :returns: *ppNetConfigDetector*.
+        :raises COMError: ``E_NOTIMPL`` where the service does not watch them.
+        """
+
+    def GetLowResourceRecoverer() -> Annotated[IFWXLowResourceRecoverer, Out("ppIFWXRecoverer")]:
+        """Return the object that helps after a lack of resources (B11.10).
+
+        :returns: *ppIFWXRecoverer*.
+        :raises COMError: ``E_NOTIMPL`` where the service has none.
+        """
+
+    def CreateSSLNetworkSocket(
+        fAskForClientCert: BOOL,
+        pszHostName: Annotated[LPSTR | None, UNIQUE],
+        dwHostNameLen: Annotated[DWORD | None, LengthOf("pszHostName")],
+        pCreds: Annotated[object | None, Idl("LONG*", "unique")],
+        pDefaultCreds: Annotated[object | None, Idl("LONG*", "unique")],
+        eSide: FwxSslSocketSide,
+        ProtocolGuid: REFGUID,
+        dwDefaultSendTimeout: DWORD,
+        dwDefaultRecvTimeout: DWORD,
+        fAllowHTTPSTunnelingMode: BOOL,
+        pExistingSocket: IFWXSocket | None,
+    ) -> Annotated[IFWXNetworkSocket, Out("ppiSSLSocket")]:
+        """Lay TLS on a connected socket (B4.16, B4.17). Called by a filter. ``SendTo``, ``Connect`` and ``Accept`` of
+        the result answer ``E_NOTIMPL`` (B4.18).
+
+        :param fAskForClientCert: ask the client for a certificate.
+        :param pszHostName: the server's name, to check its certificate; ``None`` for none.
+        :param dwHostNameLen: length of that name; ``None`` for its own.
+        :param pCreds: the credentials of this end, or ``None``.
+        :param pDefaultCreds: default credentials, without a user, or ``None``.
+        :param eSide: ``fwxServerSide`` or ``fwxClientSide``.
+        :param ProtocolGuid: the protocol of the socket's traffic.
+        :param dwDefaultSendTimeout: how long a send may take.
+        :param dwDefaultRecvTimeout: how long a receive may take; the SDK gives neither's unit.
+        :param fAllowHTTPSTunnelingMode: allow an HTTPS tunnel.
+        :param pExistingSocket: the connected socket underneath.
+        :returns: *ppiSSLSocket*.
+        :raises COMError: ``E_NOTIMPL`` where the service has no TLS; ``E_INVALIDARG``, a bad argument.
+        """
+
+
+class IFWXReservedPorts(IUnknown):
+    """A run of ports, reserved by ``IFWXFirewall3.ReservePorts`` (B6.26); free again with the last reference."""
+
+    taggedValue("iid", UUID("252FE376-A405-44F1-988F-B49B4A5A3650"))
+
+    def GetFirstPort() -> Annotated[USHORT, Out("usPort")]:
+        """Return the lowest port; the others follow it without a gap.
+
+        :returns: *usPort*, in host byte order.
+        :raises COMError: none of its own.
+        """
+
+    def GetCount() -> Annotated[USHORT, Out("usCount")]:
+        """Return how many ports the run has.
+
+        :returns: *usCount*.
+        :raises COMError: none of its own.
+        """
+
+    def GetTransportProtocol() -> Annotated[INT, Out("piTransportProtocol")]:
+        """Return the transport for which the ports are reserved.
+
+        :returns: *piTransportProtocol*, ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``.
+        :raises COMError: none of its own.
+        """
+
+
+class IFWXFirewall3(IFWXFirewall2):
+    """Relates networks to one another and reserves ports. Had by ``QueryInterface``; only its shape is documented."""
+
+    taggedValue("iid", UUID("C473A3F1-2F91-4C55-B6A6-8DC1555934C2"))
+
+    def GetNetworkRelation(
+        pFromSocket: SOCKADDR,
+        dwFromSocketLength: Annotated[DWORD | None, LengthOf("pFromSocket")],
+        pToSocket: SOCKADDR,
+        dwToSocketLength: Annotated[DWORD | None, LengthOf("pToSocket")] = None,
+    ) -> Annotated[FwxNetworkRelation, Out("peRelation")]:
+        """Tell how the network of a source is related to that of a destination (B7.6).
+
+        The relation has a direction: ``fwx_nrt_NAT`` one way is ``fwx_nrt_ReverseNAT`` the other way.
+
+        :returns: *peRelation*.
+        :raises COMError: ``E_INVALIDARG``, not an address.
+        """
+
+    def ReservePorts(
+        TransportProtocol: INT,
+        pSocket: Annotated[SOCKADDR, Idl("const LPSOCKADDR")],
+        dwSocketLength: Annotated[DWORD | None, LengthOf("pSocket")],
+        usCount: USHORT,
+    ) -> Annotated[IFWXReservedPorts, Out("ppReservedPort")]:
+        """Reserve a run of ports on an address of the firewall, for the methods of :class:`IFWXSession2` (B6.26).
+
+        :param TransportProtocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``.
+        :param usCount: how many ports.
+        :returns: *ppReservedPort*, the reservation.
+        :raises COMError: ``E_INVALIDARG``, a bad argument; ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``, no such run is free.
+        """

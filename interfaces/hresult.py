@@ -1,0 +1,261 @@
+"""HRESULTs: the result type of every method, the codes that the interfaces use, and the exception that carries them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+_NAMES: dict[int, str] = {}
+
+
+class HRESULT(int):
+    """A 32-bit result code, kept unsigned so that it equals the number printed in the documentation.
+
+    Truth testing is refused: ``S_FALSE`` is a success and must never read as true by accident. Use
+    :func:`SUCCEEDED` and :func:`FAILED`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: int) -> HRESULT:
+        """Accept a signed or an unsigned 32-bit *value*.
+
+        :raises ValueError: outside the 32-bit range.
+        """
+        if not -0x8000_0000 <= value <= 0xFFFF_FFFF:
+            raise ValueError(f"an HRESULT has 32 bits, {value:#x} has more")
+        return super().__new__(cls, value & 0xFFFF_FFFF)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("an HRESULT is neither true nor false; use SUCCEEDED() or FAILED()")
+
+    @property
+    def name(self) -> str:
+        """The symbolic name, ``WIN32(n)`` for an unnamed Windows code, else the hexadecimal number."""
+        known = _NAMES.get(int(self))
+        if known is not None:
+            return known
+        if int(self) & 0xFFFF_0000 == 0x8007_0000:
+            return f"WIN32({int(self) & 0xFFFF})"
+        return f"0x{int(self):08X}"
+
+    def __repr__(self) -> str:
+        return f"<HRESULT 0x{int(self):08X} {self.name}>"
+
+    def __str__(self) -> str:
+        return f"{self.name} (0x{int(self):08X})"
+
+
+def SUCCEEDED(hresult: int) -> bool:
+    """Tell whether *hresult* is a success code (``S_OK``, ``S_FALSE``, ...)."""
+    return int(hresult) & 0x8000_0000 == 0
+
+
+def FAILED(hresult: int) -> bool:
+    """Tell whether *hresult* is a failure code."""
+    return int(hresult) & 0x8000_0000 != 0
+
+
+def HRESULT_FROM_WIN32(code: int) -> HRESULT:
+    """Return the HRESULT of the Windows or Winsock error *code*; 0 gives ``S_OK``."""
+    if code == 0:
+        return S_OK
+    return HRESULT(0x8007_0000 | (code & 0xFFFF))
+
+
+def WIN32_FROM_HRESULT(hresult: int) -> int:
+    """Return the Windows error code inside *hresult* if it has one, else *hresult* itself as a number."""
+    if int(hresult) & 0xFFFF_0000 == 0x8007_0000:
+        return int(hresult) & 0xFFFF
+    return int(hresult)
+
+
+def _code(name: str, value: int) -> HRESULT:
+    _NAMES.setdefault(value, name)
+    return HRESULT(value)
+
+
+S_OK: Final = _code("S_OK", 0x00000000)
+S_FALSE: Final = _code("S_FALSE", 0x00000001)
+E_NOTIMPL: Final = _code("E_NOTIMPL", 0x80004001)
+E_NOINTERFACE: Final = _code("E_NOINTERFACE", 0x80004002)
+E_POINTER: Final = _code("E_POINTER", 0x80004003)
+E_ABORT: Final = _code("E_ABORT", 0x80004004)
+E_FAIL: Final = _code("E_FAIL", 0x80004005)
+E_UNEXPECTED: Final = _code("E_UNEXPECTED", 0x8000FFFF)
+E_ACCESSDENIED: Final = _code("E_ACCESSDENIED", 0x80070005)
+E_HANDLE: Final = _code("E_HANDLE", 0x80070006)
+E_OUTOFMEMORY: Final = _code("E_OUTOFMEMORY", 0x8007000E)
+E_INVALIDARG: Final = _code("E_INVALIDARG", 0x80070057)
+CLASS_E_NOAGGREGATION: Final = _code("CLASS_E_NOAGGREGATION", 0x80040110)
+REGDB_E_CLASSNOTREG: Final = _code("REGDB_E_CLASSNOTREG", 0x80040154)
+
+FWX_E_TERMINATING: Final = _code("FWX_E_TERMINATING", 0xC0040001)
+FWX_E_INVALID_ARG: Final = _code("FWX_E_INVALID_ARG", 0xC0040002)
+FWX_E_ALREADY_IN_BLOCKING_OP: Final = _code("FWX_E_ALREADY_IN_BLOCKING_OP", 0xC0040003)
+FWX_E_NOT_IN_BLOCKING_OP: Final = _code("FWX_E_NOT_IN_BLOCKING_OP", 0xC0040004)
+FWX_E_FILTER_NOT_REGISTERED: Final = _code("FWX_E_FILTER_NOT_REGISTERED", 0xC0040005)
+FWX_E_ALREADY_EXISTS: Final = _code("FWX_E_ALREADY_EXISTS", 0x800700B7)
+FWX_E_BUFFERFULL: Final = _code("FWX_E_BUFFERFULL", 0xC0040007)
+FWX_E_ALREADY_EMULATED: Final = _code("FWX_E_ALREADY_EMULATED", 0xC0040009)
+FWX_E_BAD_CONTEXT: Final = _code("FWX_E_BAD_CONTEXT", 0xC004000A)
+FWX_E_NOT_SUPPORTED: Final = _code("FWX_E_NOT_SUPPORTED", 0xC004000B)
+FWX_E_NOT_AUTHENTICATED: Final = _code("FWX_E_NOT_AUTHENTICATED", 0xC004000C)
+FWX_E_POLICY_RULES_DENIED: Final = _code("FWX_E_POLICY_RULES_DENIED", 0xC004000D)
+FWX_E_MIME_NEEDED: Final = _code("FWX_E_MIME_NEEDED", 0xC004000E)
+FWX_E_MUST_USE_DS: Final = _code("FWX_E_MUST_USE_DS", 0xC004000F)
+FWX_E_NOT_EMULATED: Final = _code("FWX_E_NOT_EMULATED", 0xC0040010)
+FWX_E_IS_BUSY: Final = _code("FWX_E_IS_BUSY", 0xC0040011)
+FWX_E_NETWORK_RULES_DENIED: Final = _code("FWX_E_NETWORK_RULES_DENIED", 0xC0040012)
+FWX_E_FRAGMENT_PACKET_DROPPED: Final = _code("FWX_E_FRAGMENT_PACKET_DROPPED", 0xC0040013)
+FWX_E_FWE_SPOOFING_PACKET_DROPPED: Final = _code("FWX_E_FWE_SPOOFING_PACKET_DROPPED", 0xC0040014)
+FWX_E_TCPIPDROP_PACKET_DROPPED: Final = _code("FWX_E_TCPIPDROP_PACKET_DROPPED", 0xC0040015)
+FWX_E_NO_BACKLOG_PACKET_DROPPED: Final = _code("FWX_E_NO_BACKLOG_PACKET_DROPPED", 0xC0040016)
+FWX_E_TCP_NOT_SYN_PACKET_DROPPED: Final = _code("FWX_E_TCP_NOT_SYN_PACKET_DROPPED", 0xC0040017)
+FWX_E_BAD_LENGTH_PACKET_DROPPED: Final = _code("FWX_E_BAD_LENGTH_PACKET_DROPPED", 0xC0040018)
+FWX_E_PING_OF_DEATH_PACKET_DROPPED: Final = _code("FWX_E_PING_OF_DEATH_PACKET_DROPPED", 0xC0040019)
+FWX_E_OUT_OF_BAND_PACKET_DROPPED: Final = _code("FWX_E_OUT_OF_BAND_PACKET_DROPPED", 0xC004001A)
+FWX_E_IP_HALF_SCAN_PACKET_DROPPED: Final = _code("FWX_E_IP_HALF_SCAN_PACKET_DROPPED", 0xC004001B)
+FWX_E_LAND_ATTACK_DROPPED: Final = _code("FWX_E_LAND_ATTACK_DROPPED", 0xC004001C)
+FWX_E_UDP_BOMB_DROPPED: Final = _code("FWX_E_UDP_BOMB_DROPPED", 0xC004001D)
+FWX_E_FULLDENY_DROPPED: Final = _code("FWX_E_FULLDENY_DROPPED", 0xC004001E)
+FWX_E_IPOPTIONS_DROPPED: Final = _code("FWX_E_IPOPTIONS_DROPPED", 0xC004001F)
+FWX_E_UNCOMPLETED_CONNECTION_REQUEST: Final = _code("FWX_E_UNCOMPLETED_CONNECTION_REQUEST", 0xC0040020)
+FWX_E_CONNECTION_REQUEST_REJECTED: Final = _code("FWX_E_CONNECTION_REQUEST_REJECTED", 0xC0040021)
+FWX_E_VALIDATE_QUARANTINE_FAILED: Final = _code("FWX_E_VALIDATE_QUARANTINE_FAILED", 0xC0040022)
+FWX_E_VPN_CONNECTIONS_LIMIT_EXCEEDED: Final = _code("FWX_E_VPN_CONNECTIONS_LIMIT_EXCEEDED", 0xC0040023)
+FWX_E_OUT_OF_RESOURCES: Final = _code("FWX_E_OUT_OF_RESOURCES", 0xC0040024)
+FWX_E_BROADCAST_PACKET_DROPPED: Final = _code("FWX_E_BROADCAST_PACKET_DROPPED", 0xC0040025)
+FWX_E_UNKNOWN_ADAPTER_DROPPED: Final = _code("FWX_E_UNKNOWN_ADAPTER_DROPPED", 0xC0040026)
+FWX_E_ICMP_ERROR_PACKET_DROPPED: Final = _code("FWX_E_ICMP_ERROR_PACKET_DROPPED", 0xC0040027)
+FWX_E_INVALID_PROTCOL_PACKET_DROPPED: Final = _code("FWX_E_INVALID_PROTCOL_PACKET_DROPPED", 0xC0040028)
+FWX_E_PORT_ZERO_PACKET_DROPPED: Final = _code("FWX_E_PORT_ZERO_PACKET_DROPPED", 0xC0040029)
+FWX_E_SYN_ATTACK_START: Final = _code("FWX_E_SYN_ATTACK_START", 0xC004002A)
+FWX_E_SYN_ATTACK_END: Final = _code("FWX_E_SYN_ATTACK_END", 0xC004002B)
+FWX_E_INVALID_DHCP_OFFER: Final = _code("FWX_E_INVALID_DHCP_OFFER", 0xC004002C)
+FWX_E_UNREACHABLE_ADDRESS: Final = _code("FWX_E_UNREACHABLE_ADDRESS", 0xC004002D)
+FWX_E_ADDRESS_NOT_ALLOWED: Final = _code("FWX_E_ADDRESS_NOT_ALLOWED", 0xC004002E)
+FWX_E_IPSEC_NO_ROUTE_DROPPED: Final = _code("FWX_E_IPSEC_NO_ROUTE_DROPPED", 0xC004002F)
+FWX_E_OUTBOUND_PATH_THROUGH_DROPPED: Final = _code("FWX_E_OUTBOUND_PATH_THROUGH_DROPPED", 0xC0040030)
+FWX_E_BAD_TCP_CHECKSUM_DROPPED: Final = _code("FWX_E_BAD_TCP_CHECKSUM_DROPPED", 0xC0040031)
+FWX_E_VPN_USER_MAPPING_FAILED: Final = _code("FWX_E_VPN_USER_MAPPING_FAILED", 0xC0040032)
+FWX_E_RULE_QUOTA_EXCEEDED_DROPPED: Final = _code("FWX_E_RULE_QUOTA_EXCEEDED_DROPPED", 0xC0040033)
+FWX_E_SEQ_ACK_MISMATCH: Final = _code("FWX_E_SEQ_ACK_MISMATCH", 0xC0040034)
+FWX_E_THREAD_QUOTA_EXCEEDED: Final = _code("FWX_E_THREAD_QUOTA_EXCEEDED", 0xC0040035)
+FWX_E_DNS_QUOTA_EXCEEDED: Final = _code("FWX_E_DNS_QUOTA_EXCEEDED", 0xC0040036)
+FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED: Final = _code("FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED", 0xC0040037)
+FWX_E_TCP_NO_SERVER_REPLY: Final = _code("FWX_E_TCP_NO_SERVER_REPLY", 0xC0040038)
+FWX_E_POLICY_CONNECTION_CLOSED: Final = _code("FWX_E_POLICY_CONNECTION_CLOSED", 0xC0040039)
+FWX_E_NAT_ADDRESS_NOT_AVAILABLE: Final = _code("FWX_E_NAT_ADDRESS_NOT_AVAILABLE", 0xC004003A)
+FWX_E_IPS_BLOCKED: Final = _code("FWX_E_IPS_BLOCKED", 0xC004003B)
+FWX_E_IPS_DETECTED: Final = _code("FWX_E_IPS_DETECTED", 0xC004003C)
+FWX_E_CONNECTION_QUARANTINED: Final = _code("FWX_E_CONNECTION_QUARANTINED", 0xC004003D)
+FWX_E_FW_IPSEC_DROPPED: Final = _code("FWX_E_FW_IPSEC_DROPPED", 0xC004003E)
+FWX_E_TRANSITION_DROPPED: Final = _code("FWX_E_TRANSITION_DROPPED", 0xC004003F)
+FWX_E_BOTH_ADRESSES_BELONG_TO_SAME_NETWORK: Final = _code("FWX_E_BOTH_ADRESSES_BELONG_TO_SAME_NETWORK", 0xC0040040)
+FWX_E_UNSUPPORTED_IPV6_DROPPED: Final = _code("FWX_E_UNSUPPORTED_IPV6_DROPPED", 0xC0040041)
+FWX_E_INVALID_ROUTER_ADV: Final = _code("FWX_E_INVALID_ROUTER_ADV", 0xC0040042)
+FWX_E_IPV6_ROUTING_HEADER: Final = _code("FWX_E_IPV6_ROUTING_HEADER", 0xC0040043)
+FWX_E_UNSUPPORTED_NATPT_DROPPED: Final = _code("FWX_E_UNSUPPORTED_NATPT_DROPPED", 0xC0040046)
+FWX_E_NIS_LOAD_POLICY_FAILED: Final = _code("FWX_E_NIS_LOAD_POLICY_FAILED", 0xC0040047)
+FWX_E_TCPIP_DROP_FIREWALL_POLICY: Final = _code("FWX_E_TCPIP_DROP_FIREWALL_POLICY", 0xC0040048)
+FWX_E_TCPIP_DROP_IPSEC: Final = _code("FWX_E_TCPIP_DROP_IPSEC", 0xC0040049)
+FWX_E_TCPIP_DROP_INET_SOURCE_UNSPECIFIED: Final = _code("FWX_E_TCPIP_DROP_INET_SOURCE_UNSPECIFIED", 0xC004004A)
+FWX_E_TCPIP_DROP_INET_DESTINATION_MULTICAST: Final = _code("FWX_E_TCPIP_DROP_INET_DESTINATION_MULTICAST", 0xC004004B)
+FWX_E_TCPIP_DROP_INET_HEADER_INVALID: Final = _code("FWX_E_TCPIP_DROP_INET_HEADER_INVALID", 0xC004004C)
+FWX_E_TCPIP_DROP_INET_CHECKSUM_INVALID: Final = _code("FWX_E_TCPIP_DROP_INET_CHECKSUM_INVALID", 0xC004004D)
+FWX_E_TCPIP_DROP_INET_ENDPOINT_NOT_FOUND: Final = _code("FWX_E_TCPIP_DROP_INET_ENDPOINT_NOT_FOUND", 0xC004004E)
+FWX_E_TCPIP_DROP_IP_BAD_SOURCE_ADDRESS: Final = _code("FWX_E_TCPIP_DROP_IP_BAD_SOURCE_ADDRESS", 0xC004004F)
+FWX_E_TCPIP_DROP_IP_NOT_LOCALLY_DESTINED: Final = _code("FWX_E_TCPIP_DROP_IP_NOT_LOCALLY_DESTINED", 0xC0040050)
+FWX_E_TCPIP_DROP_IP_PROTOCOL_UNREACHABLE: Final = _code("FWX_E_TCPIP_DROP_IP_PROTOCOL_UNREACHABLE", 0xC0040051)
+FWX_E_TCPIP_DROP_IP_PORT_UNREACHABLE: Final = _code("FWX_E_TCPIP_DROP_IP_PORT_UNREACHABLE", 0xC0040052)
+FWX_E_TCPIP_DROP_IP_BAD_LENGTH: Final = _code("FWX_E_TCPIP_DROP_IP_BAD_LENGTH", 0xC0040053)
+FWX_E_TCPIP_DROP_IP_MALFORMED_HEADER: Final = _code("FWX_E_TCPIP_DROP_IP_MALFORMED_HEADER", 0xC0040054)
+FWX_E_TCPIP_DROP_IP_NO_ROUTE: Final = _code("FWX_E_TCPIP_DROP_IP_NO_ROUTE", 0xC0040055)
+FWX_E_TCPIP_DROP_IP_BEYOND_SCOPE: Final = _code("FWX_E_TCPIP_DROP_IP_BEYOND_SCOPE", 0xC0040056)
+FWX_E_TCPIP_DROP_IP_INSPECTION_DROP: Final = _code("FWX_E_TCPIP_DROP_IP_INSPECTION_DROP", 0xC0040057)
+FWX_E_TCPIP_DROP_IP_TOO_MANY_DECAPSULATIONS: Final = _code("FWX_E_TCPIP_DROP_IP_TOO_MANY_DECAPSULATIONS", 0xC0040058)
+FWX_E_TCPIP_DROP_IP_ADMINISTRATIVELY_PROHIBITED: Final = _code("FWX_E_TCPIP_DROP_IP_ADMINISTRATIVELY_PROHIBITED", 0xC0040059)
+FWX_E_TCPIP_DROP_IP_HOP_LIMIT_EXCEEDED: Final = _code("FWX_E_TCPIP_DROP_IP_HOP_LIMIT_EXCEEDED", 0xC004005A)
+FWX_E_TCPIP_DROP_IP_ADDRESS_UNREACHABLE: Final = _code("FWX_E_TCPIP_DROP_IP_ADDRESS_UNREACHABLE", 0xC004005B)
+FWX_E_TCPIP_DROP_IP_ARBITRATION_UNHANDLED: Final = _code("FWX_E_TCPIP_DROP_IP_ARBITRATION_UNHANDLED", 0xC004005C)
+FWX_E_TCPIP_DROP_IP_INSPECTION_ABSORB: Final = _code("FWX_E_TCPIP_DROP_IP_INSPECTION_ABSORB", 0xC004005D)
+FWX_E_BLOCKED_COMPUTER_ACCESS: Final = _code("FWX_E_BLOCKED_COMPUTER_ACCESS", 0xC004005E)
+FWX_E_IP_NOT_GENERATED_BY_TCPIP: Final = _code("FWX_E_IP_NOT_GENERATED_BY_TCPIP", 0xC004005F)
+
+# Windows and Winsock error numbers, as completions carry them; HRESULT_FROM_WIN32 makes them HRESULTs.
+ERROR_NETNAME_DELETED: Final = 64
+ERROR_SEM_TIMEOUT: Final = 121
+ERROR_ALREADY_EXISTS: Final = 183
+ERROR_OPERATION_ABORTED: Final = 995
+ERROR_IO_PENDING: Final = 997
+ERROR_NOT_FOUND: Final = 1168
+ERROR_CONNECTION_REFUSED: Final = 1225
+ERROR_CONNECTION_ABORTED: Final = 1236
+WSAEINTR: Final = 10004
+WSAEACCES: Final = 10013
+WSAEFAULT: Final = 10014
+WSAEINVAL: Final = 10022
+WSAEMFILE: Final = 10024
+WSAEWOULDBLOCK: Final = 10035
+WSAEINPROGRESS: Final = 10036
+WSAEALREADY: Final = 10037
+WSAENOTSOCK: Final = 10038
+WSAEDESTADDRREQ: Final = 10039
+WSAEMSGSIZE: Final = 10040
+WSAEPROTOTYPE: Final = 10041
+WSAENOPROTOOPT: Final = 10042
+WSAEPROTONOSUPPORT: Final = 10043
+WSAESOCKTNOSUPPORT: Final = 10044
+WSAEOPNOTSUPP: Final = 10045
+WSAEAFNOSUPPORT: Final = 10047
+WSAEADDRINUSE: Final = 10048
+WSAEADDRNOTAVAIL: Final = 10049
+WSAENETDOWN: Final = 10050
+WSAENETUNREACH: Final = 10051
+WSAENETRESET: Final = 10052
+WSAECONNABORTED: Final = 10053
+WSAECONNRESET: Final = 10054
+WSAENOBUFS: Final = 10055
+WSAEISCONN: Final = 10056
+WSAENOTCONN: Final = 10057
+WSAESHUTDOWN: Final = 10058
+WSAETIMEDOUT: Final = 10060
+WSAECONNREFUSED: Final = 10061
+WSAENAMETOOLONG: Final = 10063
+WSAEHOSTDOWN: Final = 10064
+WSAEHOSTUNREACH: Final = 10065
+WSAHOST_NOT_FOUND: Final = 11001
+WSATRY_AGAIN: Final = 11002
+WSANO_RECOVERY: Final = 11003
+WSANO_DATA: Final = 11004
+
+_NAMES.update({
+    0x8007_0000 | value: f"HRESULT_FROM_WIN32({name})"
+    for name, value in list(globals().items())
+    if name.startswith(("WSA", "ERROR_")) and 0x8007_0000 | value not in _NAMES
+})
+
+
+class COMError(Exception):
+    """A failing HRESULT on the Python face.
+
+    Raised by a method whose documented result is *hresult*; a filter raises it to answer the service with a
+    failure. ``outs`` holds what the method filled in although it failed (``Append`` and ``SendToBuffer`` report
+    how many bytes they moved).
+    """
+
+    def __init__(self, hresult: int, text: str = "", *, outs: tuple[Any, ...] = ()) -> None:
+        self.hresult = HRESULT(hresult)
+        if SUCCEEDED(self.hresult):
+            raise ValueError(f"COMError takes a failure code, {self.hresult} is a success")
+        self.text = text
+        self.outs = outs
+        super().__init__(self.hresult, text)
+
+    def __str__(self) -> str:
+        return f"{self.hresult}: {self.text}" if self.text else str(self.hresult)
+
+
+def winsock_error(code: int, text: str = "") -> COMError:
+    """Make the :class:`COMError` that carries the Windows or Winsock error *code*."""
+    return COMError(HRESULT_FROM_WIN32(code), text)

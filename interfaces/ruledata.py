@@ -1,0 +1,44 @@
+"""A filter's own data for each policy rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from zope.interface import taggedValue
+
+from fwx.interfaces.com import IUnknown, Out
+from fwx.interfaces.hresult import HRESULT
+
+if TYPE_CHECKING:
+    from fwx.interfaces.admin import IFPCPolicyRule
+
+
+class IFWXPerRuleDataplugin(IUnknown):
+    """One rule's data, in a form private to the filter. Events carry it in ``PerRuleProcessedData`` (B7.13)."""
+
+    taggedValue("iid", UUID("0AEBE414-54A2-4771-8FEE-CADEC3E7A093"))
+
+    def CompareRulesData(pProcessedRulesData: IFWXPerRuleDataplugin) -> HRESULT | None:
+        """Tell whether another object holds the same data. Called by the service to see whether a rule has changed
+        (B7.14).
+
+        :param pProcessedRulesData: the object made earlier.
+        :returns: ``S_OK`` (or ``None``), the same; ``S_FALSE``, different; a failure, not to be told.
+        """
+
+
+class IFWXPerRuleData(IUnknown):
+    """Makes a filter's data of a rule ready for use. Optional, on the filter object."""
+
+    taggedValue("iid", UUID("C940ACC0-6271-4B90-9128-5894D86415D5"))
+
+    def PrepareRulesData(
+        pPolicyRule: IFPCPolicyRule,
+    ) -> Annotated[IFWXPerRuleDataplugin, Out("ProcessedRulesData")]:
+        """Make the data of one rule. Called by the service when it starts and when rules change (B7.12).
+
+        :param pPolicyRule: the rule.
+        :returns: *ProcessedRulesData*, which the service keeps.
+        :raises COMError: the data could not be made.
+        """

@@ -1,0 +1,79 @@
+"""The command line's group: lazy, complete, and loud about a missing command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import fwx
+from fwx.cli import COMMANDS, LazyGroup, main
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_exists(runner: CliRunner, name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    result = runner.invoke(main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+
+
+def test_help_lists_the_table(runner: CliRunner) -> None:
+    output = " ".join(runner.invoke(main, ["--help"]).output.split())
+    for name, line in COMMANDS.items():
+        assert f"{name} {line}" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--version"], 0, fwx.__version__),
+        (["-h"], 0, "Commands"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["--nonsense"], 2, "No such option"),
+    ],
+)
+def test_exit_codes(runner: CliRunner, arguments: list[str], code: int, text: str) -> None:
+    result = runner.invoke(main, arguments)
+    assert result.exit_code == code
+    assert text in result.output
+
+
+def test_a_missing_command_module_is_an_error() -> None:
+    group = LazyGroup("broken", table={"no_such_command": "Is not there."})
+    with pytest.raises(ModuleNotFoundError, match="no_such_command"):
+        group.get_command(click.Context(group), "no_such_command")
+
+
+def test_a_module_without_its_command_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fwx.commands.check as module
+
+    monkeypatch.delattr(module, "check")
+    with pytest.raises(TypeError, match="no command named 'check'"):
+        main.get_command(click.Context(main), "check")
+
+
+def test_version_imports_no_command_and_not_the_service() -> None:
+    script = (
+        "import sys; from fwx.cli import main\n"
+        "main(['--version'], standalone_mode=False)\n"
+        "print(sorted(name for name in sys.modules if name.startswith('fwx') or name in {'uvloop', 'pydantic'}))"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "['fwx', 'fwx.cli']"
+
+
+def test_python_dash_m_is_the_console_script() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fwx", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == f"fwx, version {fwx.__version__}\n"

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from fwx.commands.log import log, record_line, result_name, table
+from fwx.firewall_log import FirewallLog, read
+from fwx.impl.alert import Alert, Severity
+from fwx.impl.logrecord import Action, LogRecord
+
+T0 = 1_767_323_045.678  # 2026-01-02 03:04:05.678 UTC
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "firewall.db"
+
+
+TERMINATED = LogRecord(
+    time=T0,
+    action=Action.Terminate,
+    source_ip="10.0.0.1",
+    source_port=1234,
+    destination_ip="2001:db8::1",
+    destination_port=443,
+    destination_name="example.org",
+    rule="staff browse",
+    bytes_sent=5,
+    bytes_received=6000,
+    connection_time=77,
+    username="alice",
+    filters="monitor, upper",
+)
+DENIED = LogRecord(
+    time=T0 + 1,
+    action=Action.Denied,
+    source_ip="10.0.0.1",
+    source_port=1235,
+    destination_port=25,
+    destination_name="mail.example.org",
+    rule="Default rule",
+    resultcode=0xC004000D,
+    reason="no rule allows it",
+)
+TERMINATED_LINE = (
+    '2026-01-02 03:04:05.678 Terminate rule="staff browse" user=alice source=10.0.0.1:1234 '
+    'destination="[2001:db8::1]:443 (example.org)" bytes=5/6000 ms=77 filters="monitor, upper"'
+)
+DENIED_LINE = (
+    '2026-01-02 03:04:06.678 Denied result=FWX_E_POLICY_RULES_DENIED rule="Default rule" source=10.0.0.1:1235 '
+    'destination=mail.example.org:25 bytes=0/0 ms=0 reason="no rule allows it"'
+)
+
+
+def write(path: Path, *items: LogRecord | Alert) -> None:
+    written = FirewallLog(path)
+    written.open()
+    for item in items:
+        if isinstance(item, LogRecord):
+            written.write(item)
+        else:
+            written.write_alert(item)
+    assert written.close(30) == 0
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(log, [str(argument) for argument in arguments])
+
+
+def test_one_line_a_record_oldest_first(path: Path) -> None:
+    write(path, TERMINATED, DENIED)
+    result = run("--database", path)
+    assert (result.exit_code, result.output.splitlines()) == (0, [TERMINATED_LINE, DENIED_LINE])
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), 50), (("--limit", 3), 3), (("--limit", 0), 0)])
+def test_the_newest_are_shown(path: Path, options: tuple[object, ...], shown: int) -> None:
+    write(path, *(TERMINATED._replace(time=T0 + number, connection_id=number) for number in range(60)))
+    result = run("--database", path, "--json", *options)
+    assert [json.loads(line)["connectionid"] for line in result.output.splitlines()] == list(range(60 - shown, 60))
+
+
+def test_json_has_every_column(path: Path) -> None:
+    write(path, DENIED)
+    (line,) = run("--database", path, "--json").output.splitlines()
+    assert json.loads(line) == next(iter(read(path)))
+
+
+def test_alerts_and_their_tracebacks(path: Path) -> None:
+    write(path, Alert(T0, "filter fault", Severity.WARNING, "monitor", "", "it broke", "Traceback:\n  line 1", 3))
+    expected = [
+        '2026-01-02 03:04:05.678 warning filter fault source=monitor count=3 message="it broke"',
+        "    Traceback:",
+        "      line 1",
+    ]
+    assert run("--database", path, "--alerts").output.splitlines() == expected
+    assert json.loads(run("--database", path, "--alerts", "--json").output)["event"] == "filter fault"
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("plain", "user=plain"),
+        ("two words", 'user="two words"'),
+        ("a\nforged line", 'user="a\\nforged line"'),
+        ("\x1b[2Jcleared", 'user="\\x1b[2Jcleared"'),
+        ("\x9b31m", 'user="\\x9b31m"'),
+        ("\u202ereversed", 'user="\\u202ereversed"'),
+        ('say "x"', 'user="say \\"x\\""'),
+        ("back\\slash", 'user="back\\\\slash"'),
+        ("caf\xe9", "user=caf\xe9"),
+        ("", ""),
+    ],
+)
+def test_names_from_the_network_cannot_forge_lines_or_drive_a_terminal(path: Path, name: str, printed: str) -> None:
+    write(path, TERMINATED._replace(username=name))
+    (line,) = run("--database", path).output.splitlines()
+    assert line.partition('browse" ')[2].partition("source=")[0].strip() == printed
+    console = Console(width=400, file=io.StringIO(), record=True)
+    console.print(table(read(path)))
+    assert not {"\x1b", "\x9b", "\u202e"} & set(console.export_text())
+
+
+def test_the_table_holds_the_values_as_they_are(path: Path) -> None:
+    write(path, TERMINATED._replace(rule="[red]markup[/red]"), DENIED)
+    console = Console(width=300, file=io.StringIO(), record=True)
+    console.print(table(read(path)))
+    console.print(table(read(path, alerts=True), alerts=True))
+    header, first, second, alerts = (line.split("  ") for line in console.export_text().splitlines())
+    assert [cell.strip() for cell in header if cell][:4] == ["time", "action", "result", "rule"]
+    assert "[red]markup[/red]" in [cell.strip() for cell in first]
+    assert "FWX_E_POLICY_RULES_DENIED" in [cell.strip() for cell in second]
+    assert "severity" in [cell.strip() for cell in alerts]
+
+
+def test_a_terminal_gets_the_table(path: Path) -> None:
+    write(path, TERMINATED)
+    terminal, end = os.openpty()
+    command = [sys.executable, "-m", "fwx", "log", "--database", str(path)]
+    subprocess.run(command, check=True, stdout=end, timeout=60, env={**os.environ, "COLUMNS": "250"})
+    os.close(end)
+    shown = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert "filters" in shown.splitlines()[0]
+    assert "rule=" not in shown
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (0, ""),
+        (0xC004000D, "FWX_E_POLICY_RULES_DENIED"),
+        (0x80004005, "E_FAIL"),
+        (10061, "WSAECONNREFUSED"),
+        (0x8007274D, "WSAECONNREFUSED"),
+        (4711, "WIN32(4711)"),
+        (0xC004FFFF, "0xC004FFFF"),
+    ],
+)
+def test_results_have_names(code: int, name: str) -> None:  # B9.13
+    assert result_name(code) == name
+
+
+def test_an_action_of_a_later_version_is_shown_by_its_number(path: Path) -> None:
+    write(path, TERMINATED)
+    row: dict[str, Any] = next(iter(read(path))) | {"Action": 99}
+    assert " Action(99) " in record_line(row)
+
+
+# Where the log is
+
+
+def test_the_log_of_a_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "fwx.toml"
+    config.write_text('[service]\nstate_dir = "here"\n[log]\nsqlite = "other.db"\n')
+    (tmp_path / "here").mkdir()
+    write(tmp_path / "here" / "other.db", TERMINATED)
+    assert run("--config", config).output.splitlines() == [TERMINATED_LINE]
+
+
+def test_without_options_it_is_the_default_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (tmp_path / "fwx").mkdir()
+    write(tmp_path / "fwx" / "firewall.db", TERMINATED)
+    assert run().output.splitlines() == [TERMINATED_LINE]
+
+
+def test_a_faulty_configuration_is_reported(tmp_path: Path) -> None:
+    config = tmp_path / "fwx.toml"
+    config.write_text('[service]\nnane = "fw1"\n')
+    result = run("--config", config)
+    assert result.exit_code == 1
+    assert f"{config}:2: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "there is no such file"), (b"", "it is empty"), (b"text" * 100, "file is not a database")],
+)
+@pytest.mark.parametrize("option", ["--follow", "--json", "--alerts"])
+def test_what_is_no_log_is_a_clear_error(path: Path, content: bytes | None, complaint: str, option: str) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    result = run("--database", path, option)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {path}: ")
+    assert complaint in result.output
+
+
+def test_two_places_are_wrong_usage(path: Path) -> None:
+    result = run("--database", path, "--config", path)
+    assert result.exit_code == 2
+    assert "not both" in result.output
+
+
+# Following
+
+
+def test_follow_shows_what_is_written_next_until_it_is_interrupted(path: Path) -> None:
+    write(path, TERMINATED)
+    command = [sys.executable, "-m", "fwx", "log", "--database", str(path), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().rstrip() == TERMINATED_LINE
+        write(path, DENIED)
+        assert child.stdout.readline().rstrip() == DENIED_LINE
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=30) == ("", "")
+    assert child.returncode == 0
