@@ -22,8 +22,9 @@ nitpicky = True
 # Names of other projects: looking them up in their inventories would make the build need a network.
 nitpick_ignore_regex = [
     ("py:.*", r"(builtins|enum|ipaddress|pydantic|socket|typing|uuid|zope)(\..*)?"),
-    # The private base that the two tagged unions share.
+    # The private base that the two tagged unions share, and type variables.
     ("py:class", r"fwx\.interfaces\.structs\._Union"),
+    ("py:obj", r"fwx\..*\.T"),
 ]
 
 

@@ -46,12 +46,14 @@ class Component:
     place: str
 
 
-class Registry(Components):  # type: ignore[misc]  # zope.interface is untyped
+class Registry(Components):
     """A registry without a global base that refuses duplicates and, once serving, every change."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._frozen = False
+        # What mypy-zope's stubs of Components leave out.
+        self._own: Any = self
 
     def freeze(self) -> None:
         """Refuse every later registration: the set of interfaces of an object must not change (COM's static set)."""
@@ -62,7 +64,7 @@ class Registry(Components):  # type: ignore[misc]  # zope.interface is untyped
 
         :raises RegistryError: the place is taken, with both places named; or the registry is frozen.
         """
-        place = self._check(provided.__name__, name, self._utility_registrations.get((provided, name)))
+        place = self._check(provided.__name__, name, self._own._utility_registrations.get((provided, name)))
         self.registerUtility(component, provided, name, info=place, event=False)
 
     def register_adapter(
@@ -76,18 +78,18 @@ class Registry(Components):  # type: ignore[misc]  # zope.interface is untyped
 
         :raises RegistryError: the place is taken, with both places named; or the registry is frozen.
         """
-        place = self._check(provided.__name__, name, self._adapter_registrations.get((required, provided, name)))
+        place = self._check(provided.__name__, name, self._own._adapter_registrations.get((required, provided, name)))
         self.registerAdapter(factory, required, provided, name, info=place, event=False)
 
     def has_adapter(self, required: tuple[InterfaceClass, ...], provided: InterfaceClass, name: str) -> bool:
         """Tell whether exactly this place is taken; defaults fill only what a plugin has left open."""
-        return (required, provided, name) in self._adapter_registrations
+        return (required, provided, name) in self._own._adapter_registrations
 
     def components(self) -> Iterator[Component]:
         """List what is wired, in a fixed order."""
         found = [
             Component("utility", (), one.provided.__name__, one.name, _describe(one.component), one.info)
-            for one in self.registeredUtilities()
+            for one in self._own.registeredUtilities()
         ]
         found += [
             Component(
@@ -98,7 +100,7 @@ class Registry(Components):  # type: ignore[misc]  # zope.interface is untyped
                 _describe(one.factory),
                 one.info,
             )
-            for one in self.registeredAdapters()
+            for one in self._own.registeredAdapters()
         ]
         yield from sorted(found, key=lambda one: (one.kind, one.provided, one.name, one.required))
 

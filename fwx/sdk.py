@@ -48,7 +48,8 @@ def define_event(
 
     :raises ValueError: the name is taken by another source.
     """
-    alerts = IComponentLookup(firewall).getUtility(IAlerts)
+    lookup: Any = IComponentLookup
+    alerts = lookup(firewall).getUtility(IAlerts)
     event: EventDefinition = alerts.define(name, severity, category, source=source)
     return event
 

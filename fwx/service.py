@@ -102,6 +102,7 @@ class Service:
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
+        self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
         self._entrances: list[Entrance] = []
         self._alert_timer: asyncio.TimerHandle | None = None
@@ -115,11 +116,11 @@ class Service:
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
-        for listener in self.configuration.listeners:
+        for table in self.configuration.listeners:
             self.listeners.append(
                 Listener(
-                    listener.name,
-                    listener.bind,
+                    table.name,
+                    table.bind,
                     self._network,
                     self._limits,
                     self.engine,
@@ -130,10 +131,9 @@ class Service:
         self._open_log(account)
         self._started = True
         drop_root(account)
-        firewall = self.registry.getUtility(IFWXFirewall2)
         self.registry.freeze()
         for host in self.engine.filters:
-            host.start(firewall)
+            host.start(self.firewall)
         for listener, table in zip(self.listeners, self.configuration.listeners, strict=True):
             self._let_in(listener, table)
         self._flush_alerts()
@@ -166,7 +166,7 @@ class Service:
         for host in self.engine.filters:
             host.stop()
         self.sessions.close()
-        self.registry.getUtility(IFWXFirewall2).close_sockets()
+        self.firewall.close_sockets()
         while len(self.engine.queue):
             self.engine.queue.drain()
         for deadlines in self._deadlines.values():

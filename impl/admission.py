@@ -24,11 +24,11 @@ def admit(
     """
     judge = engine.policy.judge
     if target.address is not None:
-        verdict = judge(source.host, source.port, target)
-        return (verdict, [target]) if not verdict.allowed else _keep_off_own(engine, verdict, [target])
+        literal = judge(source.host, source.port, target)
+        return _keep_off_own(engine, literal, [target]) if literal.allowed else (literal, [])
     if resolved is None:
         return judge(source.host, source.port, target), []
-    verdict = None
+    verdict: Verdict | None = None
     allowed: list[SocketAddress] = []
     for address in resolved:
         judged = judge(source.host, source.port, target, resolved=address.host)

@@ -56,17 +56,18 @@ class Member:
                 twin.pair_with(socket)
         return socket
 
-    def set_sockets(self) -> None:
+    def set_sockets(self) -> object:
         """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26).
 
-        :raises Exception: whatever the filter raised, or a ``COMError`` for what it returned; the caller reports it.
+        Returns what the filter returned. :raises Exception: whatever the filter raised; the caller reports it.
         """
         registry = self.connection.engine.registry
         key = (self.connection, self.data_filter)
         internal = registry.getMultiAdapter(key, IFWXSocket, name="internal")
         external = registry.getMultiAdapter(key, IFWXSocket, name="external")
-        assert self.data_filter is not None
-        return self.data_filter.SetSockets(internal, external, self.connection, self.context)  # type: ignore[return-value]
+        data_filter: Any = self.data_filter
+        result: object = data_filter.SetSockets(internal, external, self.connection, self.context)
+        return result
 
     def detach(self) -> None:
         """Tell the filter that the connection has ended (B1.29, B1.30); its sockets refuse every call from now on."""

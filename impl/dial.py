@@ -26,7 +26,9 @@ class Dial:
 
     __slots__ = ("_addresses", "_deadline", "_done", "_network", "_transport")
 
-    def __init__(self, network: Network, addresses: list[SocketAddress], deadlines: DeadlineQueue, done: Dialled) -> None:
+    def __init__(
+        self, network: Network, addresses: list[SocketAddress], deadlines: DeadlineQueue, done: Dialled
+    ) -> None:
         """*addresses* are literal, the preferred one first."""
         self._network = network
         self._addresses = addresses

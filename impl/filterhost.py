@@ -29,7 +29,18 @@ class FilterHost:
     :ivar opens_on_error: a fault lets the connection through instead of ending it.
     """
 
-    __slots__ = ("_factory", "_faults", "_filter", "clsid", "everywhere", "mask", "name", "opens_on_error", "reason", "state")
+    __slots__ = (
+        "_factory",
+        "_faults",
+        "_filter",
+        "clsid",
+        "everywhere",
+        "mask",
+        "name",
+        "opens_on_error",
+        "reason",
+        "state",
+    )
 
     def __init__(
         self, name: str, clsid: UUID, factory: Any, faults: FaultReporter, *, everywhere: bool, opens_on_error: bool

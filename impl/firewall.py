@@ -124,7 +124,7 @@ class FWXFirewall(Unknown):
     def GetHostByName(self, name: str) -> Hostent:
         raise COMError(E_NOTIMPL)
 
-    def GetHostByAddr(self, addr: bytes, len: int | None, type: int) -> Hostent:
+    def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
         raise COMError(E_NOTIMPL)
 
     # IFWXFirewall2.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fwx.impl.policy import Verdict
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
+    from fwx.interfaces import FwxFirewallEventSource
 
 
 class Entry(Protocol):
@@ -48,7 +49,7 @@ class Request:
         client_address: SocketAddress,
         target: SocketAddress,
         *,
-        source: int,
+        source: FwxFirewallEventSource,
         interface: str,
         agent: str = "",
         early: bytes = b"",

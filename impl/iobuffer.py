@@ -103,7 +103,7 @@ class FWXIOBuffer(Unknown):
             if not self._take_back_views():
                 self._block = bytes(self._block)
         block = self._block
-        if self._size == len(block) and type(block) is not bytearray:
+        if self._size == len(block) and not isinstance(block, bytearray):
             return block
         return memoryview(block)[: self._size].toreadonly()
 

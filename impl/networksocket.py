@@ -94,7 +94,20 @@ class FWXNetworkSocket(FWXSocket):
     Without, it belongs to no user, no policy applies, and it closes with the service.
     """
 
-    __slots__ = ("_accepts", "_bound", "_dial", "_endpoint", "_keeper", "_listening", "_local", "_remote", "_started", "_verdict", "engine", "session")
+    __slots__ = (
+        "_accepts",
+        "_bound",
+        "_dial",
+        "_endpoint",
+        "_keeper",
+        "_listening",
+        "_local",
+        "_remote",
+        "_started",
+        "_verdict",
+        "engine",
+        "session",
+    )
 
     def __init__(self, engine: Engine, keeper: Any, session: FWXSession | None = None) -> None:
         """Made by the registry's adapters; *keeper* closes it when its owner ends."""
@@ -191,7 +204,9 @@ class FWXNetworkSocket(FWXSocket):
             raise winsock_error(winsock_code(error), str(error)) from error
         self._listening = True
 
-    def SetSockOpt(self, level: int, optname: int, optval: bytes, optlen: int | None = None) -> None:
+    def SetSockOpt(
+        self, level: int, optname: int, optval: bytes | bytearray | memoryview, optlen: int | None = None
+    ) -> None:
         """Set an option by its Winsock numbers.
 
         :raises COMError: ``E_NOTIMPL`` on a session's socket; ``WSAENOPROTOOPT`` an option that is not known here;

@@ -24,9 +24,12 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fwx.impl.connection import FWXConnection
     from fwx.impl.engine import Engine
     from fwx.interfaces import (
+        FwxFirewallEventSource,
         Hostent,
         IClassFactory,
         IFWXAuthenticatedUser,
@@ -45,7 +48,7 @@ class FWXSession(Unknown):
 
     __slots__ = ("_filters", "_sockets", "address", "connections", "engine", "id", "last_ended", "source", "terminated")
 
-    def __init__(self, engine: Engine, address: SocketAddress, source: int) -> None:
+    def __init__(self, engine: Engine, address: SocketAddress, source: FwxFirewallEventSource) -> None:
         """Made by the service when a client first connects (B1.16); *address* has port 0, *source* is the event source."""
         self.engine = engine
         self.address = address
@@ -173,7 +176,7 @@ class FWXSession(Unknown):
 
     def BindForClient(
         self,
-        ClientAddresses: tuple[SocketAddress, ...],
+        ClientAddresses: Sequence[SocketAddress],
         ClientAddressLength: int | None,
         ProxyAddress: SocketAddress,
         ProxyAddressLength: int | None,
@@ -202,7 +205,7 @@ class FWXSession(Unknown):
 
     def RedirectConnections(
         self,
-        ConnectAddresses: tuple[SocketAddress, ...],
+        ConnectAddresses: Sequence[SocketAddress],
         ConnectAddressLength: int | None,
         dwNumberOfAddresses: int | None,
         ProxyExternalAddress: SocketAddress | None,
@@ -254,7 +257,7 @@ class FWXSession(Unknown):
     def GetHostByName(self, name: str) -> Hostent:
         raise COMError(E_NOTIMPL)
 
-    def GetHostByAddr(self, addr: bytes, len: int | None, type: int) -> Hostent:
+    def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
         raise COMError(E_NOTIMPL)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.engine import Engine
-    from fwx.interfaces import SocketAddress
+    from fwx.interfaces import FwxFirewallEventSource, SocketAddress
 
 
 class Sessions:
@@ -30,7 +30,7 @@ class Sessions:
     def __iter__(self) -> Iterator[FWXSession]:
         return iter(list(self._sessions.values()))
 
-    def of(self, client: SocketAddress, source: int) -> FWXSession:
+    def of(self, client: SocketAddress, source: FwxFirewallEventSource) -> FWXSession:
         """Return the session of *client* (its port does not matter) that makes events of *source*."""
         key = (client.host, source)
         session = self._sessions.get(key)

@@ -41,8 +41,10 @@ MOST_PENDING = 4096
 class Neighbour(Protocol):
     """What stands behind a socket: an endpoint of the network or a junction with another filter."""
 
-    backlog: int
     on_room: Any
+
+    @property
+    def backlog(self) -> int: ...
 
     def recv(self, operation: Operation) -> None: ...
 
@@ -80,9 +82,7 @@ class FWXSocket(Unknown):
         self._twin = twin
         twin._require_neighbour().on_room = self._release_held
 
-    def Send(
-        self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object
-    ) -> None:
+    def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
         """Post *pIOBuffer*, which is frozen from now on (B3.14).
 
         :raises COMError: ``E_POINTER`` no buffer; Winsock's ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
@@ -116,9 +116,7 @@ class FWXSocket(Unknown):
         self._require_open()
         raise winsock_error(WSAEOPNOTSUPP, "SendTo is for UDP sockets")
 
-    def Recv(
-        self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object
-    ) -> None:
+    def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
 
         :raises COMError: ``E_POINTER`` no completion; ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` after Detach.

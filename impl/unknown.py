@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from zope.interface import implementer
@@ -12,9 +11,9 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.interfaces import IComponentLookup
 
 from fwx.interfaces import IUnknown, interface_of
-from fwx.interfaces.hresult import E_NOINTERFACE, E_POINTER, COMError
+from fwx.interfaces.hresult import E_NOINTERFACE, E_POINTER, E_UNEXPECTED, COMError
 
-logger = logging.getLogger("fwx.unknown")
+T = TypeVar("T")
 
 # Guards every reference count: counts change rarely (only the COM face counts), so one lock serves all objects.
 _counting = threading.Lock()
@@ -30,22 +29,21 @@ class Unknown:
 
     __slots__ = ("__weakref__", "_faces", "_references")
 
+    _faces: dict[InterfaceClass, Any]
+    _references: int
+
     # The service's objects have the registry of their service here; it answers what the object itself does not.
     _registry: Any = None
 
-    def QueryInterface(self, riid: InterfaceClass | UUID | str) -> Any:
+    def QueryInterface(self, riid: type[T] | UUID | str) -> T:
         """Return this object's face for *riid*: an interface, a UUID or the text of an IID.
 
         :raises COMError: ``E_NOINTERFACE`` the object has no such interface, now and for ever; ``E_POINTER`` *riid* is
             ``None``.
         """
-        if isinstance(riid, InterfaceClass):
-            if riid.providedBy(self):
-                return self
-            interface = riid
-        else:
-            interface = _interface(riid)
-        face = self.__conform__(interface)
+        asked: Any = riid
+        interface = asked if isinstance(asked, InterfaceClass) else _interface(asked)
+        face: T | None = self.__conform__(interface)
         if face is None:
             raise COMError(E_NOINTERFACE, f"{type(self).__name__} has no {interface.__name__}")
         return face
@@ -65,24 +63,32 @@ class Unknown:
         face = registry.queryAdapter(self, interface)
         if face is not None:
             if faces is None:
-                faces = self._faces = {}
+                faces = {}
+                self._faces = faces
             face = faces.setdefault(interface, face)
         return face
 
     def AddRef(self) -> int:
-        """Count one more reference and return the new count, which is fit for tests only."""
+        """Count one more reference and return the new count, which is fit for tests only.
+
+        :raises COMError: ``E_UNEXPECTED`` the count had reached 0 before.
+        """
         with _counting:
             count: int = getattr(self, "_references", 1) + 1
+            if count == 1:
+                raise COMError(E_UNEXPECTED, f"{type(self).__name__} was released before")
             self._references = count
         return count
 
     def Release(self) -> int:
-        """Count one reference less and return the new count; the resource goes with the last one."""
+        """Count one reference less and return the new count; the resource goes with the last one.
+
+        :raises COMError: ``E_UNEXPECTED`` the count had reached 0 before.
+        """
         with _counting:
             count: int = getattr(self, "_references", 1) - 1
             if count < 0:
-                logger.warning("%s was released more often than it was referenced", type(self).__name__)
-                return 0
+                raise COMError(E_UNEXPECTED, f"{type(self).__name__} was released more often than it was referenced")
             self._references = count
         if count == 0:
             self.FinalRelease()
@@ -100,7 +106,7 @@ class TearOff(Unknown):
     def __init__(self, owner: Unknown) -> None:
         self._owner = owner
 
-    def QueryInterface(self, riid: InterfaceClass | UUID | str) -> Any:
+    def QueryInterface(self, riid: type[T] | UUID | str) -> T:
         return self._owner.QueryInterface(riid)
 
     def __conform__(self, interface: InterfaceClass) -> Any:

@@ -102,7 +102,13 @@ class SocketAddress:
     @property
     def length(self) -> int:
         """Bytes of the ``sockaddr`` structure: 16 for IPv4, 28 for IPv6, 2 plus the encoded name plus 2 for a name."""
-        return {socket.AF_INET: 16, socket.AF_INET6: 28}.get(self.family) or 4 + len(self._host.encode())
+        match self.family:
+            case socket.AF_INET:
+                return 16
+            case socket.AF_INET6:
+                return 28
+            case _:
+                return 4 + len(self._host.encode())
 
     @property
     def sockaddr(self) -> tuple[Any, ...]:

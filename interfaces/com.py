@@ -239,14 +239,14 @@ class IUnknown(Interface, metaclass=COMInterfaceClass):
     taggedValue("iid", UUID("00000000-0000-0000-C000-000000000046"))
 
     def QueryInterface(
-        riid: Annotated[type[T] | UUID, Idl("REFIID")],
+        riid: Annotated[type[T] | UUID | str, Idl("REFIID")],
     ) -> Annotated[T, Out("ppvObject", "void**")]:
         """Return the interface *riid* of this object. Called by anybody who holds any interface of it, at any time.
 
         The answers for one object never change, hold in both directions and through a third interface, and
         ``QueryInterface(IUnknown)`` always gives one and the same object. Access rights are not judged here.
 
-        :param riid: the interface, or its IID.
+        :param riid: the interface, or its IID as a UUID or as text.
         :returns: *ppvObject*; on the COM face it carries a reference of its own, and is NULL on failure.
         :raises COMError: ``E_NOINTERFACE``, the object lacks the interface; ``E_POINTER``, no place for the result
             (COM face only).

@@ -108,9 +108,9 @@ class IFWXAcceptCompletion(IUnknown):
         Win32ErrorCode: DWORD,
         pListeningSocket: IFWXNetworkSocket,
         pAcceptSocket: IFWXNetworkSocket | None,
-        RemoteAddress: SOCKADDR | None,
+        RemoteAddress: SOCKADDR,
         RemoteAddressLength: DWORD,
-        LocalAddress: SOCKADDR | None,
+        LocalAddress: SOCKADDR,
         LocalAddressLength: DWORD,
         UserData: UserContextType,
     ) -> HRESULT | None:
@@ -121,9 +121,9 @@ class IFWXAcceptCompletion(IUnknown):
         :param Win32ErrorCode: why not; without meaning on success.
         :param pListeningSocket: the socket that listens.
         :param pAcceptSocket: the new connection's socket; ``None`` on failure.
-        :param RemoteAddress: the peer, as ``GetPeerName`` would tell; ``None`` on failure.
+        :param RemoteAddress: the peer, as ``GetPeerName`` would tell; without meaning on failure.
         :param RemoteAddressLength: its size in bytes.
-        :param LocalAddress: our end, as ``GetSockName`` would tell; ``None`` on failure.
+        :param LocalAddress: our end, as ``GetSockName`` would tell; without meaning on failure.
         :param LocalAddressLength: its size in bytes.
         :param UserData: what was given to ``Accept``.
         :returns: ``None`` or ``S_OK``; the filter deals with its errors itself, a failure is logged.

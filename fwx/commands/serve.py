@@ -14,7 +14,7 @@ import uvloop
 
 from fwx.config import ConfigurationError, load
 from fwx.filter_loader import FilterLoadError
-from fwx.firewall_log import FirewallLogError
+from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
 from fwx.privileges import PrivilegeError
 from fwx.registry import RegistryError

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from fwx.config import ConfigurationError, Problem, load
+from fwx.config_references import DEFAULT_RULE
+from fwx.impl import policy
 
 LISTENER = '[[listener]]\nname = "a"\nkind = "proxy"\nbind = "127.0.0.1:80"\n'
 PUBLISH = '[[listener]]\nname = "a"\nkind = "publish"\nbind = "127.0.0.1:80"\nto = "10.0.0.1:80"\n'
@@ -274,3 +276,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_problem_reads_as_one_line() -> None:
     assert str(Problem("f.toml", 3, "a.b", "is wrong")) == "f.toml:3: a.b: is wrong"
     assert str(Problem("f.toml", 0, "", "is wrong")) == "f.toml: is wrong"
+
+
+def test_the_rule_that_is_always_last_has_the_name_that_the_policy_gives_it() -> None:
+    assert DEFAULT_RULE == policy.DEFAULT_RULE

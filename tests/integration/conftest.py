@@ -1,0 +1,427 @@
+"""A real service in a process of its own, real servers behind it, and raw clients in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import coverage
+import pytest
+
+from fwx.firewall_log import read
+
+Address = tuple[str, int]
+Handler = Callable[[socket.socket], None]
+
+LISTENER = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+"""
+# A module of the service is changed before it starts; the rest of the program is what `python -m fwx` runs.
+RUNNER = """
+from fwx.cli import main
+{prelude}
+main(prog_name="fwx")
+"""
+COMPLAINTS = ("Traceback (most recent call last)", "ResourceWarning", "Exception ignored", "never awaited")
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+    """Poll *condition* until it is true and return its value; fail after *seconds*, naming *what* did not happen."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() >= deadline:
+            pytest.fail(f"after {seconds:g} s still waiting for: {what}")
+        time.sleep(0.005)
+    return value
+
+
+class Firewall:
+    """One running ``fwx serve``: where it listens, what it says, what it logs, what it holds."""
+
+    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], config: Path | None) -> None:
+        self.folder = folder
+        self.traceback_expected = False
+        self.state = folder / "state"
+        self._stderr = folder / "stderr.txt"
+        with self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                start_new_session=True,
+            )  # fmt: skip
+        self.pid = self.process.pid
+        text = "" if config is None else config.read_text()
+        names = [table["name"] for table in tomllib.loads(text).get("listener", [{"name": "proxy"}])]
+        wait_until(lambda: self._listening(names), "the service to listen", 20)
+        self.base_line = self.descriptors()
+
+    def _listening(self, names: list[str]) -> bool:
+        if self.process.poll() is not None:
+            pytest.fail(f"fwx serve ended with {self.process.returncode}:\n{self.stderr()}")
+        return all(f"fwx: {name} listens on " in self.stderr() for name in names)
+
+    def stderr(self) -> str:
+        return self._stderr.read_text(errors="backslashreplace")
+
+    def address(self, name: str = "proxy") -> Address:
+        """Where the listener *name* listens."""
+        found = re.search(rf"^fwx: {name} listens on \[?(.+?)\]?:(\d+)$", self.stderr(), re.MULTILINE)
+        assert found is not None
+        return found[1], int(found[2])
+
+    def rows(self, **where: str | int) -> list[dict[str, Any]]:
+        """The firewall log so far."""
+        return list(read(self.state / "firewall.db", where=where))
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return list(read(self.state / "firewall.db", alerts=True))
+
+    def wait_rows(self, count: int = 1, **where: str | int) -> list[dict[str, Any]]:
+        """Wait for *count* records like *where*; there must not be more."""
+        found = wait_until(
+            lambda: rows if len(rows := self.rows(**where)) >= count else None, f"{count} record(s) like {where}"
+        )
+        assert len(found) == count, found
+        return found
+
+    def wait_row(self, **where: str | int) -> dict[str, Any]:
+        return self.wait_rows(1, **where)[0]
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def wait_base_line(self) -> None:
+        """Wait until the service holds no more descriptors than after its start."""
+        wait_until(lambda: self.descriptors() <= self.base_line, f"{self.base_line} descriptors in the service")
+
+    def status(self, field: str) -> list[str]:
+        """The words of a line of ``/proc/PID/status``."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return next(line.split()[1:] for line in text.splitlines() if line.startswith(f"{field}:"))
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self.status("VmRSS")[0]) * 1024
+
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait_stopped(self, status: int = 0, seconds: float = 20) -> None:
+        """Wait for the end; it must leave no process, no complaint and, in its state folder, the database alone."""
+        assert self.process.wait(seconds) == status, self.stderr()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(self.pid, 0)
+        complaints = [words for words in COMPLAINTS[self.traceback_expected :] if words in self.stderr()]
+        assert not complaints, self.stderr()
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for a clean end."""
+        if self.process.poll() is None:
+            self.tell()
+        self.wait_stopped()
+
+    def discard(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Servers:
+    """Makes services; the fixture ``serve``."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self._started: list[Firewall] = []
+        self._folders: list[Path] = []
+
+    def __call__(
+        self,
+        config: str | None = "",
+        *,
+        loop: str = "uvloop",
+        modules: Mapping[str, str] | None = None,
+        prelude: str = "",
+        folder: Path | None = None,
+        prefix: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Firewall:
+        """Start a service and wait until it listens.
+
+        :param config: the configuration; a proxy listener on a free port is added when it has none. ``None``: no file.
+        :param modules: importable modules by name. :param prelude: Python to run in the service's process first.
+        :param prefix: a command to run it under, such as ``ip netns exec NAME``.
+        """
+        folder = self.make_folder() if folder is None else folder
+        command, environment = self.command(folder, modules or {}, prelude)
+        path = None
+        if config is not None:
+            path = folder / "fwx.toml"
+            path.write_text(config if "[[listener]]" in config else config + LISTENER)
+            command += ["--config", str(path)]
+        firewall = Firewall([*prefix, *command, "--loop", loop], folder, {**environment, **(env or {})}, path)
+        self._started.append(firewall)
+        return firewall
+
+    def make_folder(self) -> Path:
+        """A folder that an account without privileges can reach, unlike pytest's when root runs it."""
+        folder = Path(tempfile.mkdtemp(prefix="fwx-"))
+        folder.chmod(0o711)
+        self._folders.append(folder)
+        return folder
+
+    def command(self, folder: Path, modules: Mapping[str, str], prelude: str) -> tuple[list[str], dict[str, str]]:
+        """The beginning of the command line, and the environment."""
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        for name, source in modules.items():
+            (folder / f"{name}.py").write_text(source)
+        if coverage.Coverage.current() is not None:
+            # Root is dropped: the data file goes where anybody may write, and is fetched in the end.
+            data = folder / "coverage"
+            data.mkdir()
+            data.chmod(0o1777)
+            environment["COVERAGE_FILE"] = str(data / ".coverage")
+        program = ["-m", "fwx"]
+        if prelude:
+            (folder / "runner.py").write_text(RUNNER.format(prelude=prelude))
+            program = [str(folder / "runner.py")]
+        return [self._python, "-W", "default::ResourceWarning", *program, "serve"], environment
+
+    def close(self) -> None:
+        try:
+            for firewall in self._started:
+                if firewall.process.returncode is None:
+                    firewall.stop()
+        finally:
+            for firewall in self._started:
+                firewall.discard()
+            for folder in self._folders:
+                _fetch_coverage(folder)
+                shutil.rmtree(folder)
+
+
+def _fetch_coverage(folder: Path) -> None:
+    measuring = coverage.Coverage.current()
+    if measuring is not None:
+        destination = Path(str(measuring.get_option("run:data_file"))).absolute().parent
+        for data in (folder / "coverage").glob(".coverage*"):
+            shutil.move(data, destination / data.name)
+
+
+class Origin:
+    """A server on a free port that runs one handler per connection, each on a thread of its own."""
+
+    def __init__(self, handler: Handler, host: str) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
+        self._handler = handler
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept)]
+        self.failures: list[Exception] = []
+        self.connections = 0
+        self.address: Address = self._listener.getsockname()[:2]
+        self.host, self.port = self.address
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            self._open.add(client)
+            self.connections += 1
+            self._threads.append(threading.Thread(target=self._run, args=(client,)))
+            self._threads[-1].start()
+
+    def _run(self, client: socket.socket) -> None:
+        try:
+            with client:
+                self._handler(client)
+        except ConnectionError:  # what many a test provokes; the test looks at the other end
+            return
+        except Exception as error:
+            self.failures.append(error)
+        finally:
+            self._open.discard(client)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for client in list(self._open):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        assert not self.failures, self.failures
+
+
+def echo(client: socket.socket) -> None:
+    """Send back what comes, until the end, which is sent back too."""
+    while data := client.recv(65536):
+        client.sendall(data)
+
+
+def answer_at_end(client: socket.socket) -> None:
+    """Read to the end, then answer with the number of bytes: works over a half-closed connection alone."""
+    total = 0
+    while data := client.recv(65536):
+        total += len(data)
+    client.sendall(b"%d bytes" % total)
+
+
+HANDLERS: Mapping[str, Handler] = {"echo": echo, "answer_at_end": answer_at_end}
+
+
+class Client:
+    """A raw client of a proxy port."""
+
+    def __init__(self, opened: contextlib.ExitStack) -> None:
+        self._opened = opened
+
+    def connect(self, to: Address, source: str | None = None) -> socket.socket:
+        """A plain connection that the fixture closes; *source* is the address to come from."""
+        # The kernel has to choose the port late, else a thousand of them collide.
+        opened = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
+        self._opened.callback(opened.close)
+        opened.settimeout(20)
+        if source is not None:
+            opened.bind((source, 0))
+        opened.connect(to)
+        return opened
+
+    def socks(self, proxy: Address, target: Address, source: str | None = None) -> socket.socket:
+        """A connection to *target* through the proxy."""
+        opened, code = self.ask(proxy, target, source)
+        assert code == 0, f"SOCKS5 reply {code}"
+        return opened
+
+    def socks_code(self, proxy: Address, target: Address, source: str | None = None) -> int:
+        """The reply code of a SOCKS5 request for *target*; the connection is closed again."""
+        opened, code = self.ask(proxy, target, source)
+        opened.close()
+        return code
+
+    def ask(self, proxy: Address, target: Address, source: str | None) -> tuple[socket.socket, int]:
+        opened = self.connect(proxy, source)
+        opened.sendall(b"\x05\x01\x00" + self.socks_request(target))
+        assert self.exactly(opened, 2) == b"\x05\x00"
+        head = self.exactly(opened, 4)
+        assert head[0] == 5
+        self.exactly(opened, {1: 6, 4: 18}[head[3]])
+        return opened, head[1]
+
+    def socks_request(self, target: Address) -> bytes:
+        host, port = target
+        for family, kind in ((socket.AF_INET, b"\x01"), (socket.AF_INET6, b"\x04")):
+            with contextlib.suppress(OSError):
+                return b"\x05\x01\x00" + kind + socket.inet_pton(family, host) + port.to_bytes(2, "big")
+        return b"\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + port.to_bytes(2, "big")
+
+    def http_status(self, proxy: Address, target: Address) -> int:
+        """The status of an HTTP CONNECT request for *target*; the connection is closed again."""
+        with self.connect(proxy) as opened:
+            host = f"[{target[0]}]" if ":" in target[0] else target[0]
+            opened.sendall(f"CONNECT {host}:{target[1]} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            line = opened.makefile("rb").readline()
+        return int(line.split()[1])
+
+    def exactly(self, source: socket.socket, count: int) -> bytes:
+        """Read *count* bytes."""
+        data = source.recv(count, socket.MSG_WAITALL)
+        assert len(data) == count, f"{data!r} came in place of {count} bytes"
+        return data
+
+    def to_end(self, source: socket.socket) -> bytes:
+        """Read to the end."""
+        return b"".join(iter(lambda: source.recv(1 << 20), b""))
+
+    def reset(self, opened: socket.socket) -> None:
+        """Close with a reset."""
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        opened.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Servers]:
+    """Start ``fwx serve``; what still runs at the end is stopped and must end well."""
+    servers = Servers(sys.executable)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def origin() -> Iterator[Callable[..., Origin]]:
+    """Make a server: of a handler, or of the name of one (``echo``, ``answer_at_end``)."""
+    with contextlib.ExitStack() as made:
+
+        def make(handler: Handler | str = "echo", host: str = "127.0.0.1") -> Origin:
+            server = Origin(HANDLERS[handler] if isinstance(handler, str) else handler, host)
+            made.callback(server.close)
+            return server
+
+        yield make
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """Raw clients; every connection is closed at the end."""
+    with contextlib.ExitStack() as opened:
+        yield Client(opened)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """``eventually(condition, what, seconds=10)``: poll until *condition* is true, and return its value."""
+    return wait_until
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a program that is killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(command, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
+    """The name of a network namespace that reaches nothing but itself; for tests marked ``requires("ip")``."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make a network namespace")
+    ip, name = program_path("ip"), f"fwx-{os.getpid()}"
+    made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode:
+        if os.environ.get("FWX_CI") == "1":
+            _fail(made.stderr)
+        pytest.skip(f"cannot make a network namespace: {made.stderr.strip()}")
+    try:
+        subprocess.run([ip, "-n", name, "link", "set", "lo", "up"], check=True)
+        yield name
+    finally:
+        subprocess.run([ip, "netns", "del", name], check=True)
+
+
+def _fail(reason: str) -> NoReturn:
+    pytest.fail(reason, pytrace=False)
