@@ -95,10 +95,10 @@ class PublishEntry:
         self._client = client
         entrance.gateway.open(Request(self, client, address, target, source=fwxSourceNAT, interface=entrance.name))
 
-    def connected(self, bound: SocketAddress) -> bool:
+    def connected(self, bound: SocketAddress) -> bool:  # noqa: ARG002  a published server's client is told nothing
         return True
 
-    def refused(self, result: int, reason: str) -> None:
+    def refused(self, result: int) -> None:  # noqa: ARG002  nor why
         self._client.close(True)
 
 
@@ -119,7 +119,7 @@ class ProxyEntry:
     def connected(self, bound: SocketAddress) -> bool:
         return self._answer(self._handshake.succeeded(bound))
 
-    def refused(self, result: int, reason: str) -> None:
+    def refused(self, result: int) -> None:
         outcome = _OUTCOMES.get(int(result), Outcome.FAILED)
         self._say_farewell(self._handshake.refused(outcome))
 
@@ -168,7 +168,7 @@ class ProxyEntry:
         )
 
     def _answer(self, reply: bytes) -> bool:
-        """Send a reply of the handshake; it is small and the socket's buffer is empty, so it goes whole or not at all."""
+        """Send a reply; it is small and the socket's buffer is empty, so it goes whole or not at all."""
         if not reply:
             return True
         try:
@@ -227,7 +227,7 @@ class Farewell:
         self._entrance.pending.discard(self)
         self._client.close(False)
 
-    def _event(self, mask: int) -> None:
+    def _event(self, _mask: int) -> None:
         while self._left > 0:
             try:
                 data = self._client.recv(_BLOCK)

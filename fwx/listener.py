@@ -83,7 +83,7 @@ class Listener:
             self._resume = None
         self._transport.close(False)
 
-    def _ready(self, mask: int) -> None:
+    def _ready(self, _mask: int) -> None:
         for _ in range(_TAKEN_AT_ONCE):
             try:
                 transport, sockaddr = self._transport.accept()

@@ -83,7 +83,7 @@ class Poller:
                     continue
                 try:
                     handler(mask)
-                except Exception:  # noqa: BLE001  a fault of ours must not stop the other connections
+                except Exception:
                     logger.exception("the handler of descriptor %d failed", fd)
             drain()
             if self._epoll.closed:

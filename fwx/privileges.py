@@ -8,7 +8,7 @@ import pwd
 import stringprep
 from pathlib import Path
 
-# The resolver's thread would import these when it first meets a name; after root is dropped the files may be closed to us.
+# The resolver's thread imports these when it first meets a name; without root the files may be closed to us.
 _NEEDED_LATER = (encodings.idna, stringprep)
 
 DEFAULT_USERS = ("fwx", "nobody")

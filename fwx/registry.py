@@ -36,7 +36,7 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One line of what is wired: the kind, what is asked of what, by which name, who answers, and where that was said."""
+    """One line of what is wired: the kind, what is asked of what, by which name, who answers, and since where."""
 
     kind: str
     required: tuple[str, ...]

@@ -17,7 +17,7 @@ Resolved = Callable[[list[SocketAddress], int], None]
 
 
 class SystemResolver:
-    """Asks ``getaddrinfo``, so that the hosts file and the name service switch count (:class:`fwx.impl.engine.Resolver`)."""
+    """Asks ``getaddrinfo``, so the hosts file and the name service switch count (:class:`fwx.impl.engine.Resolver`)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.junction import junction
@@ -92,7 +93,7 @@ def link(members: list[Member], client: Endpoint, server: Endpoint, queue: Any) 
     """Join *members* (in chain order) to each other and to the network; return the junctions' ends."""
     ends: list[Any] = []
     inner: Neighbour = client
-    for member, following in zip(members, members[1:], strict=False):
+    for member, following in pairwise(members):
         towards_client, towards_server = junction(queue)
         member.internal, member.external = inner, towards_client
         following.internal = inner = towards_server

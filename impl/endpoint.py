@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
 from fwx.impl.transport import ENDING, ERROR, INPUT, OUTPUT
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAECONNRESET, WSAESHUTDOWN
@@ -114,6 +115,12 @@ class Endpoint:
                 self._fill()
         if mask & OUTPUT and self._sends and not self.closed:
             self._flush()
+
+    def takes_recv(self) -> bool:
+        return len(self._recvs) < MOST_PENDING
+
+    def takes_send(self) -> bool:
+        return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
 
     def recv(self, operation: Operation) -> None:
         """Take a posted Recv."""

@@ -66,7 +66,7 @@ class FilterHost:
             if failure is not None:
                 raise COMError(failure, "returned by FilterInit")
             if not isinstance(result, FwxFilterHookEvents):
-                raise COMError(E_UNEXPECTED, f"FilterInit returned {result!r}, not FwxFilterHookEvents")  # noqa: TRY301
+                raise COMError(E_UNEXPECTED, f"FilterInit returned {result!r}, not FwxFilterHookEvents")
         except Exception as error:  # noqa: BLE001  a filter may raise anything
             self.state = "failed"
             self.reason = self._faults.report(self.name, "FilterInit", error)
@@ -95,8 +95,8 @@ class FilterHost:
             if failure is not None:
                 raise COMError(failure, "returned by AttachToSession")
             if session_filter is None or not IFWXSessionFilter.providedBy(session_filter):
-                raise COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
+                raise COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")
+        except Exception as error:
             raise FilterFault(self._faults.report(self.name, "AttachToSession", error)) from error
         return session_filter, int(events.dwGlobalEvents)
 
@@ -110,7 +110,7 @@ class FilterHost:
             failure = failing_result(result)
             if failure is not None and failure != E_NOTIMPL:
                 raise COMError(failure, "returned by FirewallEventHandler")
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
+        except Exception as error:
             raise FilterFault(self._faults.report(self.name, "FirewallEventHandler", error)) from error
 
     def call(self, name: str, method: Any, *args: Any) -> str:

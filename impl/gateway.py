@@ -33,8 +33,8 @@ class Entry(Protocol):
     def connected(self, bound: SocketAddress) -> bool:
         """Tell the client that its connection leaves from *bound*; ``False`` when it is gone."""
 
-    def refused(self, result: int, reason: str) -> None:
-        """Tell the client that there is no connection, because of the HRESULT *result*, and close its transport."""
+    def refused(self, result: int) -> None:
+        """Tell the client that there is none, because of the HRESULT *result*, and close its transport."""
 
 
 class Request:
@@ -190,7 +190,7 @@ class Opening:
         gateway.opening.discard(self)
         connection = self._connection or self._make_connection()
         connection.refuse(result, reason, action)
-        self._request.entry.refused(result, reason)
+        self._request.entry.refused(result)
 
     def _make_connection(self) -> FWXConnection:
         request, gateway = self._request, self._gateway

@@ -108,7 +108,7 @@ class FWXIOBuffer(Unknown):
         return memoryview(block)[: self._size].toreadonly()
 
     def GetBufferAndSize(self) -> memoryview:
-        """Return the memory itself: the whole block, writable, to the allocator of an unposted buffer; else the data."""
+        """Return the memory: the whole block, writable, as long as its allocator has not posted it; else the data."""
         if self._writable:
             view = memoryview(self._block)
             if self._views is not None:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.iobuffer import FWXIOBuffer, data_of
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNRESET, WSAESHUTDOWN
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ class JunctionEnd:
     @on_room.setter
     def on_room(self, function: Any) -> None:
         self._outbound.on_room = function
+
+    def takes_recv(self) -> bool:
+        return len(self._inbound.recvs) < MOST_PENDING
+
+    def takes_send(self) -> bool:
+        return self._outbound.backlog < MOST_QUEUED and len(self._outbound.sends) < MOST_PENDING
 
     def recv(self, operation: Operation) -> None:
         self._inbound.recv(operation)

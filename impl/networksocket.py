@@ -12,7 +12,7 @@ from fwx.impl.boundary import failing_result
 from fwx.impl.dial import Dial
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.logrecord import Action, LogRecord
-from fwx.impl.operation import Operation
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.impl.policy import Verdict
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.sockopt import from_kernel, to_kernel, value_from_kernel
@@ -49,6 +49,12 @@ class _Unconnected:
         self._posted: list[tuple[str, Any]] = []
         self.backlog = 0
         self.on_room: Any = None
+
+    def takes_recv(self) -> bool:
+        return len(self._posted) < MOST_PENDING
+
+    def takes_send(self) -> bool:
+        return self.backlog < MOST_QUEUED and len(self._posted) < MOST_PENDING
 
     def recv(self, operation: Operation) -> None:
         self._posted.append(("recv", operation))
@@ -135,9 +141,9 @@ class FWXNetworkSocket(FWXSocket):
     def Connect(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
         """Start to connect; what is posted meanwhile waits, and fails with the error if connecting fails (DESIGN 5).
 
-        :raises COMError: ``WSAEISCONN`` connected or connecting; ``WSAEINVAL`` it listens; ``FWX_E_POLICY_RULES_DENIED``
-            the session's policy forbids a literal address (a name that turns out forbidden fails what is posted with
-            ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``.
+        :raises COMError: ``WSAEISCONN`` connected or connecting; ``WSAEINVAL`` it listens;
+            ``FWX_E_POLICY_RULES_DENIED`` the session's policy forbids a literal address (a name that turns out forbidden
+            fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``.
         """
         self._require_open()
         _check_address(Address, AddressLength)

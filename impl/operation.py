@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
 
 
+# What one direction of a socket may have waiting: bytes, and operations.
+MOST_QUEUED = 8 << 20
+MOST_PENDING = 4096
+
+
 class Owner(Protocol):
     """Whom a completion belongs to; told when the completion object fails."""
 
@@ -19,7 +24,7 @@ class Owner(Protocol):
 
 
 class Operation:
-    """One posted Send or Recv. ``buffer`` is the buffer to send, or the caller's buffer to receive into, or ``None``."""
+    """One posted Send or Recv. ``buffer`` is what to send, or the caller's buffer to receive into, or ``None``."""
 
     __slots__ = ("buffer", "completion", "data", "owner", "user_data")
 

@@ -72,7 +72,7 @@ class RunQueue:
                 function, args = items.popleft()
                 try:
                     function(*args)
-                except Exception:  # noqa: BLE001  a fault of ours must not stop the other connections
+                except Exception:
                     logger.exception("%r failed in the run queue", function)
         finally:
             self._running = False

@@ -49,7 +49,7 @@ class FWXSession(Unknown):
     __slots__ = ("_filters", "_sockets", "address", "connections", "engine", "id", "last_ended", "source", "terminated")
 
     def __init__(self, engine: Engine, address: SocketAddress, source: FwxFirewallEventSource) -> None:
-        """Made by the service when a client first connects (B1.16); *address* has port 0, *source* is the event source."""
+        """Made by the service when a client first connects (B1.16); *address* has port 0."""
         self.engine = engine
         self.address = address
         self.source = source

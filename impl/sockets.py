@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zope.interface import implementer
 
 from fwx.impl.iobuffer import data_of
-from fwx.impl.operation import Operation
+from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import (
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
-# What one socket may have queued in all, and the number of operations pending in one direction.
-MOST_QUEUED = 8 << 20
-MOST_PENDING = 4096
 
 
 class Neighbour(Protocol):
@@ -45,6 +42,12 @@ class Neighbour(Protocol):
 
     @property
     def backlog(self) -> int: ...
+
+    def takes_recv(self) -> bool:
+        """There is room for one more Recv."""
+
+    def takes_send(self) -> bool:
+        """There is room for one more Send."""
 
     def recv(self, operation: Operation) -> None: ...
 
@@ -85,9 +88,9 @@ class FWXSocket(Unknown):
     def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
         """Post *pIOBuffer*, which is frozen from now on (B3.14).
 
-        :raises COMError: ``E_POINTER`` no buffer; Winsock's ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
-            ``WSAENOBUFS`` more than 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` after Detach. A peer that is
-            gone is no error of the call: the completion reports it.
+        :raises COMError: ``E_POINTER`` no buffer; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
+            ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` after Detach. A peer that is gone is
+            no error of the call: the completion reports it.
         """
         if pIOBuffer is None:
             raise COMError(E_POINTER, "Send needs a buffer")
@@ -95,7 +98,7 @@ class FWXSocket(Unknown):
         if self._shut:
             raise winsock_error(WSAESHUTDOWN, "Send after Shutdown")
         neighbour = self._require_neighbour()
-        if neighbour.backlog >= MOST_QUEUED:
+        if not neighbour.takes_send():
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
         self._written += len(operation.data)
@@ -119,12 +122,15 @@ class FWXSocket(Unknown):
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
 
-        :raises COMError: ``E_POINTER`` no completion; ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` after Detach.
+        :raises COMError: ``E_POINTER`` no completion; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
+            pending; ``FWX_E_TERMINATING`` after Detach.
         """
         if pIFWXIOCompletion is None:
             raise COMError(E_POINTER, "Recv needs a completion")
         self._require_open()
         neighbour = self._require_neighbour()
+        if not neighbour.takes_recv() or (self._held and len(self._held) >= MOST_PENDING):
+            raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer)
         twin = self._twin
         if self._held or (twin is not None and twin._backlog >= HIGH_WATER):

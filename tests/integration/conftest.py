@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import coverage
 import pytest
 
+import fwx
 from fwx.firewall_log import read
 
 Address = tuple[str, int]
@@ -57,6 +58,7 @@ class Firewall:
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], config: Path | None) -> None:
         self.folder = folder
         self.traceback_expected = False
+        self.leaves = {"firewall.db"}
         self.state = folder / "state"
         self._stderr = folder / "stderr.txt"
         with self._stderr.open("wb") as stderr:
@@ -128,6 +130,7 @@ class Firewall:
             os.killpg(self.pid, 0)
         complaints = [words for words in COMPLAINTS[self.traceback_expected :] if words in self.stderr()]
         assert not complaints, self.stderr()
+        assert {path.name for path in self.state.iterdir()} == self.leaves
 
     def stop(self) -> None:
         """SIGTERM, and wait for a clean end."""
@@ -186,7 +189,8 @@ class Servers:
 
     def command(self, folder: Path, modules: Mapping[str, str], prelude: str) -> tuple[list[str], dict[str, str]]:
         """The beginning of the command line, and the environment."""
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        top = Path(fwx.__file__).parent.parent
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(top)))}
         for name, source in modules.items():
             (folder / f"{name}.py").write_text(source)
         if coverage.Coverage.current() is not None:
