@@ -142,8 +142,8 @@ class FWXNetworkSocket(FWXSocket):
         """Start to connect; what is posted meanwhile waits, and fails with the error if connecting fails (DESIGN 5).
 
         :raises COMError: ``WSAEISCONN`` connected or connecting; ``WSAEINVAL`` it listens;
-            ``FWX_E_POLICY_RULES_DENIED`` the session's policy forbids a literal address (a name that turns out forbidden
-            fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``.
+            ``FWX_E_POLICY_RULES_DENIED`` the session's policy forbids a literal address (a name that turns out
+            forbidden fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``.
         """
         self._require_open()
         _check_address(Address, AddressLength)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from zope.interface import implementer
@@ -41,17 +41,22 @@ class Unknown:
         :raises COMError: ``E_NOINTERFACE`` the object has no such interface, now and for ever; ``E_POINTER`` *riid* is
             ``None``.
         """
-        asked: Any = riid
-        interface = asked if isinstance(asked, InterfaceClass) else _interface(asked)
-        face: T | None = self.__conform__(interface)
+        interface: Any = riid
+        if not isinstance(interface, InterfaceClass):
+            interface = _interface(riid)
+        this: Any = self
+        if interface.providedBy(this):
+            return cast("T", this)
+        face: T | None = self._lent_face(interface)
         if face is None:
             raise COMError(E_NOINTERFACE, f"{type(self).__name__} has no {interface.__name__}")
         return face
 
     def __conform__(self, interface: InterfaceClass) -> Any:
         """Answer ``IFoo(obj)``: the object itself, then its cached faces, then the registry's unnamed adapters."""
-        if interface.providedBy(self):
-            return self
+        return self if interface.providedBy(self) else self._lent_face(interface)
+
+    def _lent_face(self, interface: InterfaceClass) -> Any:
         if interface is IComponentLookup:
             return self._registry
         faces: dict[InterfaceClass, Any] | None = getattr(self, "_faces", None)

@@ -32,7 +32,6 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen unix:{folder}/http.sock;
         listen 127.0.0.1:{port};
         listen [::1]:{port};
         listen 127.0.0.1:{secure} ssl;
@@ -187,7 +186,7 @@ filters = ["monitor"]
 
 [[filter]]
 name = "monitor"
-use = "data-monitor"
+use = "fwx.filters.data_monitor:DataMonitor"
 options = {{ alert_on = "of the origin" }}
 """
 
