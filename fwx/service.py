@@ -41,6 +41,7 @@ SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 ALERT_FLUSH_SECONDS = 5.0
+_LAST_TURNS = 4096
 
 
 class Service:
@@ -151,9 +152,7 @@ class Service:
         await self._drain(drain_seconds)
         for connection in self.sessions.connections():
             connection.end(FWX_E_TERMINATING, "the service stopped")
-        self.engine.queue.drain()
-        while len(self.engine.queue):
-            self.engine.queue.drain()
+        self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
         return await self._close()
@@ -167,8 +166,7 @@ class Service:
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()
-        while len(self.engine.queue):
-            self.engine.queue.drain()
+        self._run_queue_dry()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -179,6 +177,14 @@ class Service:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    def _run_queue_dry(self) -> None:
+        """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""
+        for _ in range(_LAST_TURNS):
+            if not len(self.engine.queue):
+                return
+            self.engine.queue.drain()
+        logger.warning("filters keep posting operations while the service stops")
 
     async def _drain(self, seconds: float) -> None:
         if not self.sessions.connections():

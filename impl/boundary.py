@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from fwx.interfaces.hresult import E_NOTIMPL, E_OUTOFMEMORY, E_UNEXPECTED, FAILED, HRESULT, COMError
 
@@ -25,6 +27,21 @@ def hresult_from_exception(error: BaseException) -> HRESULT:
         case _:
             logger.error("unexpected %s", type(error).__name__, exc_info=error)
             return E_UNEXPECTED
+
+
+def attempt(method: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
+    """Call a method of a filter's object; return its result and its fault, whether it raised it or returned it.
+
+    Everything counts as a fault, ``SystemExit`` too: a filter does not end the service.
+    """
+    try:
+        result = method(*args)
+    except BaseException as error:  # noqa: BLE001  a filter may raise anything; the caller judges
+        return None, error
+    failure = failing_result(result)
+    if failure is None:
+        return result, None
+    return result, COMError(failure, f"returned by {method.__name__}")
 
 
 def failing_result(result: object) -> HRESULT | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from fwx.impl.boundary import failing_result
+from fwx.impl.boundary import attempt
 from fwx.impl.chain import Member, link
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.filterhost import FilterFault, FilterHost
@@ -213,11 +213,8 @@ class FWXConnection(Unknown):
         for member in list(self._members):
             if self.terminating:
                 return
-            try:
-                failure = failing_result(member.set_sockets())
-                if failure is not None:
-                    raise COMError(failure, "returned by SetSockets")
-            except Exception as error:  # noqa: BLE001  a filter may raise anything
+            _, error = attempt(member.set_sockets)
+            if error is not None:
                 self.filter_failed(member.host, "SetSockets", error)
 
     def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
@@ -276,7 +273,7 @@ class FWXConnection(Unknown):
             return
         if client.through and server.through:
             self.end(self._result, self._reason)
-        elif endpoint.closed:
+        else:
             self._watch_lingering()
 
     def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
@@ -295,14 +292,19 @@ class FWXConnection(Unknown):
             self._watch_lingering()
 
     def _watch_lingering(self) -> None:
-        """One side has gone. The filters have as long as data still moves to end the other, then it is ended."""
+        """One side has gone. The filters have as long as data still moves to end the other, then it is ended.
+
+        What waits for a peer to read counts as moving: a client may take its time for the rest.
+        """
         if self._linger is None and not self.terminating:
             self._progress = self._moved()
             self._linger = self.engine.linger_deadlines.add(self._lingered)
 
     def _lingered(self) -> None:
         self._linger = None
-        if self._moved() != self._progress:
+        if self._moved() != self._progress or any(
+            end.backlog for end in (self._client, self._server) if end is not None
+        ):
             self._watch_lingering()
             return
         names = ", ".join(member.host.name for member in self._members)

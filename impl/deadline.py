@@ -40,6 +40,9 @@ class DeadlineQueue:
         self._timer: Timer | None = None
 
     def add(self, callback: Callable[[], None]) -> Deadline:
+        pending = self._pending
+        while pending and pending[0].callback is None:
+            pending.popleft()
         deadline = Deadline(self._clock() + self.seconds, callback)
         self._pending.append(deadline)
         if self._timer is None:

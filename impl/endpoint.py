@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
 from fwx.impl.transport import ENDING, ERROR, INPUT, OUTPUT
 from fwx.impl.winsock import winsock_code
@@ -177,24 +176,23 @@ class Endpoint:
 
     def _fill(self) -> None:
         recvs = self._recvs
-        queue = self._queue
         while recvs and (self._readable or self._prefix):
-            if self.ended:
-                recvs.popleft().succeed(queue, FWXIOBuffer(b""))
-                continue
-            operation = recvs[0]
-            if operation.buffer is not None or self._prefix:
-                buffer = self._receive_copy(operation)
-            else:
-                buffer = self._receive_block()
-            if buffer is None:
-                return
-            recvs.popleft().succeed(queue, buffer)
-            if not buffer.GetBufferSizes()[1]:
+            block: bytes | None = b""
+            if not self.ended:
+                capacity = recvs[0].data
+                block = self._receive(self._size if capacity is None else capacity, capacity is None)
+                if block is None:
+                    return
+            recvs.popleft().deliver(self._queue, block)
+            if not block and not self.ended:
                 self._end_read()
 
-    def _receive_block(self) -> FWXIOBuffer | None:
-        size = self._size
+    def _receive(self, size: int, adapts: bool) -> bytes | None:
+        """Read at most *size* bytes, what came ahead of the transport first; ``None`` when there is nothing now."""
+        if self._prefix:
+            block, self._prefix = self._prefix[:size], self._prefix[size:]
+            self.received += len(block)
+            return block
         try:
             block = self.transport.recv(size)
         except BlockingIOError:
@@ -205,37 +203,15 @@ class Endpoint:
             return None
         count = len(block)
         self.received += count
-        if count == size:
-            if not self._fixed_size and size < LARGEST_BLOCK:
-                self._size = size * 2
-        else:
+        if count < size:
             # A short read means that the kernel has no more, unless the end is behind it.
             self._readable = self._hangup or not count
-            if not self._fixed_size and count < size >> 2 and size > SMALLEST_BLOCK:
+        if adapts and not self._fixed_size:
+            if count == size and size < LARGEST_BLOCK:
+                self._size = size << 1
+            elif count < size >> 2 and size > SMALLEST_BLOCK:
                 self._size = size >> 1
-        return FWXIOBuffer(block)
-
-    def _receive_copy(self, operation: Operation) -> Any:
-        """Receive into the caller's buffer (B3.13), or hand out the prefix."""
-        buffer = operation.buffer
-        capacity = LARGEST_BLOCK if buffer is None else buffer.GetBufferSizes()[0]
-        if self._prefix:
-            block, self._prefix = self._prefix[:capacity], self._prefix[capacity:]
-        else:
-            try:
-                block = self.transport.recv(capacity)
-            except BlockingIOError:
-                self._readable = self._hangup = False
-                return None
-            except OSError as error:
-                self._break(winsock_code(error))
-                return None
-        self.received += len(block)
-        if buffer is None:
-            return FWXIOBuffer(block)
-        buffer.SetDataSize(0)
-        buffer.Append(block, len(block))
-        return buffer
+        return block
 
     def _flush(self) -> None:
         sends = self._sends

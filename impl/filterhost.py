@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from fwx.impl.boundary import failing_result
+from fwx.impl.boundary import attempt
 from fwx.interfaces import IFWXSessionFilter
 from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
 from fwx.interfaces.structs import FwxFilterHookEvents
@@ -59,19 +59,17 @@ class FilterHost:
 
     def start(self, firewall: IFWXFirewall) -> None:
         """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised."""
-        try:
-            self._filter = self._factory()
-            result: Any = self._filter.FilterInit(firewall)
-            failure = failing_result(result)
-            if failure is not None:
-                raise COMError(failure, "returned by FilterInit")
-            if not isinstance(result, FwxFilterHookEvents):
-                raise COMError(E_UNEXPECTED, f"FilterInit returned {result!r}, not FwxFilterHookEvents")
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
+        self._filter, error = attempt(self._factory)
+        events: Any = None
+        if self._filter is not None:
+            events, error = attempt(self._filter.FilterInit, firewall)
+            if error is None and not isinstance(events, FwxFilterHookEvents):
+                error = COMError(E_UNEXPECTED, f"FilterInit returned {events!r}, not FwxFilterHookEvents")
+        if error is not None:
             self.state = "failed"
             self.reason = self._faults.report(self.name, "FilterInit", error)
             return
-        self.mask = int(result.dwGlobalEvents)
+        self.mask = int(events.dwGlobalEvents)
         self.state = "ready"
 
     def stop(self) -> None:
@@ -89,14 +87,10 @@ class FilterHost:
         """
         assert self._filter is not None
         events = FwxFilterHookEvents(self.mask)
-        try:
-            session_filter: Any = self._filter.AttachToSession(session, events)
-            failure = failing_result(session_filter)
-            if failure is not None:
-                raise COMError(failure, "returned by AttachToSession")
-            if session_filter is None or not IFWXSessionFilter.providedBy(session_filter):
-                raise COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")
-        except Exception as error:
+        session_filter, error = attempt(self._filter.AttachToSession, session, events)
+        if error is None and (session_filter is None or not IFWXSessionFilter.providedBy(session_filter)):
+            error = COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")
+        if error is not None:
             raise FilterFault(self._faults.report(self.name, "AttachToSession", error)) from error
         return session_filter, int(events.dwGlobalEvents)
 
@@ -105,23 +99,14 @@ class FilterHost:
 
         :raises FilterFault: it raised, or returned another failure.
         """
-        try:
-            result = session_filter.FirewallEventHandler(event)
-            failure = failing_result(result)
-            if failure is not None and failure != E_NOTIMPL:
-                raise COMError(failure, "returned by FirewallEventHandler")
-        except Exception as error:
+        result, error = attempt(session_filter.FirewallEventHandler, event)
+        if error is not None and result != E_NOTIMPL:
             raise FilterFault(self._faults.report(self.name, "FirewallEventHandler", error)) from error
 
     def call(self, name: str, method: Any, *args: Any) -> str:
         """Call a method of an object of this filter; return the words of its fault, or nothing."""
-        try:
-            failure = failing_result(method(*args))
-            if failure is not None:
-                raise COMError(failure, f"returned by {name}")
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
-            return self._faults.report(self.name, name, error)
-        return ""
+        _, error = attempt(method, *args)
+        return "" if error is None else self._faults.report(self.name, name, error)
 
     def failed(self, method: str, error: BaseException) -> str:
         """Report a fault that somebody else met in an object of this filter; return the words for the log."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from zope.interface import implementer
 
-from fwx.impl.boundary import failing_result
+from fwx.impl.boundary import attempt
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXFirewall2, IFWXNetworkSocket
@@ -167,9 +167,6 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def _complete_task(self, completion: IFWXTaskCompletion, user_data: object) -> None:
-        try:
-            failure = failing_result(completion.CompleteTask(user_data))
-            if failure is not None:
-                raise COMError(failure, "returned by CompleteTask")
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
+        _, error = attempt(completion.CompleteTask, user_data)
+        if error is not None:
             self.engine.faults.report(type(completion).__name__, "CompleteTask", error)

@@ -114,7 +114,8 @@ class FWXIOBuffer(Unknown):
             if self._views is not None:
                 self._views.append(view)
             return view
-        return memoryview(self._block)[: self._size].toreadonly()
+        view = memoryview(self._block)
+        return (view if len(view) == self._size else view[: self._size]).toreadonly()
 
     def SetDataSize(self, dwDataSize: int) -> None:
         """Record that *dwDataSize* bytes are in use.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.iobuffer import FWXIOBuffer, data_of
 from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNRESET, WSAESHUTDOWN
 
@@ -71,24 +70,24 @@ class Lane:
         while self.recvs and self.sends:
             recv, send = self.recvs[0], self.sends[0]
             size = len(send.data)
-            if recv.buffer is None:
-                handed: Any = send.buffer if len(data_of(send.buffer)) == size else FWXIOBuffer(send.data)  # type: ignore[arg-type]
-                taken = size
+            taken = size if recv.buffer is None else min(size, recv.data)
+            self.recvs.popleft()
+            if recv.buffer is None and send.is_whole:
+                recv.succeed(queue, send.buffer)
             else:
-                handed = recv.buffer
-                taken = min(size, handed.GetBufferSizes()[0])
-                handed.SetDataSize(0)
-                handed.Append(send.data[:taken], taken)
-            self.recvs.popleft().succeed(queue, handed)
+                recv.deliver(queue, send.data[:taken])
+            if self.code:
+                return
             self.backlog -= taken
             matched = True
             if taken < size:
                 send.data = memoryview(send.data)[taken:]
+                send.is_whole = False
             else:
                 self.sends.popleft().succeed(queue, send.buffer)
         if self.shut and not self.sends:
             while self.recvs:
-                self.recvs.popleft().succeed(queue, FWXIOBuffer(b""))
+                self.recvs.popleft().deliver(queue, b"")
         if matched and self.on_room is not None:
             self.on_room()
 

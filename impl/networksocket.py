@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.admission import admit
-from fwx.impl.boundary import failing_result
+from fwx.impl.boundary import attempt
 from fwx.impl.dial import Dial
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.logrecord import Action, LogRecord
@@ -401,14 +401,19 @@ class FWXNetworkSocket(FWXSocket):
         remote = local = _NOWHERE
         if accepted is not None and accepted._remote is not None and accepted._local is not None:
             remote, local = accepted._remote, accepted._local
-        try:
-            result = completion.CompleteAsyncAccept(
-                accepted is not None, code, self, accepted, remote, remote.length, local, local.length, user_data
-            )
-            failure = failing_result(result)
-            if failure is not None:
-                raise COMError(failure, "returned by CompleteAsyncAccept")
-        except Exception as error:  # noqa: BLE001  a filter may raise anything
+        _, error = attempt(
+            completion.CompleteAsyncAccept,
+            accepted is not None,
+            code,
+            self,
+            accepted,
+            remote,
+            remote.length,
+            local,
+            local.length,
+            user_data,
+        )
+        if error is not None:
             self.engine.faults.report(self._owner_name, "CompleteAsyncAccept", error)
             if accepted is not None:
                 accepted.Close(True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.boundary import failing_result
-from fwx.interfaces.hresult import COMError
+from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.interfaces.hresult import WSAEFAULT, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
@@ -24,9 +25,13 @@ class Owner(Protocol):
 
 
 class Operation:
-    """One posted Send or Recv. ``buffer`` is what to send, or the caller's buffer to receive into, or ``None``."""
+    """One posted Send or Recv.
 
-    __slots__ = ("buffer", "completion", "data", "owner", "user_data")
+    ``buffer`` is what to send, or the caller's buffer to receive into, or ``None``. ``data`` is what is left to send,
+    or how many bytes the caller's buffer holds.
+    """
+
+    __slots__ = ("buffer", "completion", "data", "is_whole", "owner", "user_data")
 
     def __init__(
         self,
@@ -41,6 +46,28 @@ class Operation:
         self.user_data = user_data
         self.buffer = buffer
         self.data = data
+        # Nothing of a buffer to send has been taken yet, so the buffer object itself can be handed on.
+        self.is_whole = True
+
+    def deliver(self, queue: RunQueue, block: Any) -> None:
+        """Post the success of a Recv: *block* in a buffer of the service's, or copied into the caller's (B3.13)."""
+        if self.buffer is None:
+            self.succeed(queue, FWXIOBuffer(block))
+        elif self._copy_in(block):
+            self.succeed(queue, self.buffer)
+        else:
+            self.fail(queue, WSAEFAULT)
+
+    def _copy_in(self, block: Any) -> bool:
+        """Copy *block* into the caller's buffer; a buffer of the filter's own that fails is its owner's fault."""
+        buffer: Any = self.buffer
+        try:
+            buffer.SetDataSize(0)
+            buffer.Append(block, len(block))
+        except BaseException as error:  # noqa: BLE001  a filter's own buffer may raise anything; its owner judges
+            self.owner.completion_failed(error)
+            return False
+        return True
 
     def succeed(self, queue: RunQueue, buffer: IFWXIOBuffer | None) -> None:
         """Post the success; *buffer* holds what was received, or is the buffer that was sent."""
@@ -57,7 +84,7 @@ class Operation:
         assert completion is not None
         try:
             result = completion.CompleteAsyncIO(success, code, buffer, self.user_data, None, 0)
-        except Exception as error:  # noqa: BLE001  a filter may raise anything; its owner judges
+        except BaseException as error:  # noqa: BLE001  as boundary.attempt, without its cost: this is the data path
             self.owner.completion_failed(error)
             return
         if result is not None:

@@ -12,6 +12,7 @@ from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import (
+    E_INVALIDARG,
     E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
@@ -122,7 +123,8 @@ class FWXSocket(Unknown):
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
 
-        :raises COMError: ``E_POINTER`` no completion; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
+        :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` a buffer that holds nothing, ``E_ACCESSDENIED``
+            one that is not the caller's to change; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
             pending; ``FWX_E_TERMINATING`` after Detach.
         """
         if pIFWXIOCompletion is None:
@@ -131,7 +133,8 @@ class FWXSocket(Unknown):
         neighbour = self._require_neighbour()
         if not neighbour.takes_recv() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
-        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer)
+        capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
+        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
         twin = self._twin
         if self._held or (twin is not None and twin._backlog >= HIGH_WATER):
             self._queue.call(self._hold, operation)
@@ -209,3 +212,12 @@ class FWXSocket(Unknown):
             raise COMError(FWX_E_TERMINATING, "the filter has been detached")
         if self._closed:
             raise winsock_error(WSAENOTSOCK, "the socket has been closed")
+
+
+def _emptied(buffer: IFWXIOBuffer) -> int:
+    """Make sure that the caller's buffer can be received into; return how much it holds."""
+    allocated, _ = buffer.GetBufferSizes()
+    if allocated < 1:
+        raise COMError(E_INVALIDARG, "a buffer to receive into must hold at least one byte")
+    buffer.SetDataSize(0)
+    return allocated
