@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "filters": "List the filters that are installed and configured.",
     "components": "Print what the registry holds.",
     "log": "Print the firewall log.",
+    "idl": "Print the interfaces as IDL.",
 }
 
 

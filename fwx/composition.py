@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,9 +15,8 @@ from fwx.impl.policy import DomainSet, Policy, Protocol, Rule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 
 
-def policy_of(configuration: Configuration, clock: Callable[[], float] = time.monotonic) -> Policy:
-    """Make the policy of *configuration*; without rules it is the embedded default."""
-    local = LocalAddresses(clock=clock)
+def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
+    """Make the policy of *configuration*; without rules it is the embedded default. *local* is this host."""
     if not configuration.rules:
         return Policy.embedded_default(local)
     networks = Networks((Network(network.name, network.ranges) for network in configuration.networks), local)

@@ -94,6 +94,9 @@ class DataPump(Unknown):
             sink.Send(passed, self, _SENT + direction)
 
     def _close(self, abortive: bool) -> None:
-        for socket in (self._internal, self._external):
+        """Close both sockets; completions that are under way find nothing left to do."""
+        sockets = (self._internal, self._external)
+        self._internal = self._external = None
+        for socket in sockets:
             if socket is not None:
                 socket.Close(abortive)

@@ -15,6 +15,7 @@ from fwx.network import SocketNetwork, SocketTransport
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
+    from fwx.impl.networks import LocalAddresses
     from fwx.limits import AddressLimits
 
 logger = logging.getLogger("fwx.listener")
@@ -82,6 +83,14 @@ class Listener:
             self._resume.cancel()
             self._resume = None
         self._transport.close(False)
+
+    def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
+        """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""
+        own, target = normalise(self.address.host), normalise(address.host)
+        if address.port != self.address.port or own.version != target.version:
+            return False
+        # Connecting to the unspecified address reaches this host; listening on it is listening on every own address.
+        return own == target or target.is_unspecified or (own.is_unspecified and target in local)
 
     def _ready(self, _mask: int) -> None:
         for _ in range(_TAKEN_AT_ONCE):

@@ -21,6 +21,7 @@ from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
+from fwx.impl.networks import LocalAddresses
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -71,6 +72,8 @@ class Service:
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop)
+        # The policy keeps it up to date: it is asked about every connection, and first.
+        self._local = LocalAddresses()
         limits = configuration.limits
         self._limits = AddressLimits(limits.tcp_per_address, limits.tcp_connects_per_minute_per_address, time.monotonic)
         self._deadlines = {
@@ -88,7 +91,7 @@ class Service:
             queue=self.poller.queue,
             network=self._network,
             registry=None,
-            policy=policy_of(configuration),
+            policy=policy_of(configuration, self._local),
             resolver=self._resolver,
             faults=FaultReporter(faults),
             alerts=self.alerts,
@@ -231,18 +234,7 @@ class Service:
             self._idle.set()
 
     def _is_own_listener(self, address: SocketAddress) -> bool:
-        return any(
-            address.port == listener.address.port and self._reaches(listener.address, address)
-            for listener in self.listeners
-        )
-
-    def _reaches(self, bound: SocketAddress, address: SocketAddress) -> bool:
-        """Tell whether a connect to *address* ends at a socket bound to *bound* on the same port."""
-        literal = address.address
-        if bound.host == address.host or literal is None:
-            return bound.host == address.host
-        everywhere = bound.address is not None and bound.address.is_unspecified
-        return literal.is_unspecified or everywhere
+        return any(listener.is_reached_by(address, self._local) for listener in self.listeners)
 
     def _flush_alerts(self) -> None:
         self.alerts.flush(due_only=True)

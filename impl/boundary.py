@@ -41,14 +41,17 @@ def attempt(method: Callable[..., Any], *args: Any) -> tuple[Any, BaseException 
     failure = failing_result(result)
     if failure is None:
         return result, None
-    return result, COMError(failure, f"returned by {method.__name__}")
+    return result, COMError(failure, f"returned by {getattr(method, '__name__', method)}")
 
 
 def failing_result(result: object) -> HRESULT | None:
     """Return the failure that a filter's method *returned*, or ``None`` when it succeeded.
 
-    ``None`` counts as ``S_OK``. A returned integer is read as an HRESULT; any other object is the method's out value.
+    ``None`` counts as ``S_OK``. A returned integer is read as an HRESULT, one of more than 32 bits as a bug of the
+    method; any other object is the method's out value.
     """
-    if isinstance(result, HRESULT) or (type(result) is int and result & 0x8000_0000):
-        return HRESULT(result) if FAILED(result) else None
+    if isinstance(result, HRESULT):
+        return result if FAILED(result) else None
+    if type(result) is int and not 0 <= result < 0x8000_0000:
+        return HRESULT(result) if -0x8000_0000 <= result <= 0xFFFF_FFFF else E_UNEXPECTED
     return None

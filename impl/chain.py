@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import IFWXSocket
+from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
@@ -46,10 +47,14 @@ class Member:
         """Make the service's own socket of one *side*, ``internal`` or ``external``, or return the one there is.
 
         The registry's default adapter calls this; another adapter may wrap the result or make something else.
+
+        :raises COMError: ``FWX_E_BAD_CONTEXT`` the connection has not been established.
         """
         socket = self.sockets.get(side)
         if socket is None:
             neighbour = self.internal if side == "internal" else self.external
+            if neighbour is None:
+                raise COMError(FWX_E_BAD_CONTEXT, "a data filter has its sockets from SetSockets on")
             socket = self.sockets[side] = FWXSocket(self.connection.engine.queue, self, neighbour)
             twin = self.sockets.get("external" if side == "internal" else "internal")
             if twin is not None:
@@ -70,12 +75,15 @@ class Member:
         result: object = data_filter.SetSockets(internal, external, self.connection, self.context)
         return result
 
-    def detach(self) -> None:
-        """Tell the filter that the connection has ended (B1.29, B1.30); its sockets refuse every call from now on."""
-        data_filter, self.data_filter = self.data_filter, None
-        sockets, self.sockets = self.sockets, {}
-        for socket in sockets.values():
+    def terminate(self) -> None:
+        """Have the filter's sockets refuse every call: the connection is being ended."""
+        for socket in self.sockets.values():
             socket.terminate()
+
+    def detach(self) -> None:
+        """Tell the filter that the connection has ended (B1.29, B1.30)."""
+        data_filter, self.data_filter = self.data_filter, None
+        self.sockets = {}
         self.internal = self.external = None
         if data_filter is not None:
             self.host.call("Detach", data_filter.Detach)

@@ -29,6 +29,7 @@ from fwx.interfaces.hresult import (
     E_NOTIMPL,
     E_POINTER,
     E_UNEXPECTED,
+    FAILED,
     FWX_E_BAD_CONTEXT,
     FWX_E_FILTER_NOT_REGISTERED,
     FWX_E_NOT_EMULATED,
@@ -243,7 +244,9 @@ class FWXConnection(Unknown):
                     endpoint.abort(WSAECONNABORTED)
         for junction in self._junctions:
             junction.abort(WSAECONNABORTED)
-        self.engine.queue.post(self._finish, Action.Terminate)
+        for member in self._members:
+            member.terminate()
+        self.engine.queue.post(self._let_complete, Action.Terminate)
 
     def filter_failed(self, host: FilterHost, method: str, error: BaseException) -> None:
         """A filter failed while data flows: report it and end the connection, whatever ``on_error`` says.
@@ -308,10 +311,15 @@ class FWXConnection(Unknown):
             self._watch_lingering()
             return
         names = ", ".join(member.host.name for member in self._members)
-        self.end(self._result or WSAECONNABORTED, f"one side had ended and filters {names} did not end the other")
+        result = self._result if FAILED(self._result) else HRESULT_FROM_WIN32(WSAECONNABORTED)
+        self.end(result, f"one side had ended and filters {names} did not end the other")
 
     def _moved(self) -> int:
         return sum(end.sent + end.received for end in (self._client, self._server) if end is not None)
+
+    def _let_complete(self, action: Action) -> None:
+        """Let complete what was on its way to the sockets, from another thread, when they were ended (B3.31)."""
+        self.engine.queue.post(self._finish, action)
 
     def _finish(self, action: Action) -> None:
         """Detach the filters, say that the connection is terminating, write the record; last item of its life."""

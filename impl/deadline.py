@@ -60,9 +60,11 @@ class DeadlineQueue:
         self._timer = None
         pending = self._pending
         now = self._clock()
-        while pending and (pending[0].callback is None or pending[0].when <= now):
-            callback = pending.popleft().callback
-            if callback is not None:
-                callback()
-        if pending and self._timer is None:
-            self._timer = self._call_later(max(pending[0].when - now, 0.001), self._expire)
+        try:
+            while pending and (pending[0].callback is None or pending[0].when <= now):
+                callback = pending.popleft().callback
+                if callback is not None:
+                    callback()
+        finally:
+            if pending and self._timer is None:
+                self._timer = self._call_later(max(pending[0].when - now, 0.001), self._expire)

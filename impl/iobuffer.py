@@ -63,10 +63,7 @@ class FWXIOBuffer(Unknown):
             raise COMError(E_POINTER, "a constant buffer needs a block of memory")
         if type(block) is bytes and (length is None or length == len(block)):
             return cls(block)
-        try:
-            view = memoryview(block).cast("B").toreadonly()
-        except TypeError as error:
-            raise COMError(E_INVALIDARG, f"a constant buffer wraps bytes, not {type(block).__name__}") from error
+        view = _bytes_of(block).toreadonly()
         if length is None:
             length = len(view)
         if not 0 <= length <= len(view):
@@ -153,11 +150,12 @@ class FWXIOBuffer(Unknown):
         """Add the first *cb* bytes of *pv* behind the data; return how many were added.
 
         :raises COMError: ``FWX_E_BUFFERFULL`` with the count in ``outs`` when not all fitted; ``E_POINTER`` no data;
-            ``E_INVALIDARG`` fewer than *cb* bytes given; ``E_ACCESSDENIED`` the buffer is not the caller's to change.
+            ``E_INVALIDARG`` no bytes, or fewer than *cb* given; ``E_ACCESSDENIED`` the buffer is not the caller's to
+            change.
         """
         if pv is None:
             raise COMError(E_POINTER, "Append needs data")
-        data = memoryview(pv).cast("B")
+        data = _bytes_of(pv)
         if cb is None:
             cb = len(data)
         if not 0 <= cb <= len(data):
@@ -197,7 +195,19 @@ class FWXIOBuffer(Unknown):
 
 
 def data_of(buffer: IFWXIOBuffer) -> bytes | memoryview:
-    """Return the data to send of *buffer*, frozen; a filter's own implementation is asked by its interface."""
+    """Return the data to send of *buffer*, frozen; a filter's own implementation is asked by its interface.
+
+    :raises COMError: ``E_INVALIDARG`` it is no buffer, or holds no bytes; what a filter's own implementation raises.
+    """
     if type(buffer) is FWXIOBuffer:
         return buffer.freeze()
-    return memoryview(buffer.GetBufferAndSize()).cast("B").toreadonly()
+    if not IFWXIOBuffer.providedBy(buffer):
+        raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")
+    return _bytes_of(buffer.GetBufferAndSize()).toreadonly()
+
+
+def _bytes_of(block: Any) -> memoryview:
+    try:
+        return memoryview(block).cast("B")
+    except TypeError as error:
+        raise COMError(E_INVALIDARG, f"contiguous bytes are needed, not {type(block).__name__}") from error

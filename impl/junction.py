@@ -31,9 +31,6 @@ class Lane:
         if self.code or self.shut:
             operation.fail(self._queue, self.code or WSAESHUTDOWN)
             return
-        if not len(operation.data):
-            operation.succeed(self._queue, operation.buffer)
-            return
         self.backlog += len(operation.data)
         self.sends.append(operation)
         self._match()
@@ -45,6 +42,9 @@ class Lane:
         self.recvs.append(operation)
         self._match()
 
+    def refuse(self, operation: Operation, code: int) -> None:
+        operation.fail(self._queue, code)
+
     def end(self) -> None:
         """The sender has no more: the receiver gets what is queued, then a buffer of size 0."""
         self.shut = True
@@ -55,10 +55,15 @@ class Lane:
         if self.code:
             return
         self.code = code
+        self.fail_sends(code)
+        self.fail_recvs(code)
+        if self.on_room is not None:
+            self.on_room()
+
+    def fail_sends(self, code: int) -> None:
         self.backlog = 0
-        for operations in (self.sends, self.recvs):
-            while operations:
-                operations.popleft().fail(self._queue, code)
+        while self.sends:
+            self.sends.popleft().fail(self._queue, code)
 
     def fail_recvs(self, code: int) -> None:
         while self.recvs:
@@ -67,19 +72,23 @@ class Lane:
     def _match(self) -> None:
         queue = self._queue
         matched = False
-        while self.recvs and self.sends:
-            recv, send = self.recvs[0], self.sends[0]
+        while self.sends:
+            send = self.sends[0]
             size = len(send.data)
-            taken = size if recv.buffer is None else min(size, recv.data)
-            self.recvs.popleft()
-            if recv.buffer is None and send.is_whole:
-                recv.succeed(queue, send.buffer)
-            else:
-                recv.deliver(queue, send.data[:taken])
-            if self.code:
-                return
-            self.backlog -= taken
-            matched = True
+            taken = 0
+            if size:
+                if not self.recvs:
+                    break
+                recv = self.recvs.popleft()
+                taken = size if recv.buffer is None else min(size, recv.data)
+                if recv.buffer is None and send.is_whole:
+                    recv.succeed(queue, send.buffer)
+                else:
+                    recv.deliver(queue, send.data[:taken])
+                if self.code:
+                    return
+                self.backlog -= taken
+                matched = True
             if taken < size:
                 send.data = memoryview(send.data)[taken:]
                 send.is_whole = False
@@ -125,14 +134,18 @@ class JunctionEnd:
         return self._outbound.backlog < MOST_QUEUED and len(self._outbound.sends) < MOST_PENDING
 
     def recv(self, operation: Operation) -> None:
-        self._inbound.recv(operation)
+        if self.closed:
+            self._inbound.refuse(operation, ERROR_OPERATION_ABORTED)
+        else:
+            self._inbound.recv(operation)
 
     def send(self, operation: Operation) -> None:
         self._outbound.send(operation)
 
     def shutdown(self, abortive: bool) -> None:
+        """End the sending direction, or with *abortive* both, as a reset of a network connection does."""
         if abortive:
-            self._outbound.fail(WSAECONNRESET)
+            self.close(True)
         else:
             self._outbound.end()
 
@@ -143,7 +156,11 @@ class JunctionEnd:
         self.closed = True
         self._inbound.fail_recvs(ERROR_OPERATION_ABORTED)
         self._inbound.fail(WSAECONNRESET)
-        self.shutdown(abortive)
+        if abortive:
+            self._outbound.fail_sends(ERROR_OPERATION_ABORTED)
+            self._outbound.fail(WSAECONNRESET)
+        else:
+            self._outbound.end()
 
     def abort(self, code: int) -> None:
         """The connection is being ended: fail everything in both directions with *code*."""

@@ -9,10 +9,10 @@ from zope.interface import implementer
 
 from fwx.impl.admission import admit
 from fwx.impl.boundary import attempt
+from fwx.impl.connecting import Connecting, OneTransport
 from fwx.impl.dial import Dial
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.logrecord import Action, LogRecord
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.impl.policy import Verdict
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.sockopt import from_kernel, to_kernel, value_from_kernel
@@ -25,6 +25,7 @@ from fwx.interfaces.hresult import (
     ERROR_OPERATION_ABORTED,
     HRESULT_FROM_WIN32,
     WSAEACCES,
+    WSAEAFNOSUPPORT,
     WSAEFAULT,
     WSAEINVAL,
     WSAEISCONN,
@@ -39,57 +40,6 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion, IFWXIpFilter
-
-
-class _Unconnected:
-    """Stands behind a socket while it connects: keeps the operations for the endpoint that comes, or fails them."""
-
-    def __init__(self, socket: FWXNetworkSocket) -> None:
-        self._socket = socket
-        self._posted: list[tuple[str, Any]] = []
-        self.backlog = 0
-        self.on_room: Any = None
-
-    def takes_recv(self) -> bool:
-        return len(self._posted) < MOST_PENDING
-
-    def takes_send(self) -> bool:
-        return self.backlog < MOST_QUEUED and len(self._posted) < MOST_PENDING
-
-    def recv(self, operation: Operation) -> None:
-        self._posted.append(("recv", operation))
-
-    def send(self, operation: Operation) -> None:
-        self.backlog += len(operation.data)
-        self._posted.append(("send", operation))
-
-    def shutdown(self, abortive: bool) -> None:
-        self._posted.append(("shutdown", abortive))
-
-    def close(self, abortive: bool) -> None:
-        self.fail(ERROR_OPERATION_ABORTED)
-        self._socket.connecting_ended()
-
-    def pass_on(self, endpoint: Endpoint) -> None:
-        posted, self._posted = self._posted, []
-        for method, argument in posted:
-            getattr(endpoint, method)(argument)
-
-    def fail(self, code: int) -> None:
-        posted, self._posted = self._posted, []
-        for method, argument in posted:
-            if method != "shutdown":
-                argument.fail(self._socket.engine.queue, code)
-
-
-class _OneTransport:
-    """A network that hands out the transport which Bind made."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def stream(self, family: int) -> Transport:
-        return self._transport
 
 
 @implementer(IFWXNetworkSocket)
@@ -143,7 +93,8 @@ class FWXNetworkSocket(FWXSocket):
 
         :raises COMError: ``WSAEISCONN`` connected or connecting; ``WSAEINVAL`` it listens;
             ``FWX_E_POLICY_RULES_DENIED`` the session's policy forbids a literal address (a name that turns out
-            forbidden fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``.
+            forbidden fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``; the Winsock error where
+            connecting fails at once.
         """
         self._require_open()
         _check_address(Address, AddressLength)
@@ -156,9 +107,12 @@ class FWXNetworkSocket(FWXSocket):
             if not self._verdict.allowed:
                 self._log_denial(Address)
                 raise COMError(self._verdict.hresult, self._verdict.reason)
-        waiting = self._neighbour = _Unconnected(self)
+        waiting = self._neighbour = Connecting(self._queue, self._connecting_ended)
         self._remote = Address
+        self._keeper.keep(self)
         self._queue.call(self._start_connect, Address, waiting)
+        if waiting.code:
+            raise winsock_error(waiting.code, f"connecting to {Address} failed")
 
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: IFWXIpFilter | None) -> None:
         """Give the socket its local address; port 0 takes a free one.
@@ -216,10 +170,17 @@ class FWXNetworkSocket(FWXSocket):
         """Set an option by its Winsock numbers.
 
         :raises COMError: ``E_NOTIMPL`` on a session's socket; ``WSAENOPROTOOPT`` an option that is not known here;
-            ``WSAEFAULT`` a value of the wrong size; ``WSAENOTCONN`` neither bound nor connected yet.
+            ``WSAEFAULT`` a value of the wrong size; ``WSAENOTCONN`` neither bound nor connected yet; ``E_POINTER`` no
+            value; ``E_INVALIDARG`` a value shorter than *optlen*.
         """
         self._require_options()
-        value = bytes(optval if optlen is None else optval[:optlen])
+        if optval is None:
+            raise COMError(E_POINTER, "an option needs a value")
+        value = bytes(optval)
+        if optlen is not None:
+            if not 0 <= optlen <= len(value):
+                raise COMError(E_INVALIDARG, f"the value has {len(value)} bytes, not {optlen}")
+            value = value[:optlen]
         try:
             kernel = to_kernel(level, optname, value)
         except KeyError:
@@ -265,13 +226,18 @@ class FWXNetworkSocket(FWXSocket):
     def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
         """Lift the restriction with ``None``, which is how a socket starts (B4.11).
 
-        :raises COMError: ``E_NOTIMPL`` for a filter.
+        :raises COMError: ``E_NOTIMPL`` for a filter; ``WSAENOTSOCK`` after Close.
         """
+        self._require_open()
         if pIpFilter is not None:
             raise COMError(E_NOTIMPL, "IP filters")
 
     def GetIpFilter(self) -> IFWXIpFilter | None:
-        """Return ``None``: the socket is not restricted (B4.11)."""
+        """Return ``None``: the socket is not restricted (B4.11).
+
+        :raises COMError: ``WSAENOTSOCK`` after Close.
+        """
+        self._require_open()
         return None
 
     def Close(self, fAbortive: bool) -> None:
@@ -298,7 +264,7 @@ class FWXNetworkSocket(FWXSocket):
         self.engine.faults.report(self._owner_name, "CompleteAsyncIO", error)
         self.Close(True)
 
-    def connecting_ended(self) -> None:
+    def _connecting_ended(self) -> None:
         """The socket was closed while it connected."""
         if self._dial is not None:
             dial, self._dial = self._dial, None
@@ -306,9 +272,10 @@ class FWXNetworkSocket(FWXSocket):
         self._close_bound()
 
     def endpoint_ended(self, endpoint: Endpoint) -> None:
-        if endpoint.closed or endpoint.through:
-            endpoint.close(False)
+        if endpoint.closed:
             self._log_end(endpoint)
+        else:
+            endpoint.close(False)  # which tells us again
 
     def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
         endpoint.close(True)
@@ -320,7 +287,7 @@ class FWXNetworkSocket(FWXSocket):
     def _owner_name(self) -> str:
         return "a session's socket" if self.session is not None else "the firewall's socket"
 
-    def _start_connect(self, address: SocketAddress, waiting: _Unconnected) -> None:
+    def _start_connect(self, address: SocketAddress, waiting: Connecting) -> None:
         if self._closed:
             return
         if address.address is None:
@@ -334,7 +301,8 @@ class FWXNetworkSocket(FWXSocket):
             self._verdict, addresses = admit(self.engine, self.session.address, self._remote, addresses)
             if not addresses:
                 self._log_denial(self._remote)
-                code = WSAEACCES
+                self._give_up(WSAEACCES)
+                return
         if addresses:
             self._dial_to(addresses)
         else:
@@ -344,7 +312,13 @@ class FWXNetworkSocket(FWXSocket):
         bound, self._bound = self._bound, None
         network: Any = self.engine.network
         if bound is not None:
-            network, addresses = _OneTransport(bound), addresses[:1]
+            self._local = SocketAddress.from_sockaddr(bound.getsockname())
+            network = OneTransport(bound)
+            addresses = [address for address in addresses if address.family == self._local.family][:1]
+            if not addresses:
+                bound.close(False)
+                self._connect_failed(WSAEAFNOSUPPORT)
+                return
         dial = Dial(network, addresses, self.engine.connect_deadlines, self._dialled)
         self._dial = dial.cancel
         dial.start()
@@ -355,19 +329,24 @@ class FWXNetworkSocket(FWXSocket):
         if transport is None:
             self._connect_failed(code)
             return
-        assert isinstance(waiting, _Unconnected)
+        assert isinstance(waiting, Connecting)
         self._local = SocketAddress.from_sockaddr(transport.getsockname())
         self._remote = address
         self._neighbour = self._endpoint = Endpoint(transport, self._queue, self)
         waiting.pass_on(self._endpoint)
 
     def _connect_failed(self, code: int) -> None:
-        waiting = self._neighbour
-        if isinstance(waiting, _Unconnected):
-            waiting.fail(code)
         self._log(Action.Failed, HRESULT_FROM_WIN32(code), "connecting failed")
-        self._neighbour = None
-        self._keeper.forget(self)
+        self._give_up(code)
+
+    def _give_up(self, code: int) -> None:
+        """Fail what was posted; the socket can be connected once more."""
+        waiting = self._neighbour
+        if isinstance(waiting, Connecting):
+            waiting.fail(code)
+        self._neighbour = self._local = self._remote = None
+        if self._bound is None:
+            self._keeper.forget(self)
 
     def _post_accept(self, completion: IFWXAcceptCompletion, user_data: object) -> None:
         if self._closed or self._bound is None:

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from fwx.impl.iobuffer import data_of
 from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXSocket
+from fwx.interfaces import IFWXIOBuffer, IFWXSocket
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_NOTIMPL,
@@ -30,7 +30,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.operation import Owner
     from fwx.impl.runqueue import RunQueue
-    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
+    from fwx.interfaces import IFWXIOCompletion, SocketAddress
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
@@ -90,8 +90,8 @@ class FWXSocket(Unknown):
         """Post *pIOBuffer*, which is frozen from now on (B3.14).
 
         :raises COMError: ``E_POINTER`` no buffer; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
-            ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` after Detach. A peer that is gone is
-            no error of the call: the completion reports it.
+            ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` once the connection ends. A peer that
+            is gone is no error of the call: the completion reports it.
         """
         if pIOBuffer is None:
             raise COMError(E_POINTER, "Send needs a buffer")
@@ -125,7 +125,7 @@ class FWXSocket(Unknown):
 
         :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` a buffer that holds nothing, ``E_ACCESSDENIED``
             one that is not the caller's to change; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
-            pending; ``FWX_E_TERMINATING`` after Detach.
+            pending; ``FWX_E_TERMINATING`` once the connection ends.
         """
         if pIFWXIOCompletion is None:
             raise COMError(E_POINTER, "Recv needs a completion")
@@ -135,8 +135,7 @@ class FWXSocket(Unknown):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
         capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
-        twin = self._twin
-        if self._held or (twin is not None and twin._backlog >= HIGH_WATER):
+        if self._held or self._must_wait():
             self._queue.call(self._hold, operation)
         else:
             self._queue.call(neighbour.recv, operation)
@@ -144,13 +143,15 @@ class FWXSocket(Unknown):
     def Shutdown(self, fAbortive: bool) -> None:
         """End the sending direction, behind what is queued; *fAbortive* resets the connection (B3.25).
 
-        :raises COMError: ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` after Detach.
+        :raises COMError: ``WSAENOTSOCK`` after Close; ``FWX_E_TERMINATING`` once the connection ends.
         """
         self._require_open()
-        if self._shut:
+        neighbour = self._require_neighbour()
+        if self._shut and not fAbortive:
             return
         self._shut = True
-        self._queue.call(self._require_neighbour().shutdown, bool(fAbortive))
+        self._queue.call(neighbour.shutdown, bool(fAbortive))
+        self._release_twin()
 
     def Close(self, fAbortive: bool) -> None:
         """End both directions (B3.26); what is queued still goes out unless *fAbortive*. Closing again does nothing."""
@@ -161,6 +162,7 @@ class FWXSocket(Unknown):
         self._fail_held()
         if neighbour is not None:
             self._queue.call(neighbour.close, bool(fAbortive))
+        self._release_twin()
 
     def _GetWriteCount(self) -> int:
         """Return how many bytes were posted to Send; the service's own."""
@@ -178,7 +180,7 @@ class FWXSocket(Unknown):
         self.Close(False)
 
     def terminate(self) -> None:
-        """Refuse further calls: the filter has been detached."""
+        """Refuse further calls: the connection is being ended, its filter is about to be detached."""
         self._terminated = True
         self._fail_held()
         self._twin = None
@@ -187,15 +189,28 @@ class FWXSocket(Unknown):
     def _backlog(self) -> int:
         return 0 if self._neighbour is None else self._neighbour.backlog
 
+    def _must_wait(self) -> bool:
+        """What the twin has queued to send is enough for now; a twin that sends no more holds nothing back."""
+        twin = self._twin
+        return twin is not None and twin._backlog >= HIGH_WATER and not (twin._shut or twin._closed)
+
+    def _release_twin(self) -> None:
+        """This socket sends no more, so it holds the other one's Recvs back no more."""
+        if self._twin is not None:
+            self._queue.call(self._twin._release_held)
+
     def _hold(self, operation: Operation) -> None:
+        if self._closed or self._terminated:
+            operation.fail(self._queue, ERROR_OPERATION_ABORTED)
+            return
         if self._held is None:
             self._held = deque()
         self._held.append(operation)
         self._release_held()
 
     def _release_held(self) -> None:
-        held, twin = self._held, self._twin
-        while held and (twin is None or twin._backlog < HIGH_WATER) and not self._closed:
+        held = self._held
+        while held and not self._must_wait():
             self._require_neighbour().recv(held.popleft())
 
     def _fail_held(self) -> None:
@@ -209,13 +224,15 @@ class FWXSocket(Unknown):
 
     def _require_open(self) -> None:
         if self._terminated:
-            raise COMError(FWX_E_TERMINATING, "the filter has been detached")
+            raise COMError(FWX_E_TERMINATING, "the connection has ended")
         if self._closed:
             raise winsock_error(WSAENOTSOCK, "the socket has been closed")
 
 
 def _emptied(buffer: IFWXIOBuffer) -> int:
     """Make sure that the caller's buffer can be received into; return how much it holds."""
+    if not IFWXIOBuffer.providedBy(buffer):
+        raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")
     allocated, _ = buffer.GetBufferSizes()
     if allocated < 1:
         raise COMError(E_INVALIDARG, "a buffer to receive into must hold at least one byte")

@@ -32,7 +32,12 @@ class IFPCApplicationFilter(IUnknown):
 
 
 class IFWXFilterAdmin(IUnknown):
-    """Registers filters and protocols in the stored configuration (B1.48). Used by a filter's set-up."""
+    """Registers filters and protocols in the stored configuration (B1.48). Used by a filter's set-up; implemented by
+    the service, by the class EC7DD7CF-D037-420A-AFEC-E5BCDD68DC6D in the SDK.
+
+    This version has no such object: filters are installed as Python distributions and named in the configuration file,
+    and protocols are defined there. What follows is for those who implement it.
+    """
 
     taggedValue("iid", UUID("52B0BF15-962F-4937-8C37-E4C640C27E8F"))
 
@@ -46,9 +51,14 @@ class IFWXFilterAdmin(IUnknown):
         AssociatedProtocols: Annotated[Sequence[GUID], Idl("GUID[]", "size_is(ProtocolsNumber)")],
         ProtocolsNumber: Annotated[UINT | None, LengthOf("AssociatedProtocols")] = None,
     ) -> None:
-        """Register a filter. Name, description, vendor and version are for people only.
+        """Register a filter. Called by its set-up; kept in the SDK for old ones. The service finds the filter by its
+        CLSID (B1.47).
 
         :param guidFilter: the CLSID by which the service makes the filter.
+        :param Name: its name, for people only.
+        :param Description: what it does, for people only.
+        :param Vendor: who made it, for people only.
+        :param VersionString: its version, for people only.
         :param Reserved: ``None``.
         :param AssociatedProtocols: the protocols that belong to the filter.
         :param ProtocolsNumber: how many of them; ``None`` for all.
@@ -56,10 +66,10 @@ class IFWXFilterAdmin(IUnknown):
         """
 
     def UninstallFilter(guidFilter: REFCLSID) -> None:
-        """Take a filter out of the configuration.
+        """Take a filter out of the configuration. Called when the filter is removed.
 
         :param guidFilter: the filter's CLSID.
-        :raises COMError: ``REGDB_E_CLASSNOTREG``, there is no such filter.
+        :raises COMError: not specified; ``REGDB_E_CLASSNOTREG``, there is no such filter.
         """
 
     def RegisterProtocol(
@@ -69,49 +79,55 @@ class IFWXFilterAdmin(IUnknown):
         ProtocolCatagory: Annotated[int, Idl("long")],
         Reserved: LPCWSTR | None,
     ) -> None:
-        """Register a protocol, which administrators then see.
+        """Register a protocol, which administrators then see. Called by a filter's set-up; who takes inbound
+        connections for SecureNAT clients must (B6.30).
 
         :param guidProtocol: the GUID of the protocol.
+        :param szProtocolName: its name, as administrators see it.
+        :param szDescription: what it is, for people only.
         :param ProtocolCatagory: categories, ORed; the IDL spells it so.
         :param Reserved: ``None``.
-        :raises COMError: ``HRESULT_FROM_WIN32(ERROR_ALREADY_EXISTS)``, the protocol is defined already.
+        :raises COMError: ``HRESULT_FROM_WIN32(ERROR_ALREADY_EXISTS)``, the protocol is defined already; other codes are
+            not specified.
         """
 
     def UnregisterProtocol(guidProtocol: REFGUID) -> None:
-        """Take out a protocol that a filter has registered.
+        """Take out a protocol that a filter has registered. Called when the filter is removed.
 
         :param guidProtocol: the GUID of the protocol.
-        :raises COMError: ``HRESULT_FROM_WIN32(ERROR_NOT_FOUND)``, there is no such protocol.
+        :raises COMError: the SDK names no code; ``HRESULT_FROM_WIN32(ERROR_NOT_FOUND)``, there is no such protocol.
         """
 
     def GetParameterSets(guidFilter: REFCLSID) -> Annotated[IFPCVendorParametersSets, Out("ppParameterSets")]:
-        """Return the parameter sets of a filter.
+        """Return the parameter sets of a filter. Called by its set-up, or by a tool that configures it.
 
         :param guidFilter: the filter's CLSID.
         :returns: *ppParameterSets*.
-        :raises COMError: ``REGDB_E_CLASSNOTREG``, there is no such filter.
+        :raises COMError: the SDK names no code; ``REGDB_E_CLASSNOTREG``, there is no such filter.
         """
 
     def GetFilterParameterSet(guidFilter: REFCLSID) -> Annotated[IFPCVendorParametersSet, Out("ppParameterSet")]:
-        """Return the private parameter set of a filter.
+        """Return the private parameter set of a filter. Called by its set-up, or by a tool that configures it.
 
         :param guidFilter: the filter's CLSID.
         :returns: *ppParameterSet*.
-        :raises COMError: ``REGDB_E_CLASSNOTREG``, there is no such filter.
+        :raises COMError: the SDK names no code; ``REGDB_E_CLASSNOTREG``, there is no such filter.
         """
 
     def GetProtocol(guidProtocol: REFGUID) -> Annotated[IFPCProtocolDefinition, Out("ppProtocol")]:
-        """Return the definition of a protocol, to change it.
+        """Return the definition of a protocol, to change it. Called by a filter's set-up.
 
         :param guidProtocol: the GUID given to ``RegisterProtocol``.
         :returns: *ppProtocol*.
-        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such protocol.
+        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such protocol;
+            ``E_OUTOFMEMORY``.
         """
 
     def GetFilter(guidFilter: REFCLSID) -> Annotated[IFPCApplicationFilter, Out("ppPlugin")]:
-        """Return the administration object of a filter.
+        """Return the administration object of a filter. Called by its set-up.
 
         :param guidFilter: the filter's CLSID.
         :returns: *ppPlugin*.
-        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such filter.
+        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such filter;
+            ``E_OUTOFMEMORY``.
         """

@@ -12,7 +12,7 @@ from fwx.interfaces.hresult import HRESULT
 
 
 class IClassFactory(IUnknown):
-    """Makes objects of one class. Implemented by a filter for ``IFWXSession.SetDataFilterFactory`` (B1.28)."""
+    """The class factory of COM. Implemented by a filter for ``IFWXSession.SetDataFilterFactory`` (B1.28)."""
 
     taggedValue("iid", UUID("00000001-0000-0000-C000-000000000046"))
 
@@ -24,14 +24,16 @@ class IClassFactory(IUnknown):
 
         :param pUnkOuter: ``None``; aggregation is not used.
         :param riid: the interface wanted, or its IID; the service asks for ``IFWXDataFilter``.
-        :returns: *ppvObject*.
+        :returns: *ppvObject*; on the COM face it carries a reference, and is NULL on failure.
         :raises COMError: ``CLASS_E_NOAGGREGATION``, *pUnkOuter* is given; ``E_NOINTERFACE``, the objects lack *riid*;
             ``E_OUTOFMEMORY``.
         """
 
     def LockServer(fLock: BOOL) -> HRESULT | None:
-        """Keep the server of the class loaded, or let it go. It has no effect on Python objects.
+        """Keep the server of the class loaded, or let it go. Called by the service in COM; it has no effect on Python
+        objects.
 
         :param fLock: true counts up, false counts down.
         :returns: ``None`` or ``S_OK``.
+        :raises COMError: not specified; nothing depends on it here.
         """

@@ -260,7 +260,8 @@ class IUnknown(Interface, metaclass=COMInterfaceClass):
         """
 
     def Release() -> ULONG:
-        """Give up one reference; matches one ``AddRef``, or the reference that came with the object.
+        """Give up one reference; matches one ``AddRef``, or the reference that came with the object. Called by its
+        holder.
 
         At 0 the object lets go of its outside resource, once.
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class IFWXConnection(IUnknown):
     """One socket that the firewall opens for a client. Implemented by the service.
 
-    It comes into being with the request; the service judges access and then tells the filters. A filter drops its
-    reference when ``fwx_ConnectionTerminating`` arrives, or the object cannot go (B1.35).
+    It comes into being with the request; the service judges access and then tells the filters, so a request that policy
+    denies raises no event. For an accepted connection it exists before the client's socket does (B2.24). A filter drops
+    its reference when ``fwx_ConnectionTerminating`` arrives, or the object cannot go (B1.35).
     """
 
     taggedValue("iid", UUID("0CF075B3-A8F6-11D0-A7F1-0000F8750B21"))
@@ -32,13 +33,16 @@ class IFWXConnection(IUnknown):
     ) -> None:
         """Put a data filter into the chain of this connection. Called by a session filter inside
         ``FirewallEventHandler`` for ``fwx_Connect_Tcp``, ``fwx_AcceptedConnection``, ``fwx_Bind_Udp`` or
-        ``fwx_Udp_Destination`` (B2.34). The service answers with ``SetSockets`` (B1.25).
+        ``fwx_Udp_Destination`` (B1.24, B2.34). The service answers with ``SetSockets`` once the connection is there
+        (B1.25).
 
         :param piDataFilter: the data filter, made for this connection.
-        :param PriorityClass: its place between client and server; inside one class the order is arbitrary (B3.10).
-        :param punkFilterContext: handed to ``SetSockets`` as it is (B1.26).
-        :raises COMError: ``FWX_E_BAD_CONTEXT``, called at another time; ``E_INVALIDARG``, a bad argument;
-            ``FWX_E_TERMINATING``, the connection is ending; ``E_OUTOFMEMORY`` (B2.35).
+        :param PriorityClass: its place between client and server (B3.7); inside one class the order is arbitrary
+            (B3.10).
+        :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None`` (B1.26).
+        :raises COMError: ``E_OUTOFMEMORY``; ``FWX_E_TERMINATING``, the connection is ending; ``E_INVALIDARG``, a bad
+            argument (B2.35): no data filter's object, an unknown class, or attached already. Not specified, and here
+            ``FWX_E_BAD_CONTEXT``, called at another time; ``E_POINTER``, no data filter.
         """
 
     def EmulateConnection(
@@ -48,19 +52,22 @@ class IFWXConnection(IUnknown):
         LocalAddress: SOCKADDR,
         LocalAddressLength: Annotated[DWORD | None, LengthOf("LocalAddress")] = None,
     ) -> Annotated[IFWXConnection, Out("ppNewIFWXConnection", optional=True)]:
-        """Make a connection to the client out of this listening connection, which the filter emulates (B3.35).
+        """Make a connection to the client out of this listening connection, which the filter emulates (B3.35). Called
+        by that filter when the outer side has somebody for the client.
 
-        The data filter is the source of the data, at ``fwx_dfpc_Emulation``; it gets the internal socket alone, the
-        caller holds the outer one itself (B3.37).
+        The data filter is the source of the data, at ``fwx_dfpc_Emulation``; its ``SetSockets`` gets the internal
+        socket alone, the caller holds the outer one itself (B3.37).
 
         :param piDataFilter: the data filter that plays the other side.
         :param RemoteAddress: what the client reads from accept and getpeername (B3.36).
         :param RemoteAddressLength: its size in bytes; ``None`` for its own.
         :param LocalAddress: what the client reads from getsockname.
         :param LocalAddressLength: its size in bytes; ``None`` for its own.
-        :returns: *ppNewIFWXConnection*, to be dropped at its terminating event (B1.36).
+        :returns: *ppNewIFWXConnection*, to be dropped at its terminating event (B1.36). NULL may be given for it on the
+            COM face.
         :raises COMError: ``HRESULT_FROM_WIN32(WSAEINVAL)``, this connection does not listen or is not emulated;
-            ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
+            ``FWX_E_TERMINATING``, it is ending; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT. ``E_NOTIMPL``,
+            not in this version.
         """
 
     def SetSocketName(
@@ -68,11 +75,13 @@ class IFWXConnection(IUnknown):
         AddressLength: Annotated[DWORD | None, LengthOf("Address"), UNMARKED] = None,
     ) -> None:
         """Say what name the client's socket has. Called by a filter that emulates the connection, which must call it
-        (B3.39); best is an address of the firewall, since the client may tell it to others.
+        (B3.39); best is an address of the firewall, since the client may tell it to others. Other connections take the
+        name of the real external socket.
 
         :param Address: the name.
         :param AddressLength: its size in bytes; ``None`` for its own.
-        :raises COMError: ``FWX_E_ALREADY_EXISTS``, the socket is bound already; ``FWX_E_INVALID_ARG``, a bad address.
+        :raises COMError: ``FWX_E_ALREADY_EXISTS``, the socket is bound already; ``FWX_E_INVALID_ARG``, a bad address
+            (its siblings have ``E_INVALIDARG``). ``E_NOTIMPL``, not in this version.
         """
 
     def GetExternalSocketName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT"))]:
@@ -81,24 +90,28 @@ class IFWXConnection(IUnknown):
 
         :returns: *Address*; *AddressLength* of the COM face holds the room there is and gets the room needed.
         :raises COMError: ``HRESULT_FROM_WIN32(WSAEINVAL)``, not bound yet; ``HRESULT_FROM_WIN32(WSAEFAULT)``, too
-            little room (COM face only); ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``.
+            little room (COM face only), here also a socket that has no name any more; ``FWX_E_TERMINATING``, the
+            connection is ending; ``E_OUTOFMEMORY``.
         """
 
     def Kill() -> None:
-        """End the connection, whatever it is doing (B3.32). Called by anybody who holds it.
+        """End the connection, whatever it is doing (B3.32). Called by anybody who holds it, from any thread.
 
-        :raises COMError: never.
+        What is pending fails, then the data filters are detached. A second call does nothing.
+
+        :raises COMError: never; ``S_OK`` is the only result.
         """
 
     def SetClientAddress(
         ClientAddress: SOCKADDR, ClientAddressLength: Annotated[DWORD | None, LengthOf("ClientAddress")] = None
     ) -> None:
-        """Supply the client address that ``BindForClient`` was not given (B6.16). Called once.
+        """Supply the client address that ``BindForClient`` was not given (B6.16). Called once, by the filter that
+        bound.
 
         :param ClientAddress: the address that the client uses.
         :param ClientAddressLength: its size in bytes; ``None`` for its own.
-        :raises COMError: ``E_INVALIDARG``, a bad address, or there is one already; else the Windows error
-            as an HRESULT.
+        :raises COMError: ``E_INVALIDARG``, a bad address, or there is one already; else the Windows error as an
+            HRESULT. ``E_NOTIMPL``, not in this version.
         """
 
     def AttachDataFilterWithDestination(
@@ -110,40 +123,43 @@ class IFWXConnection(IUnknown):
     ) -> None:
         """Attach a data filter for as long as one UDP destination lives. Called inside ``FirewallEventHandler`` for
         ``fwx_Udp_Destination``. The data filter gets every datagram of the connection all the same, and is detached
-        when the service forgets the destination.
+        when the service forgets the destination (B2.16, B2.18).
 
-        :param piDataFilter: the data filter.
-        :param PriorityClass: its place between client and server.
-        :param punkFilterContext: handed to ``SetSockets`` as it is.
-        :param ExternalAddress: the destination.
+        :param piDataFilter: the data filter; its ``SetSockets`` follows.
+        :param PriorityClass: its place between client and server (B3.7).
+        :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None``.
+        :param ExternalAddress: the destination. ``None`` is legal by the IDL, without a documented meaning: give one.
         :param ExternalAddressLength: its size in bytes; ``None`` for its own.
-        :raises COMError: as ``AttachDataFilter``.
+        :raises COMError: ``E_OUTOFMEMORY``; ``FWX_E_TERMINATING``; ``E_INVALIDARG``, a bad argument. ``E_NOTIMPL``, not
+            in this version.
         """
 
     def EmulateForConnect(piDataFilter: IFWXDataFilter, punkFilterContext: Annotated[IUnknown | None, UNIQUE]) -> None:
-        """Let a data filter play the server (B3.33). Called inside ``FirewallEventHandler`` for ``fwx_Connect_Tcp``.
+        """Let a data filter play the server (B3.33). Called inside ``FirewallEventHandler``; the SDK names no event,
+        ours is ``fwx_Connect_Tcp``.
 
-        ``SetSockets`` follows, with ``None`` as the external socket (B3.6).
+        ``SetSockets`` follows, with ``None`` as the external socket (B3.6). A connection is emulated once (B3.38).
 
-        :param piDataFilter: the data filter that plays the server.
-        :param punkFilterContext: handed to ``SetSockets`` as it is.
-        :raises COMError: ``FWX_E_ALREADY_EMULATED``; ``FWX_E_BAD_CONTEXT``, called at another time; ``E_INVALIDARG``;
-            ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``.
+        :param piDataFilter: the data filter that plays the server, from a cache for one (B3.40).
+        :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None``.
+        :raises COMError: ``FWX_E_ALREADY_EMULATED``; ``FWX_E_BAD_CONTEXT``, called at another time; ``E_INVALIDARG``, a
+            bad argument; ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``. ``E_NOTIMPL``, not in this version.
         """
 
     def EmulateForBind() -> None:
-        """Emulate a bind, so that inbound connections come from the filter (B3.34). Called inside
-        ``FirewallEventHandler``.
+        """Emulate a bind, so that inbound connections come from the filter by ``EmulateConnection`` (B3.34). Called
+        inside ``FirewallEventHandler``; the SDK names no event, ours are ``fwx_Bind_Tcp`` and ``fwx_Bind_Udp``.
 
-        :raises COMError: ``FWX_E_ALREADY_EMULATED``; ``FWX_E_BAD_CONTEXT``, called at another time;
-            ``FWX_E_TERMINATING``.
+        :raises COMError: ``FWX_E_ALREADY_EMULATED`` (B3.38); ``FWX_E_BAD_CONTEXT``, called at another time;
+            ``FWX_E_TERMINATING``. ``E_NOTIMPL``, not in this version.
         """
 
     def Deny(Reserved: Annotated[DWORD, UNMARKED]) -> None:
         """Refuse what raised the event. Called inside ``FirewallEventHandler`` for ``fwx_Connect_Tcp``,
-        ``fwx_AcceptedConnection``, ``fwx_Bind_Tcp`` or ``fwx_Bind_Udp`` (B2.36).
+        ``fwx_AcceptedConnection``, ``fwx_Bind_Tcp`` or ``fwx_Bind_Udp`` (B2.36); policy rules are the better means.
 
         The client sees its connect refused (10061), its bind fail (10048), or the accepted connection aborted (B2.37).
+        For ``fwx_Udp_Destination`` use ``IFWXUdpDestination.Deny`` (B2.19).
 
         :param Reserved: 0.
         :raises COMError: ``E_INVALIDARG``, *Reserved* is not 0; ``FWX_E_BAD_CONTEXT``, called at another time.
@@ -153,8 +169,10 @@ class IFWXConnection(IUnknown):
         """Set the size of the service's receive buffers for this connection (B3.20). Called by a filter that knows its
         protocol: UDP datagrams larger than the size are dropped, for TCP it only concerns speed.
 
-        :param BufferSize: bytes; at first 4096 for UDP and 2048 for TCP in the SDK.
-        :raises COMError: ``E_INVALIDARG``, a value that cannot be.
+        :param BufferSize: bytes. At first 4096 for UDP and 2048 for TCP in the SDK; here TCP adapts itself, from 16 KiB
+            to 256 KiB, until a size is set.
+        :raises COMError: ``E_INVALIDARG``, a value that cannot be: here 0, or over 1 MiB; here also
+            ``FWX_E_TERMINATING``, the connection has ended.
         """
 
     def GetExternalPeerName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT"))]:
@@ -162,7 +180,9 @@ class IFWXConnection(IUnknown):
         Called from ``SetSockets`` or later, not from event handling.
 
         :returns: *Address*, with *AddressLength* as in ``GetExternalSocketName``.
-        :raises COMError: ``HRESULT_FROM_WIN32(WSAEFAULT)``, too little room (COM face only); ``FWX_E_TERMINATING``.
+        :raises COMError: ``HRESULT_FROM_WIN32(WSAEFAULT)``, too little room (COM face only), here also a socket that
+            has no peer any more; ``FWX_E_TERMINATING``, the connection is ending; here also
+            ``HRESULT_FROM_WIN32(WSAEINVAL)``, the socket does not exist yet.
         """
 
     def GetSession() -> Annotated[IFWXSession, Out("ppSession")]:
@@ -173,44 +193,49 @@ class IFWXConnection(IUnknown):
         """
 
     def SetIpFilter(pIpFilter: IFWXIpFilter | None) -> None:
-        """Set or replace the addresses that the connection may deal with; not for emulated connections (B3.39).
+        """Set or replace the addresses that the connection may deal with (B6.32). Called by a filter, not for emulated
+        connections (B3.39).
 
         :param pIpFilter: the addresses; ``None`` lifts every limit.
-        :raises COMError: ``FWX_E_TERMINATING``, the connection has ended.
+        :raises COMError: the SDK names no code; here ``E_NOTIMPL``, a filter (not in this version). ``None`` never
+            fails.
         """
 
     def GetIpFilter() -> Annotated[IFWXIpFilter | None, Out("ppIpFilter")]:
-        """Return a copy of the connection's IP filter; changing the copy changes nothing here.
+        """Return a copy of the connection's IP filter; changing the copy changes nothing here. Called at any time.
 
         :returns: *ppIpFilter*, or ``None`` when there is no limit.
-        :raises COMError: ``FWX_E_TERMINATING``, the connection has ended.
+        :raises COMError: not specified; this implementation never fails.
         """
 
     def IncrementBytesSentCounter(dwBytesSent: Annotated[DWORD, UNMARKED]) -> None:
         """Count bytes that the filter sent by itself. Called by a filter that emulates the connection: the service
         cannot see its outer side, and the log shows the sum (B3.39, B9.16).
 
-        :param dwBytesSent: bytes since the last call.
-        :raises COMError: ``FWX_E_NOT_EMULATED``, the connection is not an emulated one.
+        :param dwBytesSent: bytes since the last call, not a total.
+        :raises COMError: ``FWX_E_NOT_EMULATED``, the connection is not an emulated one, as none of this version is.
         """
 
     def GetConnectionFlags() -> Annotated[DWORD, Out("pOutputFlags", "LPDWORD")]:
         """Return the connection's flags. Called at any time.
 
-        :returns: *pOutputFlags*: 0, or ``FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION`` when external sources are
-            shown as an internal address of the firewall; secondary connections then want ``FWX_FLAG_PROXY_MODE``.
-        :raises COMError: ``FWX_E_TERMINATING``, the connection has ended.
+        :returns: *pOutputFlags*: 0, or ``FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION`` when external sources are shown
+            as an internal address of the firewall; secondary connections then want ``FWX_FLAG_PROXY_MODE``. Always 0 in
+            this version.
+        :raises COMError: the SDK names no code; this implementation never fails.
         """
 
 
 class IFWXUdpDestination(IUnknown):
-    """A UDP destination that has just come into being; comes in ``FwxUdpDestination.piUdpDestination``."""
+    """A UDP destination that has just come into being (B2.15); comes in ``FwxUdpDestination.piUdpDestination``.
+    Implemented by the service. This version serves no UDP and makes none.
+    """
 
     taggedValue("iid", UUID("4752E12E-5715-47BB-B884-73A45669707B"))
 
     def Deny(Reserved: Annotated[DWORD, UNMARKED]) -> None:
-        """Refuse the destination; later datagrams to it are thrown away (B2.19). Called inside
-        ``FirewallEventHandler`` for ``fwx_Udp_Destination``, in the place of ``IFWXConnection.Deny``.
+        """Refuse the destination; later datagrams to it are thrown away (B2.19). Called inside ``FirewallEventHandler``
+        for ``fwx_Udp_Destination``, in the place of ``IFWXConnection.Deny``.
 
         :param Reserved: 0.
         :raises COMError: ``E_INVALIDARG``, *Reserved* is not 0; ``FWX_E_BAD_CONTEXT``, called at another time.

@@ -7,34 +7,44 @@ from typing import Final
 
 
 class FwxFirewallEventType(IntFlag):
-    """What happened, one bit each; a filter ORs the types it wants into ``dwGlobalEvents``."""
+    """What happened, one bit each (B2.1); a filter ORs the types it wants into ``dwGlobalEvents`` (B2.5).
+
+    This version raises ``fwx_Connect_Tcp`` and ``fwx_ConnectionTerminating``; the others can be asked for and do not
+    come.
+    """
 
     fwx_Connect_Tcp = 0x001
-    """A client asks to connect a TCP socket; details in ``FwxConnectEvent``."""
+    """A client asks to connect a TCP socket (B2.12); details in ``FwxConnectEvent``."""
     fwx_Udp_Destination = 0x002
-    """A client connects a UDP socket or sends to a new destination; details in ``FwxUdpDestination``."""
+    """A client connects a UDP socket or sends to a new destination (B2.15); details in ``FwxUdpDestination``."""
     fwx_Bind_Tcp = 0x004
-    """A client asks to bind a TCP socket; details in ``FwxBindEvent``."""
+    """A client, or a filter by ``BindForClient``, asks to bind a TCP socket (B2.20); details in ``FwxBindEvent``."""
     fwx_Bind_Udp = 0x008
-    """A client asks to bind a UDP socket; details in ``FwxBindEvent``."""
+    """A client, or a filter by ``BindForClient``, asks to bind a UDP socket (B2.20); details in ``FwxBindEvent``."""
     fwx_Listen = 0x010
-    """A client asks to listen on a TCP socket; details in ``FwxListenEvent``."""
+    """A client, or a filter by ``BindForClient``, asks to listen on a TCP socket (B2.21); details in
+    ``FwxListenEvent``.
+    """
     fwx_AcceptedConnection = 0x020
-    """A connection has come in on a listening TCP socket; details in ``FwxAcceptEvent``."""
+    """A connection has come in on a listening TCP socket (B2.23); details in ``FwxAcceptEvent``."""
     fwx_GetHostByName = 0x040
-    """A Firewall client looks up a name, never a SecureNAT client; details in ``FwxGetHostByNameEvent``."""
+    """A Firewall client looks up a name, never a SecureNAT client (B2.25); details in ``FwxGetHostByNameEvent``."""
     fwx_GetHostByAddr = 0x080
-    """A Firewall client looks up an address, never a SecureNAT client; details in ``FwxGetHostByAddrEvent``."""
+    """A Firewall client looks up an address, never a SecureNAT client (B2.25); details in ``FwxGetHostByAddrEvent``."""
     fwx_ConnectionTerminating = 0x100
-    """A connection ends and goes once all references are released; details in ``FwxEndConnectionEvent``."""
+    """A connection ends and goes once all references are released (B2.29); details in ``FwxEndConnectionEvent``. Ask
+    for it in ``AttachToSession`` (B2.30).
+    """
     fwx_EstablishedConnection = 0x200
-    """A connection that the filter itself prepared has come about; details in ``FwxEstablishedConnectionEvent``."""
+    """A connection that the filter itself prepared has come about (B2.31); details in
+    ``FwxEstablishedConnectionEvent``. It goes to that filter alone and needs no bit (B2.32).
+    """
     fwx_NatPtConnection = 0x400
-    """Not an event: the filter says with it that it can serve NAT-PT connections."""
+    """Not an event: the filter says with it that it can serve NAT-PT connections (B2.2)."""
 
 
 class FwxTimeoutType(IntFlag):
-    """The kinds of time-out that a socket has, one bit each."""
+    """The kinds of time-out that a socket has, one bit each. No method of the interfaces takes them."""
 
     fwxSendTimeout = 0x01
     """Of a send."""
@@ -51,7 +61,7 @@ class FwxTimeoutType(IntFlag):
 
 
 class FwxSslSocketSide(IntEnum):
-    """The side of the firewall that an SSL socket is on."""
+    """The side of the firewall that an SSL socket is on, for ``CreateSSLNetworkSocket`` (B4.16)."""
 
     fwxServerSide = 1
     """The side of the server."""
@@ -60,7 +70,11 @@ class FwxSslSocketSide(IntEnum):
 
 
 class FwxFirewallEventSource(IntFlag):
-    """The kind of client that an event comes from; ``FWX_ALL_SOURCES`` stands for both."""
+    """The kind of client that an event comes from (B2.3); ``FWX_ALL_SOURCES`` stands for both.
+
+    In ``dwGlobalEvents`` it selects, in ``FwxFirewallEvent.EventSource`` it tells. A filter sees an event only if type
+    and source are in its mask (B2.5).
+    """
 
     fwxSourceWSP = 0x4000_0000
     """A Firewall client: here a client of the proxy port."""
@@ -69,16 +83,24 @@ class FwxFirewallEventSource(IntFlag):
 
 
 class FwxFirewallEventProtocolSource(IntFlag):
-    """The protocols and connections whose events a filter wants; to be ORed into ``dwGlobalEvents``."""
+    """The protocols and connections whose events a filter wants; to be ORed into ``dwGlobalEvents`` (B2.4).
+
+    In this version both bits are accepted and change nothing: rules say which connections a filter sees, and none of
+    them is a secondary one.
+    """
 
     fwxAnyProtocol = 0x0100_0000
-    """Events of every protocol, also of those that no application filter serves."""
+    """Events of every protocol, also of those that no application filter serves. With IP routing on, TMG sends the
+    latter past the service.
+    """
     fwxAssociatedProtocolsAllConnections = 0x0200_0000
     """Events of secondary connections too; without it only primary ones call the filter."""
 
 
 class FwxFilterAccess(IntEnum):
-    """The access status of an event; the service's own, a filter neither sets it nor relies on it."""
+    """The access status of an event; the service's own, a filter neither sets it nor relies on it (B2.8). This version
+    always shows ``FWX_PASS``.
+    """
 
     FWX_ALLOW = 0
     """Permitted, over the head of the built-in check of protocol and permission."""
@@ -95,30 +117,32 @@ class FwxFilterAccess(IntEnum):
 
 
 class FwxDataFilterPriorityClass(IntEnum):
-    """The place of a data filter in the chain of one connection, from the client side to the server side.
+    """The place of a data filter in the chain of one connection, from the client side to the server side (B3.7).
 
-    Inside one class the order is arbitrary. A filter nearer to the client tends to see first what the client sends and
-    last what is sent to the client.
+    Inside one class the order is arbitrary (B3.10). A filter nearer to the client tends to see first what the client
+    sends and last what is sent to the client (B3.9).
     """
 
     fwx_dfpc_NAT = 0
-    """Nearest to the client; for SecureNAT editors only."""
+    """Nearest to the client; for SecureNAT editors only (B3.8)."""
     fwx_dfpc_Internal = 1
     """Nearest to the client for all others."""
     fwx_dfpc_PostTrust = 2
     """Near the client."""
     fwx_dfpc_Middle = 3
-    """In the middle; the place of virus scanners."""
+    """In the middle; the place of virus scanners (B3.8)."""
     fwx_dfpc_PreTrust = 4
     """Near the server."""
     fwx_dfpc_External = 5
     """As near to the server as can be."""
     fwx_dfpc_Emulation = 6
-    """For emulation: the filter itself is where the data comes from."""
+    """For emulation: the filter itself is where the data comes from (B3.8, B3.37)."""
 
 
 class FwxPFOptions(IntEnum):
-    """The direction of a packet filter; for the service alone."""
+    """The direction of a packet filter; for the service alone. Perhaps what ``__SetPacketFilterOptions`` takes; both
+    meanings are inferred.
+    """
 
     fwx_ApplyInbound = 0
     """Inbound traffic."""
@@ -127,7 +151,7 @@ class FwxPFOptions(IntEnum):
 
 
 class FwxNcdEventType(IntEnum):
-    """The types of network configuration events; enterprise networks and network sets never raise one."""
+    """The types of network configuration events (B13.10); enterprise networks and network sets never raise one."""
 
     fwx_ncd_AddNetworkElement = 0
     """A network was added."""
@@ -162,7 +186,9 @@ class FwxNcdEventType(IntEnum):
 
 
 class FwxNcdRangesChangeReason(IntEnum):
-    """Why address ranges changed networks."""
+    """Why address ranges changed networks, in ``FwxIpRangesToNetworkElementsNotification``. The meanings are inferred
+    from the names.
+    """
 
     fwx_ncd_ServiceStartup = 0
     """The service starts."""
@@ -177,7 +203,9 @@ class FwxNcdRangesChangeReason(IntEnum):
 
 
 class FwxNetworkRelation(IntEnum):
-    """How the networks of a source and a destination are related; answered by ``IFWXFirewall3.GetNetworkRelation``."""
+    """How the networks of a source and a destination are related (B7.6); answered by
+    ``IFWXFirewall3.GetNetworkRelation``.
+    """
 
     fwx_nrt_NoRelation = 0
     """No network rule joins the two networks."""

@@ -44,100 +44,110 @@ if TYPE_CHECKING:
 
 class IFWXFirewall(IUnknown):
     """What the service does for a filter outside any session. Implemented by the service; a filter gets it in
-    ``FilterInit`` and keeps it.
+    ``FilterInit`` and keeps it (B1.3). Any thread may call. What is not offered yet answers ``E_NOTIMPL``, and its
+    method says "not in this version".
     """
 
     taggedValue("iid", UUID("0CF075B9-A8F6-11D0-A7F1-0000F8750B21"))
 
     def HookToCompletionPort(h: HANDLE_PTR) -> Annotated[None, MethodIdl("local")]:
-        """Tie a file or other handle to the service's completions, once for each handle (B5.18). Operations on it then
-        use structures of ``CreateOverlapped`` only.
+        """Tie a file or other handle to the service's completions (B5.1). Called by a filter, once for each handle
+        (B5.18). Operations on it then use structures of ``CreateOverlapped`` only.
 
-        :param h: the handle.
-        :raises COMError: ``E_NOTIMPL`` where the service has no such operations; ``E_HANDLE``, not a handle.
+        :param h: the handle; on Linux a file descriptor (B5.20).
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_HANDLE``, not a
+            handle.
         """
 
     def CreateOverlapped() -> Annotated[IFWXOverlapped, Out("ppOverlapped")]:
-        """Make an overlapped object for operations on hooked handles.
+        """Make an overlapped object for operations on hooked handles. Called by a filter before each operation (B5.18).
 
         :returns: *ppOverlapped*.
-        :raises COMError: ``E_NOTIMPL`` where the service has no such operations.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
         """
 
     def CreateNetworkSocket(Protocol: INT) -> Annotated[IFWXNetworkSocket, Out("piSocket")]:
         """Make a socket that belongs to no user: no policy is asked (B4.6). Called by a filter, for a listening socket
-        for one. A filter never opens a socket by other means (B4.9, B4.21).
+        for one. A filter never opens a socket by other means (B4.9, B4.21, B4.22). It ends with the service.
 
         :param Protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP`` (B4.8).
         :returns: *piSocket*.
-        :raises COMError: ``E_INVALIDARG``, another protocol; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
+        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEPROTONOSUPPORT)``, another protocol than
+            TCP, which is all that this version has; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
         """
 
     def CreateConstBuffer(
         pBuffer: Annotated[ReadableBuffer, Idl("BYTE*")],
         dwBufferLength: Annotated[DWORD | None, LengthOf("pBuffer")] = None,
     ) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
-        """Wrap memory that never changes, without a copy (B3.16). Called by a filter. The buffer is full at once.
+        """Wrap memory that never changes, without a copy (B3.16). Called by a filter. The buffer is full at once, and
+        read-only.
 
-        :param pBuffer: the memory; it stays alive as long as the buffer (B3.17).
+        :param pBuffer: the memory; it stays alive as long as the buffer, and unchanged (B3.17).
         :param dwBufferLength: bytes of it; ``None`` for all.
         :returns: *pIOBuffer*.
-        :raises COMError: ``E_INVALIDARG``, more than the memory has; ``E_POINTER``, no memory.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, more than the memory has, or not bytes;
+            ``E_POINTER``, no memory.
         """
 
     def CreateBuffer(dwBufferLength: DWORD) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
-        """Make an empty buffer of a given capacity (B3.16). Called by a filter, which owns it.
+        """Make an empty buffer of a given capacity (B3.16). Called by a filter, which owns it and may as well use
+        buffer objects of its own. Lengths that come from the Internet are not to be trusted here.
 
         :param dwBufferLength: the capacity in bytes.
         :returns: *pIOBuffer*.
-        :raises COMError: ``E_OUTOFMEMORY``.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, over 64 MiB; ``E_OUTOFMEMORY``.
         """
 
     def CreateWindowBuffer(
         pIOBufferOriginal: IFWXIOBuffer, dwOffset: DWORD, dwLength: DWORD
     ) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
-        """Make a buffer that is a part of another one, without a copy, so that the part can be sent (B3.16).
+        """Make a buffer that is a part of another one, without a copy, so that the part can be sent (B3.16). Called by
+        a filter. Not specified is who may write then; here both are read-only from now on.
 
         :param pIOBufferOriginal: the other buffer; it stays alive as long as the window (B3.17).
         :param dwOffset: where the part starts, in bytes.
         :param dwLength: its length in bytes.
         :returns: *pIOBuffer*.
-        :raises COMError: ``E_INVALIDARG``, the part reaches beyond the data; ``E_POINTER``, no other buffer.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, the part reaches beyond the bytes in use;
+            ``E_POINTER``, no other buffer.
         """
 
     def CreateIpFilter() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:
-        """Make an empty set of addresses.
+        """Make an empty set of addresses (B6.31). Called by a filter.
 
         :returns: *ppIpFilter*.
-        :raises COMError: ``E_OUTOFMEMORY``.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_OUTOFMEMORY``.
         """
 
     def StartHeavyBlockingOperation() -> None:
-        """Announce that the calling thread is going to block for long (B5.14). Called by a filter before it does, but
-        not before it waits for a lock (B5.16). Each call is matched by ``EndHeavyBlockingOperation``, the failing one
-        included.
+        """Announce that the calling thread is going to block for long (B5.13, B5.14). Called by a filter before it
+        does, but not before it waits for a lock (B5.16). Each call is matched by ``EndHeavyBlockingOperation``, the
+        failing one included.
 
-        :raises COMError: ``FWX_E_ALREADY_IN_BLOCKING_OP``, announced before (B5.15); ``FWX_E_BAD_CONTEXT``, called on
-            the loop thread; ``FWX_E_THREAD_QUOTA_EXCEEDED``, too many threads block (B5.17).
+        :raises COMError: ``FWX_E_ALREADY_IN_BLOCKING_OP``, announced before (B5.15); ``FWX_E_THREAD_QUOTA_EXCEEDED``,
+            too many threads block (B5.17). ``E_NOTIMPL``, not in this version; once served, ``FWX_E_BAD_CONTEXT``,
+            called on the loop thread, which must not block.
         """
 
     def EndHeavyBlockingOperation() -> None:
-        """Announce that the long operation is over. Called by the same thread.
+        """Announce that the long operation is over. Called by the same thread, once for each start (B5.14).
 
-        :raises COMError: ``FWX_E_NOT_IN_BLOCKING_OP``, none was announced (B5.15); ``FWX_E_BAD_CONTEXT``, called on
-            the loop thread.
+        :raises COMError: ``FWX_E_NOT_IN_BLOCKING_OP``, none was announced (B5.15). ``E_NOTIMPL``, not in this version;
+            once served, ``FWX_E_BAD_CONTEXT``, called on the loop thread.
         """
 
     def GetClientSession(
         Address: SOCKADDR, AddressLength: Annotated[DWORD | None, LengthOf("Address")] = None
     ) -> Annotated[IFWXSession, Out("ppiClientSession")]:
         """Find or make the session of a client address. Called by a filter that knows the client to be a SecureNAT
-        client of this server (B6.28).
+        client of this server; for others there is ``CreatePrivateSession`` (B6.28).
 
         :param Address: the client; the port is not looked at.
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: *ppiClientSession*.
-        :raises COMError: ``E_INVALIDARG``, not an address.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, not
+            an address.
         """
 
     def CreatePrivateSession(
@@ -155,8 +165,9 @@ class IFWXFirewall(IUnknown):
         :param ProxyInternalAddress: the internal address of the firewall towards it; ``None`` for any.
         :param ProxyInternalAddressLength: its size in bytes; ``None`` for its own.
         :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone.
-        :returns: *ppPrivateSession*.
-        :raises COMError: ``E_INVALIDARG``, not an address.
+        :returns: *ppPrivateSession*, with ``FWX_SESSION_PRIVATE`` among its flags (B10.3).
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, not
+            an address.
         """
 
     def GetHostByName(
@@ -165,14 +176,18 @@ class IFWXFirewall(IUnknown):
         Hostent,
         Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
     ]:
-        """Look up a name. No policy is asked and nothing is logged, unlike ``IFWXSession.GetHostByName``.
+        """Look up a name. Called by a filter. No policy is asked and nothing is logged, unlike
+        ``IFWXSession.GetHostByName``.
 
-        On the loop thread it answers at once from numbers, hosts file and cache, else starts the look-up.
+        It may block for long in the SDK (B5.14). Here, on the loop thread, it answers at once from numbers, hosts file
+        and cache, else starts the look-up. It follows an upstream firewall (B8.9).
 
         :param name: the host's name.
         :returns: *buf*, the answer; *buflen* of the COM face holds the room there is and gets the room needed.
-        :raises COMError: ``WSAHOST_NOT_FOUND``, ``WSATRY_AGAIN`` (no answer yet) or ``WSANO_DATA`` as an HRESULT;
+        :raises COMError: as an HRESULT ``WSAHOST_NOT_FOUND``, unknown; ``WSATRY_AGAIN``, no authoritative server
+            answered, here also no answer yet; ``WSANO_DATA``, known but without such data.
             ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only).
+            ``FWX_E_DNS_QUOTA_EXCEEDED``, too many queries (B5.17). ``E_NOTIMPL``, not in this version.
         """
 
     def GetHostByAddr(
@@ -183,55 +198,62 @@ class IFWXFirewall(IUnknown):
         Hostent,
         Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
     ]:
-        """Look up an address. No policy is asked and nothing is logged.
+        """Look up an address. Called by a filter. No policy is asked and nothing is logged.
 
         :param addr: the address in network byte order.
         :param len: its length in bytes; ``None`` for its own.
         :param type: the address family, ``AF_INET`` for one.
         :returns: *buf*, the answer, with *buflen* as in ``GetHostByName``.
-        :raises COMError: as ``GetHostByName``.
+        :raises COMError: as ``GetHostByName``. ``E_NOTIMPL``, not in this version.
         """
 
 
 class IFWXFirewall2(IFWXFirewall):
-    """Further functions outside any session. Had by ``QueryInterface`` on the object that ``FilterInit`` got."""
+    """Further functions outside any session. Had by ``QueryInterface`` on the object that ``FilterInit`` got;
+    implemented by the service.
+    """
 
     taggedValue("iid", UUID("F3DA55EA-A8A9-47B0-A829-A0FD9CDA66E6"))
 
     def UpdateServiceStatus(dwWaitHint: DWORD) -> None:
         """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``.
 
-        :param dwWaitHint: milliseconds that the stop still needs.
-        :raises COMError: none of its own.
+        :param dwWaitHint: milliseconds that the stop still needs, by estimate.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
         """
 
     def PostTaskCompletion(pIFWXTaskCompletion: IFWXTaskCompletion, UserData: UserContextType) -> None:
         """Have a task run once (B5.4). Called by a filter, from any thread.
 
-        :param pIFWXTaskCompletion: the task, whose ``CompleteTask`` is called; it may be posted many times.
+        The completion is ``IFWXTaskCompletion.CompleteTask``, once for each post, never inside this call; here on the
+        loop thread.
+
+        :param pIFWXTaskCompletion: the task; it may be posted many times; never ``None``.
         :param UserData: handed over then.
-        :raises COMError: ``E_POINTER``, no task; ``FWX_E_TERMINATING``, the service has stopped.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no task.
         """
 
     def CreateRadiusAuthenticator() -> Annotated[IFWXRadiusAuthenticator, Out("ppIFWXRadiusAuthenticator")]:
-        """Make an authenticator, good for any number of users.
+        """Make an authenticator, good for any number of users. Called by a filter; each call makes a new one.
 
         :returns: *ppIFWXRadiusAuthenticator*.
-        :raises COMError: ``E_NOTIMPL`` where the service has no RADIUS.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
         """
 
     def GetNetConfigDetector() -> Annotated[IFWXNetConfigDetector, Out("ppNetConfigDetector")]:
-        """Return the object that tells of networks and addresses, and of their changes (B13.10).
+        """Return the object that tells of networks and addresses, and of their changes (B13.10). Called by a filter, as
+        a rule in ``FilterInit``.
 
         :returns: *ppNetConfigDetector*.
-        :raises COMError: ``E_NOTIMPL`` where the service does not watch them.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
         """
 
     def GetLowResourceRecoverer() -> Annotated[IFWXLowResourceRecoverer, Out("ppIFWXRecoverer")]:
-        """Return the object that helps after a lack of resources (B11.10).
+        """Return the object that helps after a lack of resources (B11.10). Called by a filter, as a rule in
+        ``FilterInit``.
 
         :returns: *ppIFWXRecoverer*.
-        :raises COMError: ``E_NOTIMPL`` where the service has none.
+        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
         """
 
     def CreateSSLNetworkSocket(
@@ -248,53 +270,61 @@ class IFWXFirewall2(IFWXFirewall):
         pExistingSocket: IFWXSocket | None,
     ) -> Annotated[IFWXNetworkSocket, Out("ppiSSLSocket")]:
         """Lay TLS on a connected socket (B4.16, B4.17). Called by a filter. ``SendTo``, ``Connect`` and ``Accept`` of
-        the result answer ``E_NOTIMPL`` (B4.18).
+        the result answer ``E_NOTIMPL`` (B4.18, B4.19).
 
         :param fAskForClientCert: ask the client for a certificate.
         :param pszHostName: the server's name, to check its certificate; ``None`` for none.
         :param dwHostNameLen: length of that name; ``None`` for its own.
         :param pCreds: the credentials of this end, or ``None``.
         :param pDefaultCreds: default credentials, without a user, or ``None``.
-        :param eSide: ``fwxServerSide`` or ``fwxClientSide``.
+        :param eSide: the side of the firewall it is on, ``fwxServerSide`` or ``fwxClientSide``.
         :param ProtocolGuid: the protocol of the socket's traffic.
         :param dwDefaultSendTimeout: how long a send may take.
         :param dwDefaultRecvTimeout: how long a receive may take; the SDK gives neither's unit.
         :param fAllowHTTPSTunnelingMode: allow an HTTPS tunnel.
-        :param pExistingSocket: the connected socket underneath.
+        :param pExistingSocket: the connected socket underneath. Not specified is what ``None`` means: give one.
         :returns: *ppiSSLSocket*.
-        :raises COMError: ``E_NOTIMPL`` where the service has no TLS; ``E_INVALIDARG``, a bad argument.
+        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
+            bad argument.
         """
 
 
 class IFWXReservedPorts(IUnknown):
-    """A run of ports, reserved by ``IFWXFirewall3.ReservePorts`` (B6.26); free again with the last reference."""
+    """A run of ports, reserved by ``IFWXFirewall3.ReservePorts`` (B6.26). Implemented by the service.
+
+    Only its shape is documented. No method withdraws the reservation: the ports are free again with the last reference.
+    This version makes none.
+    """
 
     taggedValue("iid", UUID("252FE376-A405-44F1-988F-B49B4A5A3650"))
 
     def GetFirstPort() -> Annotated[USHORT, Out("usPort")]:
-        """Return the lowest port; the others follow it without a gap.
+        """Return the lowest port; the others follow it without a gap. Called by the filter that reserved them.
 
-        :returns: *usPort*, in host byte order.
-        :raises COMError: none of its own.
+        :returns: *usPort*, in host byte order; the SDK does not say which.
+        :raises COMError: not specified; an implementation here does not fail.
         """
 
     def GetCount() -> Annotated[USHORT, Out("usCount")]:
-        """Return how many ports the run has.
+        """Return how many ports the run has. Called by the filter that reserved them.
 
         :returns: *usCount*.
-        :raises COMError: none of its own.
+        :raises COMError: not specified; an implementation here does not fail.
         """
 
     def GetTransportProtocol() -> Annotated[INT, Out("piTransportProtocol")]:
-        """Return the transport for which the ports are reserved.
+        """Return the transport for which the ports are reserved. Called by the filter that reserved them.
 
         :returns: *piTransportProtocol*, ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``.
-        :raises COMError: none of its own.
+        :raises COMError: not specified; an implementation here does not fail.
         """
 
 
 class IFWXFirewall3(IFWXFirewall2):
-    """Relates networks to one another and reserves ports. Had by ``QueryInterface``; only its shape is documented."""
+    """Relates networks to one another and reserves ports. Had by ``QueryInterface`` on the object that ``FilterInit``
+    got; implemented by the service. Only its shape is documented. The firewall object of this version answers
+    ``E_NOINTERFACE``.
+    """
 
     taggedValue("iid", UUID("C473A3F1-2F91-4C55-B6A6-8DC1555934C2"))
 
@@ -304,12 +334,17 @@ class IFWXFirewall3(IFWXFirewall2):
         pToSocket: SOCKADDR,
         dwToSocketLength: Annotated[DWORD | None, LengthOf("pToSocket")] = None,
     ) -> Annotated[FwxNetworkRelation, Out("peRelation")]:
-        """Tell how the network of a source is related to that of a destination (B7.6).
+        """Tell how the network of a source is related to that of a destination (B7.6). Called by a filter, at any time.
 
-        The relation has a direction: ``fwx_nrt_NAT`` one way is ``fwx_nrt_ReverseNAT`` the other way.
+        The relation has a direction: ``fwx_nrt_NAT`` one way is ``fwx_nrt_ReverseNAT`` the other way. Two addresses of
+        one network are ``fwx_nrt_SameNetwork``, a success.
 
+        :param pFromSocket: the source; its port is not looked at.
+        :param dwFromSocketLength: its size in bytes; ``None`` for its own.
+        :param pToSocket: the destination; its port is not looked at.
+        :param dwToSocketLength: its size in bytes; ``None`` for its own.
         :returns: *peRelation*.
-        :raises COMError: ``E_INVALIDARG``, not an address.
+        :raises COMError: not specified; here ``E_INVALIDARG``, not an address.
         """
 
     def ReservePorts(
@@ -319,9 +354,13 @@ class IFWXFirewall3(IFWXFirewall2):
         usCount: USHORT,
     ) -> Annotated[IFWXReservedPorts, Out("ppReservedPort")]:
         """Reserve a run of ports on an address of the firewall, for the methods of :class:`IFWXSession2` (B6.26).
+        Called by a filter.
 
         :param TransportProtocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``.
+        :param pSocket: the address. Not specified is what its port means; give 0 and let the service choose the run.
+        :param dwSocketLength: its size in bytes; ``None`` for its own.
         :param usCount: how many ports.
         :returns: *ppReservedPort*, the reservation.
-        :raises COMError: ``E_INVALIDARG``, a bad argument; ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``, no such run is free.
+        :raises COMError: not specified; here ``E_INVALIDARG``, a bad argument; ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``,
+            no such run is free.
         """

@@ -11,12 +11,16 @@ from fwx.interfaces.com import DWORD, ULONG, Idl, IUnknown, Length, LengthOf, Me
 
 
 class IFWXIOBuffer(IUnknown):
-    """A counted block of memory with a fixed capacity (*allocated size*) and the bytes in use (*actual size*).
+    """A counted block of memory with a fixed capacity (*allocated size*) and the bytes in use (*actual size*), so that
+    a chain of filters shares data without copying it (B3.15, B3.18).
 
-    The service implements it; a filter may supply objects of its own, which every socket takes. Whoever allocated a
+    Implemented by the service; a filter may supply objects of its own, which every socket takes. Whoever allocated a
     buffer owns it, and nobody else changes its content: a buffer that came from ``Recv`` with no buffer given is
     read-only. After ``Send`` not even its owner may touch it. ``Send``, ``SendTo`` and ``Recv`` hold a reference until
     the completion returns; who keeps the buffer longer calls ``AddRef``.
+
+    The SDK says nothing of writing to constant and window buffers; here both are read-only, and so is any buffer from
+    the moment it is posted or a window is made of it. A buffer holds at most 64 MiB.
     """
 
     taggedValue("iid", UUID("0CF075BB-A8F6-11D0-A7F1-0000F8750B21"))
@@ -28,20 +32,23 @@ class IFWXIOBuffer(IUnknown):
     ]:
         """Return the memory itself, not a copy. Called by any holder, at any time.
 
-        The view is writable only for the allocator and only before the buffer is posted. What is written is counted
-        by ``SetDataSize`` afterwards.
+        The view is writable only for the allocator and only before the buffer is posted; it spans the whole capacity
+        then. What is written is counted by ``SetDataSize`` afterwards. Otherwise the view is read-only.
 
-        :returns: *ppBuffer*, a view of the bytes in use; *pdwSize* is its length.
-        :raises COMError: none of its own.
+        :returns: *ppBuffer*, a view of the memory; *pdwSize* of the COM face is the number of bytes in use.
+        :raises COMError: ``E_NOTIMPL``, caller and buffer are in different COM apartments. There are none here: this
+            implementation never fails.
         """
 
     def SetDataSize(dwDataSize: DWORD) -> None:
-        """Set the number of bytes in use. Called by the allocator after writing, and by the service after a receive.
+        """Set the number of bytes in use. Called by the allocator after writing, and by the service after a receive
+        into a buffer of the filter's.
 
         Nothing is allocated, and no byte becomes visible that was not written for this connection.
 
         :param dwDataSize: bytes in use, at most the allocated size.
-        :raises COMError: ``E_INVALIDARG``, more than the allocated size.
+        :raises COMError: ``E_INVALIDARG``, more than the allocated size; here also ``E_ACCESSDENIED``, the buffer is
+            not the caller's to change.
         """
 
     def ReadAt(
@@ -63,9 +70,10 @@ class IFWXIOBuffer(IUnknown):
 
         :param ulOffset: where to start, in bytes from the start of the buffer.
         :param cb: the most bytes wanted.
-        :returns: *pv*, the bytes; fewer than *cb* where the data ends. *pcbRead* is their number.
-        :raises COMError: ``E_INVALIDARG``, the offset lies beyond the data; ``E_POINTER``, no memory given
-            (COM face only).
+        :returns: *pv*, the bytes; fewer than *cb* where the data ends, none for an offset right at the end. *pcbRead*
+            of the COM face is their number; NULL may be given for it.
+        :raises COMError: ``E_INVALIDARG``, a bad argument, which the SDK does not detail: here an offset beyond the
+            data; ``E_POINTER``, no memory given (COM face only).
         """
 
     def SendToBuffer(
@@ -78,19 +86,24 @@ class IFWXIOBuffer(IUnknown):
         :param cb: the most bytes to copy.
         :returns: *pcbCopied*, the bytes copied.
         :raises COMError: ``FWX_E_BUFFERFULL``, the destination took only a part; ``outs`` holds the bytes copied.
+            ``E_NOTIMPL``, caller and buffer are in different COM apartments; never here. Not specified, and here
+            ``E_INVALIDARG``, the offset lies beyond the data; ``E_POINTER``, no destination; ``E_ACCESSDENIED``, the
+            destination is not the caller's to change.
         """
 
     def Append(
         pv: Annotated[ReadableBuffer, Idl("void const*", "size_is(cb)")],
         cb: Annotated[ULONG | None, LengthOf("pv")] = None,
     ) -> Annotated[ULONG, Out("pcbWritten"), MethodIdl("local")]:
-        """Add bytes at the end of the data. Called by the allocator. The buffer never grows (B3.19).
+        """Add bytes at the end of the data. Called by the allocator before the buffer is posted. The buffer never grows
+        (B3.19).
 
         :param pv: the bytes.
         :param cb: how many of them; ``None`` for all.
         :returns: *pcbWritten*, the bytes added.
-        :raises COMError: ``FWX_E_BUFFERFULL``, only a part fitted and is kept; ``outs`` holds the bytes added.
-            ``E_INVALIDARG``, *cb* is more than *pv* has.
+        :raises COMError: ``FWX_E_BUFFERFULL``, only a part fitted and is kept; ``outs`` holds the bytes added. Not
+            specified, and here ``E_INVALIDARG``, *cb* is more than *pv* has; ``E_POINTER``, no bytes;
+            ``E_ACCESSDENIED``, the buffer is not the caller's to change.
         """
 
     def GetBufferSizes() -> tuple[

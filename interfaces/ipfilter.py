@@ -12,10 +12,14 @@ from fwx.interfaces.hresult import HRESULT
 
 
 class IFWXIpFilter(IUnknown):
-    """A set of IPv4 ranges (B6.31). Made by ``IFWXFirewall.CreateIpFilter``, empty; implemented by the service.
+    """A set of IPv4 ranges (B6.31). Made by ``IFWXFirewall.CreateIpFilter``; implemented by the service.
 
-    It only describes: sockets and connections take a copy. Where one is asked for, ``None`` means everyone and an empty
-    one means nobody (B6.33). Both ends of a range belong to it.
+    It only describes: sockets and connections take a copy, a source outside it is rejected with
+    ``FWX_E_ADDRESS_NOT_ALLOWED`` (B6.34). Give one to every secondary and emulated connection (B6.32). Where one is
+    asked for, ``None`` means everyone and an empty one means nobody (B6.33).
+
+    The SDK leaves open how a new set begins and what a range holds; a new one is empty here, and both ends of a range
+    belong to it. This version makes none: ``CreateIpFilter`` answers ``E_NOTIMPL``.
     """
 
     taggedValue("iid", UUID("CE53B05B-F152-4DDC-B6C7-486D7556633F"))
@@ -25,50 +29,54 @@ class IFWXIpFilter(IUnknown):
 
         :param IP_From: its lowest address.
         :param IP_To: its highest address.
-        :raises COMError: ``E_INVALIDARG``, the highest is below the lowest.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, the highest is below the lowest, or not an IPv4
+            address.
         """
 
     def ExcludeRange(IP_From: IN_ADDR, IP_To: IN_ADDR) -> None:
-        """Take a range out. Called by the filter that made the set.
+        """Take a range out. Called by the filter that made the set. What is not in the set stays out of it, without
+        error.
 
         :param IP_From: its lowest address.
         :param IP_To: its highest address.
-        :raises COMError: ``E_INVALIDARG``, the highest is below the lowest.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, the highest is below the lowest, or not an IPv4
+            address.
         """
 
     def IncludeFilter(pIpFilter: IFWXIpFilter) -> None:
-        """Add all ranges of another set.
+        """Add all ranges of another set. Called by the filter that made this one.
 
         :param pIpFilter: the other set, which stays as it is.
-        :raises COMError: ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
         """
 
     def ExcludeFilter(pIpFilter: IFWXIpFilter) -> None:
-        """Take all ranges of another set out.
+        """Take all ranges of another set out. Called by the filter that made this one.
 
         :param pIpFilter: the other set, which stays as it is.
-        :raises COMError: ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
         """
 
     def IsIncluded(IP: IN_ADDR) -> HRESULT:
-        """Tell whether an address belongs to the set.
+        """Tell whether an address belongs to the set. Called by any holder, at any time; the answer changes no
+        connection.
 
         :param IP: the address.
         :returns: ``S_OK``, it does; ``S_FALSE``, it does not. Both are successes: compare, never test for truth.
-        :raises COMError: ``E_INVALIDARG``, not an address.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, not an IPv4 address.
         """
 
     def Compare(pIpFilter: IFWXIpFilter) -> HRESULT:
-        """Tell whether another set holds the same ranges.
+        """Tell whether another set holds the same addresses. Called by any holder, at any time.
 
         :param pIpFilter: the other set.
         :returns: ``S_OK``, the same; ``S_FALSE``, different. Both are successes: compare, never test for truth.
-        :raises COMError: ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
         """
 
     def Clone() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:
-        """Return a copy with a life of its own.
+        """Return a copy with a life of its own. Called by any holder, at any time.
 
         :returns: *ppIpFilter*, a new object with the same ranges.
-        :raises COMError: ``E_OUTOFMEMORY``.
+        :raises COMError: the SDK names no code; here ``E_OUTOFMEMORY``.
         """

@@ -15,30 +15,38 @@ if TYPE_CHECKING:
 
 
 class IFWXPerRuleDataplugin(IUnknown):
-    """One rule's data, in a form private to the filter. Events carry it in ``PerRuleProcessedData`` (B7.13)."""
+    """One rule's data, in a form private to the filter. Events carry it in ``PerRuleProcessedData`` (B7.13). The SDK
+    does not say who implements it; here it is implemented by a filter, which defines the data.
+
+    This version has no data of rules: the member is always ``None``.
+    """
 
     taggedValue("iid", UUID("0AEBE414-54A2-4771-8FEE-CADEC3E7A093"))
 
     def CompareRulesData(pProcessedRulesData: IFWXPerRuleDataplugin) -> HRESULT | None:
         """Tell whether another object holds the same data. Called by the service to see whether a rule has changed
-        (B7.14).
+        (B7.14); when exactly is not specified.
 
         :param pProcessedRulesData: the object made earlier.
-        :returns: ``S_OK`` (or ``None``), the same; ``S_FALSE``, different; a failure, not to be told.
+        :returns: ``S_OK`` (or ``None``), the same; ``S_FALSE``, different. Both are successes.
+        :raises COMError: the comparison failed; the data counts as different.
         """
 
 
 class IFWXPerRuleData(IUnknown):
-    """Makes a filter's data of a rule ready for use. Optional, on the filter object."""
+    """Makes a filter's data of a rule ready for use (B7.12). Optional, on the filter object; the SDK does not say who
+    has it, here it is implemented by a filter and had by ``QueryInterface``. This version does not ask for it.
+    """
 
     taggedValue("iid", UUID("C940ACC0-6271-4B90-9128-5894D86415D5"))
 
     def PrepareRulesData(
         pPolicyRule: IFPCPolicyRule,
     ) -> Annotated[IFWXPerRuleDataplugin, Out("ProcessedRulesData")]:
-        """Make the data of one rule. Called by the service when it starts and when rules change (B7.12).
+        """Make the data of one rule. Called by the service when it starts and when rules change (B7.12), once for each
+        rule.
 
         :param pPolicyRule: the rule.
         :returns: *ProcessedRulesData*, which the service keeps.
-        :raises COMError: the data could not be made.
+        :raises COMError: the data could not be made; the SDK names no code.
         """

@@ -69,8 +69,11 @@ class Hostent:
     """What a look-up of a name or an address answers: the ``hostent`` of Winsock."""
 
     name: str
+    """The official name of the host."""
     aliases: tuple[str, ...] = ()
+    """Its other names, which may be none."""
     addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    """Its addresses, the preferred one first; none where nothing is known."""
 
 
 LPHOSTENT: TypeAlias = Hostent | None
@@ -78,132 +81,208 @@ LPHOSTENT: TypeAlias = Hostent | None
 
 @dataclass(slots=True)
 class FwxConnectEvent:
-    """A client asks to connect a TCP socket to *Address*."""
+    """A client asks to connect a TCP socket to *Address* (B2.12).
+
+    Of a SecureNAT client it comes only for a primary port of a defined protocol or an address announced by
+    ``AllowFutureConnect`` (B2.13). A filter may attach, emulate, deny, allow secondary connections, or do nothing
+    (B2.14).
+    """
 
     Address: SocketAddress
+    """Where the client wants to go: an address or, from a client that sent one, a name."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     piConnection: IFWXConnection
+    """The connection that is asked for; it is not established yet."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
     ProtocolGuid: UUID = GUID_NULL
+    """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
+    """Whether the connection is a secondary one (B2.11). This version has none."""
 
 
 @dataclass(slots=True)
 class FwxUdpDestination:
-    """A UDP socket meets *Address*, a destination that the service did not know; deny it on *piUdpDestination*."""
+    """A UDP socket meets *Address*, a destination that the service did not know (B2.15, B2.16).
+
+    Deny it on *piUdpDestination* (B2.19). Inbound datagrams are looked at by ``fwx_Bind_Udp`` instead (B2.17). A data
+    filter that is attached here goes with the destination (B2.18).
+    """
 
     Address: SocketAddress
+    """The destination, or the source of a packet that was just delivered to the client."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     piConnection: IFWXConnection
+    """The connection of the UDP socket."""
     piUdpDestination: IFWXUdpDestination
+    """The destination, to be denied by itself."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
     ProtocolGuid: UUID = GUID_NULL
+    """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
+    """Whether the connection is a secondary one (B2.11). This version has none."""
 
 
 @dataclass(slots=True)
 class FwxBindEvent:
-    """A client, or a filter by ``BindForClient``, asks to bind a TCP or UDP socket to *Address*."""
+    """A client, or a filter by ``BindForClient``, asks to bind a TCP or UDP socket to *Address* (B2.20)."""
 
     Address: SocketAddress
+    """What the client's socket is to be bound to."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     piConnection: IFWXConnection
+    """The connection of the socket."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
     ProtocolGuid: UUID = GUID_NULL
+    """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
+    """Whether the connection is a secondary one (B2.11). This version has none."""
 
 
 @dataclass(slots=True)
 class FwxListenEvent:
-    """A client, or a filter by ``BindForClient``, asks to listen on *Address*. A filter cannot make this fail."""
+    """A client, or a filter by ``BindForClient``, asks to listen on *Address* (B2.21).
+
+    A filter cannot make this fail: clients do not expect it. Refuse the bind or the accepted connection (B2.22).
+    """
 
     Address: SocketAddress
+    """What the socket is bound to."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     piConnection: IFWXConnection
+    """The connection of the socket."""
     ProtocolGuid: UUID = GUID_NULL
+    """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
 
 
 @dataclass(slots=True)
 class FwxAcceptEvent:
-    """A connection from *RemoteAddress* has come in on a listening socket; its own end is *LocalAddress*."""
+    """A connection from *RemoteAddress* has come in on a listening socket; its own end is *LocalAddress* (B2.23)."""
 
     RemoteAddress: SocketAddress
+    """Who has connected."""
     RemoteAddressLength: int
+    """Size of *RemoteAddress* in bytes."""
     LocalAddress: SocketAddress
+    """The end that was connected to."""
     LocalAddressLength: int
+    """Size of *LocalAddress* in bytes."""
     piConnectionAccepted: IFWXConnection
+    """The new connection; it is there before the client's socket for it is (B2.24)."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
     ProtocolGuid: UUID = GUID_NULL
+    """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
+    """Whether the connection is a secondary one (B2.11). This version has none."""
 
 
 @dataclass(slots=True)
 class FwxGetHostByAddrEvent:
-    """A Firewall client looks up an address; raised before the look-up and again, with *Hostent*, after it.
-
-    *Address* is in network byte order, *AddressType* an address family. *Hostent* is ``None`` while *fBeforeAction*.
+    """A Firewall client looks up an address (B2.25); raised before the look-up and again, with *Hostent*, after it
+    (B2.26).
     """
 
     Address: bytes
+    """The address, in network byte order."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     AddressType: int
+    """The address family, ``AF_INET`` for one."""
     Hostent: LPHOSTENT
+    """The answer; valid after the look-up only, ``None`` while *fBeforeAction* (B2.27)."""
     HostentLength: int
+    """Size of *Hostent* in bytes, as C lays it out; 0 without one."""
     fBeforeAction: bool
+    """True before the look-up, false after it (B2.26)."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     piGetXByY: IFWXGetXByY | None = None
+    """To replace the answer or to refuse it (B2.28); valid inside ``FirewallEventHandler``."""
 
 
 @dataclass(slots=True)
 class FwxGetHostByNameEvent:
-    """A Firewall client looks up *Hostname*; raised before the look-up and again, with *Hostent*, after it."""
+    """A Firewall client looks up *Hostname* (B2.25); raised before the look-up and again, with *Hostent*, after it
+    (B2.26).
+    """
 
     Hostname: str
+    """The name."""
     Hostent: LPHOSTENT
+    """The answer; valid after the look-up only, ``None`` while *fBeforeAction* (B2.27)."""
     HostentLength: int
+    """Size of *Hostent* in bytes, as C lays it out; 0 without one."""
     fBeforeAction: bool
+    """True before the look-up, false after it (B2.26)."""
     FilterAccess: FwxFilterAccess = FWX_PASS
+    """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     piGetXByY: IFWXGetXByY | None = None
+    """To replace the answer or to refuse it (B2.28); valid inside ``FirewallEventHandler``."""
 
 
 @dataclass(slots=True)
 class FwxEndConnectionEvent:
-    """The connection ends; the filter releases every reference it holds to it."""
+    """The connection ends; the filter releases every reference it holds to it (B1.35, B2.29).
+
+    It attaches no session filter (B2.30). The printed page has a *ProtocolGuid* too, the header has not (B2.44).
+    """
 
     piConnection: IFWXConnection
+    """The connection that ends."""
 
 
 @dataclass(slots=True)
 class FwxEstablishedConnectionEvent:
-    """A connection that the filter prepared has come about; *UserContext* is the ``punkContext`` it gave then."""
+    """A connection that the filter prepared has come about (B2.31).
+
+    It goes to the session filter that was given then and to nobody else (B2.32). This version raises none.
+    """
 
     Protocol: int
+    """``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``."""
     Address: SocketAddress
+    """Where the client wants to go; the printed page leaves this member out (B2.45)."""
     AddressLength: int
+    """Size of *Address* in bytes."""
     piConnection: IFWXConnection
+    """The connection."""
     UserContext: IUnknown | None = None
+    """The ``punkContext`` that the filter gave then, or ``None`` (B2.33)."""
 
 
 @dataclass(slots=True)
 class FwxFilterHookEvents:
-    """The events that a filter or a session filter wants: types, sources and protocol sources ORed together."""
+    """The events that a filter or a session filter wants (B1.8). The service owns it, the filter fills it in (B1.7)."""
 
     dwGlobalEvents: int = 0
+    """Types (B2.1), sources (B2.3) and protocol sources (B2.4), ORed. Type and source must both be there for an event
+    to come (B2.5).
+    """
 
 
 @dataclass(slots=True)
 class FwxIpRangeToNetworkElement:
-    """One range of the table: it ends with *IpRangeUpperBound* and starts after the end of the range before it.
-
-    An IPv4 bound stands in its IPv4-mapped form.
-    """
+    """One range of the table: it ends with *IpRangeUpperBound* and starts after the end of the range before it."""
 
     IpRangeUpperBound: IPv6Address
+    """The last address of the range. Not specified is how an IPv4 one looks; here it stands in its IPv4-mapped form."""
     pNetworkElement: IFWXNetworkElement
+    """The network that the range belongs to."""
 
 
 @dataclass(slots=True)
@@ -211,23 +290,29 @@ class FwxIpRangesToNetworkElements:
     """Which network each address belongs to, in ranges that cover the whole address space."""
 
     IpRanges: tuple[FwxIpRangeToNetworkElement, ...] = ()
+    """The ranges; here in rising order, which the SDK only implies."""
     IpRangesNumber: int = 0
+    """How many there are."""
 
 
 @dataclass(slots=True)
 class FwxIpRangesToNetworkElementsNotification:
-    """The new *Table* of ranges and why it changed."""
+    """Details of ``fwx_ncd_ChangeIpRange``: the new ranges and why they changed."""
 
     Table: FwxIpRangesToNetworkElements
+    """The ranges as they are now."""
     eReason: FwxNcdRangesChangeReason
+    """Why they changed."""
 
 
 @dataclass(slots=True)
 class FwxNetElementMembershipInNetworkSet:
-    """The network *pNetElement* and the set *pNetSet* that it joined or left."""
+    """A network and a set that it joined or left."""
 
     pNetElement: IFWXNetworkElement
+    """The network."""
     pNetSet: IFWXNetworkSet
+    """The set."""
 
 
 def _set(union: object, name: str, value: object) -> None:
@@ -312,7 +397,7 @@ class _Union:
 
 
 class FwxFirewallEventParameters(_Union):
-    """The details of an event: the member that its type selects, and no other."""
+    """The details of an event: the member that its type selects, and no other (B2.7)."""
 
     __slots__ = (
         "Accept",
@@ -327,14 +412,23 @@ class FwxFirewallEventParameters(_Union):
     )
 
     Connect: FwxConnectEvent
+    """Of ``fwx_Connect_Tcp``."""
     UdpDest: FwxUdpDestination
+    """Of ``fwx_Udp_Destination``."""
     Bind: FwxBindEvent
+    """Of ``fwx_Bind_Tcp`` and ``fwx_Bind_Udp``."""
     Listen: FwxListenEvent
+    """Of ``fwx_Listen``."""
     Accept: FwxAcceptEvent
+    """Of ``fwx_AcceptedConnection``."""
     GetHostByAddr: FwxGetHostByAddrEvent
+    """Of ``fwx_GetHostByAddr``."""
     GetHostByName: FwxGetHostByNameEvent
+    """Of ``fwx_GetHostByName``."""
     EndConnect: FwxEndConnectionEvent
+    """Of ``fwx_ConnectionTerminating``."""
     EstablishedConnection: FwxEstablishedConnectionEvent
+    """Of ``fwx_EstablishedConnection``."""
 
     _types: ClassVar[Mapping[str, type]] = MappingProxyType(
         {
@@ -380,13 +474,23 @@ class FwxNcdEventParameters(_Union):
     )
 
     uiContextSlot: int
+    """Of ``fwx_ncd_Startup``: the handle that ``Register`` made."""
     pNetworkElement: IFWXNetworkElement
+    """Of ``fwx_ncd_AddNetworkElement`` and ``fwx_ncd_RemoveNetworkElement``: the network."""
     pNetworkAdapter: IFWXNetworkAdapter
+    """Of ``fwx_ncd_AddNetworkAdapter``, ``fwx_ncd_RemoveNetworkAdapter`` and ``fwx_ncd_ChangeAdapterRoute``: the
+    adapter.
+    """
     pNetworkAddress: IFWXNetworkAddress
+    """Of ``fwx_ncd_AddNetworkAddress`` and ``fwx_ncd_RemoveNetworkAddress``: the address."""
     pNetworkSet: IFWXNetworkSet
+    """Of ``fwx_ncd_AddNetworkSet`` and ``fwx_ncd_RemoveNetworkSet``: the set."""
     NetElementSetMembership: FwxNetElementMembershipInNetworkSet
+    """Of ``fwx_ncd_AddNetworkElementToSet`` and ``fwx_ncd_RemoveNetworkElementFromSet``: the network and the set."""
     IpRangesToNetworkElements: FwxIpRangesToNetworkElementsNotification
+    """Of ``fwx_ncd_ChangeIpRange``: the new ranges, and why they changed."""
     pNetConfigDetectionSnapshot: IFWXNetConfigDetectionSnapshot
+    """Of ``fwx_ncd_SyncConfig``: the configuration with which the filter is in step now."""
 
     _types: ClassVar[Mapping[str, type]] = MappingProxyType(
         {
@@ -433,14 +537,17 @@ def _check_tag(event_type: int, parameters: _Union) -> None:
 
 @dataclass(slots=True)
 class FwxFirewallEvent:
-    """One event, as ``IFWXSessionFilter.FirewallEventHandler`` receives it.
+    """One event, as ``IFWXSessionFilter.FirewallEventHandler`` receives it (B2.7).
 
     :raises ValueError: *Parameters* holds a member that *EventType* does not select.
     """
 
     EventType: FwxFirewallEventType
+    """What has happened; it selects the member of *Parameters*."""
     EventSource: FwxFirewallEventSource
+    """The kind of client that it comes from (B2.3)."""
     Parameters: FwxFirewallEventParameters
+    """The details."""
 
     def __post_init__(self) -> None:
         _check_tag(self.EventType, self.Parameters)
@@ -454,7 +561,9 @@ class FwxNcdEvent:
     """
 
     EventType: FwxNcdEventType
+    """What has changed; it selects the member of *Parameters*."""
     Parameters: FwxNcdEventParameters
+    """The details."""
 
     def __post_init__(self) -> None:
         _check_tag(self.EventType, self.Parameters)

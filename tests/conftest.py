@@ -15,12 +15,14 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
         "curl": "curl",
         "danted": "dante-server",
+        "gcc": "gcc",
         "haproxy": "haproxy",
         "ip": "iproute2",
         "ncat": "ncat",
         "nginx": "nginx",
         "ps": "procps",
         "ss": "iproute2",
+        "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }
 )
 

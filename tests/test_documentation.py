@@ -2,12 +2,114 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import inspect
 import re
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
 
+import pytest
+from zope.interface import implementedBy
+from zope.interface.interface import InterfaceClass
+
+import fwx.impl
+import fwx.interfaces
+from fwx import interfaces
+from fwx.cli import COMMANDS
 from fwx.config import load
-from fwx.config_support import unsupported
+from fwx.config_support import REFUSALS, SUPPORTED_KEYS, unsupported
+from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS
+from fwx.impl.connection import FWXConnection
+from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.logrecord import Action
+from fwx.impl.sockets import FWXSocket
+from fwx.interfaces import E_NOTIMPL, FWX_PROTOCOL_TCP, COMError, SocketAddress, fwxSourceWSP, methods
+from fwx.service import Service
+
+# What a filter provides and this version calls.
+CALLED = {
+    "IFWXAcceptCompletion",
+    "IFWXDataFilter",
+    "IFWXFilter",
+    "IFWXIOCompletion",
+    "IFWXSessionFilter",
+    "IFWXTaskCompletion",
+}
+CLIENT = SocketAddress("127.0.0.1", 40000)
+TARGET = SocketAddress("127.0.0.1", 80)
+
+
+class Nobody:
+    """An owner of operations that there are none of."""
+
+    def completion_failed(self, error: BaseException) -> None:
+        raise error
+
+
+def connection_of(service: Service) -> FWXConnection:
+    session = service.sessions.of(CLIENT, fwxSourceWSP)
+    return FWXConnection(session, CLIENT, TARGET, service.engine.policy.judge(CLIENT.host, CLIENT.port, TARGET))
+
+
+OBJECTS: dict[str, Callable[[Service], Any]] = {
+    "IFWXFirewall": lambda service: service.firewall,
+    "IFWXFirewall2": lambda service: service.firewall,
+    "IFWXSession": lambda service: service.sessions.of(CLIENT, fwxSourceWSP),
+    "IFWXConnection": connection_of,
+    "IFWXSocket": lambda service: FWXSocket(service.engine.queue, Nobody()),
+    "IFWXNetworkSocket": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),
+    "IFWXIOBuffer": lambda _service: FWXIOBuffer(b""),
+}
+
+
+def own_methods(interface: str) -> list[Any]:
+    declared = getattr(interfaces, interface)
+    return [method for method in methods(declared) if method.interface is declared]
+
+
+def refuses(target: Any, method: Any) -> bool:
+    """Call *method* with nothing but ``None``: one that is not there refuses whatever it is given."""
+    function = getattr(target, method.name)
+    try:
+        function(*[None] * len(inspect.signature(function).parameters))
+    except COMError as error:
+        return error.hresult == E_NOTIMPL
+    except TypeError:  # it looked at its arguments, so it is there
+        return False
+    return False
+
+
+async def refused_methods() -> dict[str, list[str]]:
+    service = Service(load(None))
+    try:
+        found = {
+            interface: [method.name for method in own_methods(interface) if refuses(make(service), method)]
+            for interface, make in OBJECTS.items()
+        }
+    finally:
+        await service.stop(0)
+    return {interface: names for interface, names in found.items() if names}
+
+
+def page(source_tree: Path, name: str) -> str:
+    return (source_tree / "docs" / f"{name}.rst").read_text()
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands under the heading *title*, up to the next heading."""
+    _, _, rest = text.partition(f"\n{title}\n{'-' * len(title)}\n")
+    assert rest, f"no section {title!r}"
+    return re.split(r"\n[^\n]+\n-{4,}\n", rest)[0]
+
+
+def rows(text: str) -> dict[str, str]:
+    """Return the rows of the list tables in *text*: the first cell without its quotes, and the rest as one text."""
+    found = re.findall(r"^   \* - ``([^`]+)``\n((?:     .*\n|\n(?=     ))+)", text + "\n", re.MULTILINE)
+    return dict(found)
 
 
 def test_the_readme_shows_the_example_filter_letter_for_letter(source_tree: Path) -> None:
@@ -27,3 +129,84 @@ def test_the_configuration_that_is_shown_is_valid_and_supported(source_tree: Pat
     configuration = load(source_tree / "docs" / "fwx.toml")
     assert [rule.name for rule in configuration.rules] == ["browse", "updates", "www"]
     assert unsupported(configuration) == []
+
+
+def test_the_methods_that_are_not_there_yet_are_listed(source_tree: Path) -> None:
+    listed = rows(section(page(source_tree, "not-yet"), "Methods"))
+    assert {interface: re.findall(r"``(\w+)``", names) for interface, names in listed.items()} == asyncio.run(
+        refused_methods()
+    )
+
+
+def test_the_interfaces_that_nobody_provides_are_listed(source_tree: Path) -> None:
+    provided = {interface.__name__ for cls in _implementations() for interface in implementedBy(cls).flattened()}
+    declared = {name for name in interfaces.__all__ if isinstance(getattr(interfaces, name), InterfaceClass)}
+    listed = re.findall(r"``(I\w+)``", section(page(source_tree, "not-yet"), "Interfaces"))
+    assert listed == sorted(declared - provided - CALLED)
+
+
+def _implementations() -> Iterator[type]:
+    for module in iter_modules(fwx.impl.__path__, "fwx.impl."):
+        yield from (cls for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass))
+
+
+def test_the_events_that_are_raised_are_listed(source_tree: Path) -> None:
+    sources = "".join(path.read_text() for path in sorted((source_tree / "impl").glob("*.py")))
+    raised = set(re.findall(r"FwxFirewallEventParameters\.of\(\s*(fwx_\w+)", sources))
+    listed = re.findall(r"``(fwx_\w+)``", section(page(source_tree, "not-yet"), "Events"))
+    assert set(listed) == raised
+
+
+def test_the_keys_that_are_refused_are_listed(source_tree: Path) -> None:
+    assert rows(section(page(source_tree, "not-yet"), "Configuration")).keys() == REFUSALS.keys()
+
+
+def test_the_keys_that_are_done_are_listed_with_their_table(source_tree: Path) -> None:
+    text = page(source_tree, "configuration")
+    for table, keys in SUPPORTED_KEYS.items():
+        title = next(name for name in (f"[{table}]", f"[[{table}]]") if f"\n{name}\n" in text)
+        assert rows(section(text, title)).keys() == keys, title
+
+
+@pytest.mark.parametrize("interface", OBJECTS)
+def test_the_result_of_every_method_is_told(source_tree: Path, interface: str) -> None:
+    """Each method of an object of the service is in the table of results, or in the list of what is not there yet."""
+    told = rows(section(page(source_tree, "results"), interface))
+    missing = rows(section(page(source_tree, "not-yet"), "Methods")).get(interface, "")
+    absent = re.findall(r"``(\w+)``", missing)
+    assert sorted([*told, *absent]) == sorted(method.name for method in own_methods(interface))
+
+
+def test_limits_of_the_code_have_the_values_that_the_pages_tell(source_tree: Path) -> None:
+    told = {
+        name: cells.split("\n")[0].removeprefix("     - ")
+        for path in sorted((source_tree / "docs").glob("*.rst"))
+        for name, cells in rows(path.read_text()).items()
+        if re.fullmatch(r"fwx(\.\w+)+\.[A-Z_]+", name)
+    }
+    assert len(told) > 10
+    for name, value in told.items():
+        module, _, constant = name.rpartition(".")
+        assert float(value) == getattr(importlib.import_module(module), constant), name
+
+
+@pytest.mark.parametrize(("title", "names"), [("The log", COLUMNS), ("Alerts", ALERT_COLUMNS)])
+def test_every_column_of_the_log_is_explained(source_tree: Path, title: str, names: dict[str, str]) -> None:
+    assert list(rows(section(page(source_tree, "operation"), title))) == list(names)
+
+
+def test_the_actions_that_are_logged_are_listed(source_tree: Path) -> None:
+    sources = "".join(path.read_text() for folder in ("impl", "fwx") for path in sorted((source_tree / folder).glob("*.py")))
+    written = set(re.findall(r"\bAction\.([A-Z]\w+)", sources))
+    listed = dict(re.findall(r"^- (\d+) ``(\w+)``", section(page(source_tree, "operation"), "Actions"), re.MULTILINE))
+    assert {int(number): name for number, name in listed.items()} == {Action[name].value: name for name in written}
+
+
+def test_every_command_is_told(source_tree: Path) -> None:
+    assert rows(section(page(source_tree, "operation"), "Commands")).keys() == {f"fwx {name}" for name in COMMANDS}
+
+
+def test_every_module_of_the_contract_has_its_page(source_tree: Path) -> None:
+    pages = "".join(path.read_text() for path in (source_tree / "docs" / "api").glob("*.rst"))
+    for module in iter_modules(fwx.interfaces.__path__, "fwx.interfaces."):
+        assert f".. automodule:: {module.name}\n" in pages, module.name

@@ -39,6 +39,47 @@ from fwx.cli import main
 {prelude}
 main(prog_name="fwx")
 """
+# Around what a test says of its filter: one that attaches a `Data` to each connection. The test's text comes last and
+# replaces what it defines anew.
+FILTER = """
+from __future__ import annotations
+from fwx import sdk
+
+class Data(sdk.DataPump):
+    def __init__(self, firewall, connection):
+        super().__init__()
+        self.firewall, self.connection = firewall, connection
+
+@sdk.implementer(sdk.IFWXSessionFilter)
+class Session(sdk.Unknown):
+    def __init__(self, firewall):
+        self.firewall = firewall
+
+    def FirewallEventHandler(self, pProxyEvent):
+        connection = pProxyEvent.Parameters.Connect.piConnection
+        connection.AttachDataFilter(Data(self.firewall, connection), sdk.fwx_dfpc_Middle, None)
+
+    def Detach(self):
+        self.firewall = None
+
+@sdk.implementer(sdk.IFWXFilter)
+class Filter(sdk.Unknown):
+    def FilterInit(self, pIFWXFirewall):
+        self.firewall = pIFWXFirewall
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        return Session(self.firewall)
+
+    def FilterShutdown(self):
+        self.firewall = None
+"""
+FILTER_TABLE = """
+[[filter]]
+name = "{name}"
+use = "filter_{name}:Filter"
+everywhere = true
+"""
 COMPLAINTS = ("Traceback (most recent call last)", "ResourceWarning", "Exception ignored", "never awaited")
 
 
@@ -157,7 +198,7 @@ class Servers:
         config: str | None = "",
         *,
         loop: str = "uvloop",
-        modules: Mapping[str, str] | None = None,
+        filters: Mapping[str, str] | None = None,
         prelude: str = "",
         folder: Path | None = None,
         prefix: tuple[str, ...] = (),
@@ -166,19 +207,27 @@ class Servers:
         """Start a service and wait until it listens.
 
         :param config: the configuration; a proxy listener on a free port is added when it has none. ``None``: no file.
-        :param modules: importable modules by name. :param prelude: Python to run in the service's process first.
+        :param filters: texts of modules ``filter_NAME``, see ``FILTER``; the filter NAME sees every connection unless
+            the configuration has a table for it. :param prelude: Python to run in the service's process first.
         :param prefix: a command to run it under, such as ``ip netns exec NAME``.
         """
         folder = self.make_folder() if folder is None else folder
-        command, environment = self.command(folder, modules or {}, prelude)
+        command, environment = self.command(folder, prelude)
+        for name, source in (filters or {}).items():
+            (folder / f"filter_{name}.py").write_text(FILTER + source)
         path = None
         if config is not None:
             path = folder / "fwx.toml"
-            path.write_text(config if "[[listener]]" in config else config + LISTENER)
+            path.write_text(config + self._missing_tables(config, filters or {}))
             command += ["--config", str(path)]
         firewall = Firewall([*prefix, *command, "--loop", loop], folder, {**environment, **(env or {})}, path)
         self._started.append(firewall)
         return firewall
+
+    def _missing_tables(self, config: str, filters: Mapping[str, str]) -> str:
+        listener = "" if "[[listener]]" in config else LISTENER
+        unnamed = (name for name in filters if f'use = "filter_{name}:' not in config)
+        return listener + "".join(FILTER_TABLE.format(name=name) for name in unnamed)
 
     def make_folder(self) -> Path:
         """A folder that an account without privileges can reach, unlike pytest's when root runs it."""
@@ -187,12 +236,10 @@ class Servers:
         self._folders.append(folder)
         return folder
 
-    def command(self, folder: Path, modules: Mapping[str, str], prelude: str) -> tuple[list[str], dict[str, str]]:
+    def command(self, folder: Path, prelude: str) -> tuple[list[str], dict[str, str]]:
         """The beginning of the command line, and the environment."""
         top = Path(fwx.__file__).parent.parent
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(top)))}
-        for name, source in modules.items():
-            (folder / f"{name}.py").write_text(source)
         if coverage.Coverage.current() is not None:
             # Root is dropped: the data file goes where anybody may write, and is fetched in the end.
             data = folder / "coverage"
@@ -302,7 +349,7 @@ class Client:
         # The kernel has to choose the port late, else a thousand of them collide.
         opened = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
         self._opened.callback(opened.close)
-        opened.settimeout(20)
+        opened.settimeout(10)
         if source is not None:
             opened.bind((source, 0))
         opened.connect(to)
@@ -346,8 +393,14 @@ class Client:
 
     def exactly(self, source: socket.socket, count: int) -> bytes:
         """Read *count* bytes."""
-        data = source.recv(count, socket.MSG_WAITALL)
-        assert len(data) == count, f"{data!r} came in place of {count} bytes"
+        parts: list[bytes] = []
+        left = count
+        while left and (part := source.recv(left)):
+            parts.append(part)
+            left -= len(part)
+        data = b"".join(parts)
+        if left:
+            pytest.fail(f"{data[:80]!r}, {len(data)} bytes, came in place of {count} bytes")
         return data
 
     def to_end(self, source: socket.socket) -> bytes:
@@ -363,6 +416,14 @@ class Client:
 @pytest.fixture
 def serve() -> Iterator[Servers]:
     """Start ``fwx serve``; what still runs at the end is stopped and must end well."""
+    servers = Servers(sys.executable)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="module")
+def serve_for_module() -> Iterator[Servers]:
+    """As ``serve``, for a service that many tests of a module use in turn."""
     servers = Servers(sys.executable)
     yield servers
     servers.close()

@@ -141,9 +141,9 @@ def test_curl(serve: Any, nginx: tuple[int, int], curl: Any, pages: Path, loop: 
         (("-p", "-x", f"http://{proxy}", "--cacert", certificate, f"https://localhost:{secure}/page"), "", "localhost", secure),
         (("-x", f"socks5h://{proxy}", "--cacert", certificate, f"https://127.0.0.1:{secure}/page"), "127.0.0.1", "", secure),
     ]  # fmt: skip
-    for number, (arguments, address, name, target_port) in enumerate(asked, 1):
+    for arguments, *_ in asked:
         assert curl(*arguments) == PAGE, arguments
-        row = firewall.wait_row(connectionid=number)
+    for (_, address, name, target_port), row in zip(asked, firewall.wait_rows(len(asked)), strict=True):
         assert (row["Action"], row["resultcode"], row["reason"]) == (Action.Terminate, 0, "")
         assert row["DestinationName"] == name
         assert row["DestinationIP"] == address or (name and row["DestinationIP"] in ("127.0.0.1", "::1"))

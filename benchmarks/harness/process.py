@@ -1,0 +1,142 @@
+"""Processes under measurement: started and ended, their CPU time and their memory, children included, from /proc."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PATIENCE = 20.0
+_QUIET_SECONDS = 0.25
+_DAEMONS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def find(program: str) -> str | None:
+    """Return the path of *program*, also of a daemon that is not on an ordinary user's path."""
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_DAEMONS]))
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago, for programs that cannot be asked to choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def family(pid: int) -> Iterator[int]:
+    """Give *pid* and every descendant of it that lives."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found = children.read_text().split()
+        except OSError:  # the thread has ended
+            continue
+        for child in found:
+            yield from family(int(child))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system seconds of *pid* and its children, those that have ended and been waited for too."""
+    ticks = 0
+    for member in family(pid):
+        try:
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended; its parent has counted it
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / TICKS
+
+
+def settled_cpu_seconds(pid: int) -> float:
+    """Return :func:`cpu_seconds` once *pid* rests, so that work put off (a log) counts where it was caused."""
+    seconds = cpu_seconds(pid)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        time.sleep(_QUIET_SECONDS)
+        before, seconds = seconds, cpu_seconds(pid)
+        if seconds - before < 1.5 / TICKS:
+            break
+    return seconds
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory that *pid* and its children hold, shared pages by their share (Pss)."""
+    total = 0
+    for member in family(pid):
+        try:
+            found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{member}/smaps_rollup").read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        total += int(found[1]) * 1024 if found else 0
+    return total
+
+
+class Running:
+    """A program in the foreground, in a process group of its own, ended at the end of a ``with`` block."""
+
+    def __init__(self, command: list[str], errors: Path, cwd: Path | None = None) -> None:
+        """Start *command* without a shell; what it says goes to the file *errors*."""
+        self.command = command
+        self.errors = errors
+        self._file: BinaryIO = errors.open("wb")
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=self._file, cwd=cwd, start_new_session=True
+        )
+        self.pid = self._process.pid
+
+    def wait_for_text(self, pattern: str) -> str:
+        """Return the first group of *pattern* once the program has said it.
+
+        :raises RuntimeError: it ended or stayed silent; quotes what it said.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.errors.read_text(errors="replace"))
+            if found:
+                return found[1]
+            self._require_alive()
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.command[0]} did not say {pattern!r} within {PATIENCE:g} s: {self._said()}")
+
+    def wait_for_port(self, port: int) -> None:
+        """Return once the program listens on *port* of 127.0.0.1.
+
+        :raises RuntimeError: it ended, or does not listen.
+        """
+        wanted = f"0100007F:{port:04X} 00000000:0000 0A"
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if wanted in Path("/proc/net/tcp").read_text():
+                return
+            self._require_alive()
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.command[0]} does not listen on port {port} after {PATIENCE:g} s: {self._said()}")
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGTERM)
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+        except ProcessLookupError:
+            self._process.wait()
+        self._file.close()
+
+    def _require_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.command[0]} ended with code {self._process.returncode}: {self._said()}")
+
+    def _said(self) -> str:
+        return self.errors.read_text(errors="replace").strip()[-500:] or "it said nothing"

@@ -1,0 +1,161 @@
+"""The relays: fwx without and with a data filter, HAProxy, nginx stream with an njs filter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.process import Running, find, free_port, memory, settled_cpu_seconds
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+NGINX_MODULES = Path("/usr/lib/nginx/modules")
+
+_FWX = """\
+[service]
+state_dir = "{folder}/state"
+
+[[listener]]
+name = "relay"
+kind = "publish"
+bind = "127.0.0.1:0"
+to = "127.0.0.1:{target}"
+
+[[rule]]
+name = "all"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["localhost"]
+
+[limits]
+tcp_per_address = 100000
+tcp_connects_per_minute_per_address = 100000000
+"""
+_MONITOR = """
+[[filter]]
+name = "monitor"
+use = "fwx.filters.data_monitor:DataMonitor"
+everywhere = true
+options = { alert_on = "a pattern that does not occur" }
+"""
+_HAPROXY = """\
+global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  option splice-auto
+frontend clients
+  bind 127.0.0.1:{port}
+  default_backend servers
+backend servers
+  server one 127.0.0.1:{target}
+"""
+_NGINX = """\
+load_module {modules}/ngx_stream_module.so;
+load_module {modules}/ngx_stream_js_module.so;
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 16384; }}
+stream {{
+  js_path "{folder}/";
+  js_import watch from watch.js;
+  server {{ listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{target}; js_filter watch.both; }}
+}}
+"""
+_NJS = """\
+function both(s) {
+  s.on('upload', (data, flags) => s.send(data, flags));
+  s.on('download', (data, flags) => s.send(data, flags));
+}
+export default {both};
+"""
+
+
+class Relay(NamedTuple):
+    """A relay that runs: it listens on *port* of 127.0.0.1."""
+
+    process: Running
+    port: int
+
+    def cpu(self) -> float:
+        return settled_cpu_seconds(self.process.pid)
+
+    def memory(self) -> int:
+        return memory(self.process.pid)
+
+
+Start = Callable[[Path, int], Relay]
+"""Starts a relay to a target port of 127.0.0.1, with a folder of its own for its files."""
+
+
+def start_fwx(folder: Path, target: int, more: str = "") -> Relay:
+    configuration = folder / "fwx.toml"
+    configuration.write_text(_FWX.format(folder=folder, target=target) + more)
+    command = [sys.executable, "-m", "fwx", "serve", "--config", str(configuration)]
+    process = Running(command, folder / "said", cwd=CHECKOUT)
+    return Relay(process, _told_port(process))
+
+
+def _told_port(process: Running) -> int:
+    try:
+        return int(process.wait_for_text(r"relay listens on 127\.0\.0\.1:(\d+)"))
+    except BaseException:
+        process.__exit__()
+        raise
+
+
+def start_fwx_with_filter(folder: Path, target: int) -> Relay:
+    return start_fwx(folder, target, _MONITOR)
+
+
+def start_haproxy(folder: Path, target: int) -> Relay:
+    port, configuration = free_port(), folder / "haproxy.cfg"
+    configuration.write_text(_HAPROXY.format(port=port, target=target))
+    return _listening(
+        Running([find("haproxy") or "haproxy", "-db", "-q", "-f", str(configuration)], folder / "said"), port
+    )
+
+
+def start_nginx_njs(folder: Path, target: int) -> Relay:
+    port, configuration = free_port(), folder / "nginx.conf"
+    (folder / "watch.js").write_text(_NJS)
+    configuration.write_text(_NGINX.format(modules=NGINX_MODULES, folder=folder, port=port, target=target))
+    command = [find("nginx") or "nginx", "-e", "stderr", "-c", str(configuration)]
+    return _listening(Running(command, folder / "said"), port)
+
+
+def _listening(process: Running, port: int) -> Relay:
+    try:
+        process.wait_for_port(port)
+    except BaseException:
+        process.__exit__()
+        raise
+    return Relay(process, port)
+
+
+def installed() -> dict[str, Start]:
+    """Return the relays that can be started on this machine, in the order of the table."""
+    relays: dict[str, Start] = {"fwx": start_fwx, "fwx+filter": start_fwx_with_filter}
+    if find("haproxy"):
+        relays["haproxy"] = start_haproxy
+    if find("nginx") and (NGINX_MODULES / "ngx_stream_js_module.so").exists():
+        relays["nginx+njs"] = start_nginx_njs
+    return relays
+
+
+@contextmanager
+def relay(start: Start, folder: Path, target: int) -> Iterator[Relay]:
+    """Run a relay to *target* for a ``with`` block; *folder* is made for it."""
+    folder.mkdir(mode=0o755)
+    running = start(folder, target)
+    with running.process:
+        yield running

@@ -1,0 +1,84 @@
+"""What stands behind a network socket while it connects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED
+
+if TYPE_CHECKING:
+    from fwx.impl.endpoint import Endpoint
+    from fwx.impl.runqueue import RunQueue
+    from fwx.impl.transport import Transport
+
+
+class Connecting:
+    """Stands behind a socket while it connects: keeps the operations for the endpoint that comes, or fails them.
+
+    What another thread posted meanwhile may arrive when connecting has ended; it goes the way of the others.
+    """
+
+    def __init__(self, queue: RunQueue, on_close: Callable[[], None]) -> None:
+        """*on_close* is called when the socket is closed before it has connected."""
+        self._queue = queue
+        self._on_close = on_close
+        self._posted: list[tuple[str, Any]] = []
+        self._endpoint: Endpoint | None = None
+        self.code = 0
+        self.backlog = 0
+        self.on_room: Any = None
+
+    def takes_recv(self) -> bool:
+        return len(self._posted) < MOST_PENDING
+
+    def takes_send(self) -> bool:
+        return self.backlog < MOST_QUEUED and len(self._posted) < MOST_PENDING
+
+    def recv(self, operation: Operation) -> None:
+        self._keep("recv", operation)
+
+    def send(self, operation: Operation) -> None:
+        self.backlog += len(operation.data)
+        self._keep("send", operation)
+
+    def shutdown(self, abortive: bool) -> None:
+        self._keep("shutdown", abortive)
+
+    def close(self, abortive: bool) -> None:
+        if self._endpoint is not None:
+            self._endpoint.close(abortive)
+            return
+        self.fail(ERROR_OPERATION_ABORTED)
+        self._on_close()
+
+    def pass_on(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        posted, self._posted = self._posted, []
+        for method, argument in posted:
+            getattr(endpoint, method)(argument)
+
+    def fail(self, code: int) -> None:
+        self.code = code
+        posted, self._posted = self._posted, []
+        for method, argument in posted:
+            if method != "shutdown":
+                argument.fail(self._queue, code)
+
+    def _keep(self, method: str, argument: Any) -> None:
+        self._posted.append((method, argument))
+        if self._endpoint is not None:
+            self.pass_on(self._endpoint)
+        elif self.code:
+            self.fail(self.code)
+
+
+class OneTransport:
+    """A network that hands out the transport which Bind made."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def stream(self, family: int) -> Transport:
+        return self._transport
