@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
 from fwx.impl.connection import FWXConnection
 from fwx.impl.dial import Dial
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.logrecord import Action
+from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
-from fwx.interfaces import SocketAddress
+from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
+    E_UNEXPECTED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -21,10 +25,11 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
-    from fwx.impl.policy import Verdict
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
     from fwx.interfaces import FwxFirewallEventSource
+
+logger = logging.getLogger("fwx.gateway")
 
 
 class Entry(Protocol):
@@ -82,7 +87,7 @@ class Gateway:
         """Begin; the entry hears the outcome, the log too."""
         opening = Opening(self, request)
         self.opening.add(opening)
-        opening.start()
+        opening.step(opening.start)
 
     def connection_ended(self, connection: FWXConnection) -> None:
         self.sessions.connection_ended(connection)
@@ -111,6 +116,15 @@ class Opening:
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
 
+    def step(self, function: Callable[..., None], *args: Any) -> None:
+        """Go one step; a fault of ours on the way refuses the client: a firewall fails closed."""
+        try:
+            function(*args)
+        except Exception as error:
+            logger.exception("opening a connection for %s failed", self._request.client_address)
+            self._verdict = self._verdict or _undecided(f"internal failure: {type(error).__name__}")
+            self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
+
     def start(self) -> None:
         request = self._request
         verdict, addresses = admit(self._gateway.engine, request.client_address, request.target)
@@ -119,7 +133,7 @@ class Opening:
             self._admitted(addresses)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
-            self._cancel = self._gateway.engine.resolver.resolve(request.target, self._resolved)
+            self._cancel = self._gateway.engine.resolver.resolve(request.target, partial(self.step, self._resolved))
         else:
             self._refuse(verdict.hresult, verdict.reason, Action.Denied)
 
@@ -156,7 +170,7 @@ class Opening:
             self._refuse(result, reason, Action.Denied)
             return
         self._request.client.watch(self._client_event)
-        dial = Dial(engine.network, addresses, engine.connect_deadlines, self._dialled)
+        dial = Dial(engine.network, addresses, engine.connect_deadlines, partial(self.step, self._dialled))
         self._cancel = dial.cancel
         dial.start()
 
@@ -206,3 +220,8 @@ class Opening:
             on_ended=gateway.connection_ended,
         )
         return self._connection
+
+
+def _undecided(reason: str) -> Verdict:
+    """The verdict of a policy that could not be asked: denied, and logged."""
+    return Verdict(False, "", (), True, E_UNEXPECTED, "", GUID_NULL, "", "", reason)
