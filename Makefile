@@ -31,11 +31,12 @@ lint: .venv/.lint ## Check style, types and the direction of imports.
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-docs: .venv/.docs ## Build the documentation into docs/_build/html.
+docs: .venv/.docs ## Build the documentation into docs/_build/html, and run its examples.
 	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -n -W --keep-going -q -b doctest docs docs/_build/doctest
 
 bench: .venv/.demo ## Run the benchmarks.
-	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script" --quick; done
 
 clean: ## Remove .venv and everything that was built.
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from fwx import __version__
 
@@ -10,7 +16,14 @@ project = "fwx"
 author = "the fwx project"
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinxcontrib.zopeext.autointerface"]
+sys.path.insert(0, str(Path(__file__).with_name("_ext")))
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinxcontrib.zopeext.autointerface",
+    "com_reference",
+    "facts_page",
+]
 html_theme = "furo"
 exclude_patterns = ["_build"]
 
@@ -26,8 +39,27 @@ nitpick_ignore_regex = [
     ("py:class", r"fwx\.interfaces\.structs\._Union"),
     ("py:obj", r"fwx\..*\.T"),
 ]
+# FWXIOBuffer's docstring names a constructor that is gone.
+nitpick_ignore = [("py:meth", "received")]
+
+
+def find_elsewhere(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
+) -> nodes.reference | None:
+    """Resolve what a docstring calls by its bare name, as its module does, and another module's page documents.
+
+    Of several the one in the contract is meant.
+    """
+    domain = env.domains.python_domain
+    found = [name for name in domain.objects if name.endswith(f".{node['reftarget']}")]
+    if len(found) > 1:
+        found = [name for name in found if name.startswith("fwx.interfaces.")]
+    if node.get("refdomain") != "py" or len(found) != 1:
+        return None
+    return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], found[0], node, contnode)
 
 
 def setup(app: Sphinx) -> None:
-    """Take autointerface's script out of the pages: it needs jQuery, which they do not load."""
+    """Resolve bare names; take autointerface's script out of the pages: it needs jQuery, which they do not load."""
+    app.connect("missing-reference", find_elsewhere)
     app.registry.js_files[:] = [entry for entry in app.registry.js_files if entry[0]]

@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Start a service, send real traffic through its filters and show the log.",
     "check": "Judge a configuration file.",
     "filters": "List the filters that are installed and configured.",
+    "conform": "Try a filter against the contract.",
     "components": "Print what the registry holds.",
     "log": "Print the firewall log.",
     "idl": "Print the interfaces as IDL.",

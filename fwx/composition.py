@@ -24,8 +24,9 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
         networks,
         (DomainSet(domains.name, domains.names) for domains in configuration.domains),
         (
-            Protocol.named(
+            Protocol.configured(
                 protocol.name,
+                protocol.guid,
                 tuple(
                     ProtocolConnection(
                         ports.transport.upper(), ports.direction, (PortRange(ports.first, ports.last_port),)

@@ -291,7 +291,7 @@ def read(
     query = _Query("alerts" if alerts else "firewall_log", dict(where or {}))
     path = Path(path)
     try:
-        with contextlib.closing(open_read_only(path)) as connection:
+        with contextlib.closing(open_read_only(path, follow=follow)) as connection:
             last = 0
             if limit is not None:
                 last = query.last_id(connection)

@@ -208,8 +208,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def open_read_only(path: Path) -> sqlite3.Connection:
+def open_read_only(path: Path, *, follow: bool = False) -> sqlite3.Connection:
     """Open the database for a reader; its rows come as mappings. A service may be writing to it.
+
+    Where none writes (there is no write-ahead log) and the reader does not *follow*, no file is made beside it.
 
     :raises FirewallLogError: as :func:`fwx.firewall_log.read`.
     """
@@ -223,7 +225,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         raise FirewallLogError(f"{path}: the firewall log cannot be read: it is not a regular file")
     if not os.access(path, os.R_OK):
         raise FirewallLogError(f"{path}: the firewall log cannot be read: {os.strerror(errno.EACCES)}")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READ_BUSY_SECONDS)
+    mode = "mode=ro" if follow or Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=_READ_BUSY_SECONDS)
     try:
         if _version(connection) is None:
             raise FirewallLogError("it is empty, not a firewall log")

@@ -29,7 +29,7 @@ _RESET = struct.pack("ii", 1, 0)
 class Poller:
     """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
 
-    __slots__ = ("_epoll", "_handlers", "_loop", "queue")
+    __slots__ = ("_epoll", "_handlers", "_loop", "_retired", "queue")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start watching on *loop*; :meth:`close` ends it."""
@@ -37,6 +37,7 @@ class Poller:
         self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._retired: list[socket.socket] | None = None
         loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def __len__(self) -> int:
@@ -44,8 +45,10 @@ class Poller:
         return len(self._handlers)
 
     def watch(self, fd: int, handler: Handler) -> None:
-        """Have *handler* called at the edges of *fd*, or replace the handler of a watched *fd*."""
-        if fd not in self._handlers:
+        """Have *handler* called with what is ready now and at every edge of *fd*, in place of a handler there was."""
+        if fd in self._handlers:
+            self._epoll.modify(fd, _EDGES)
+        else:
             self._epoll.register(fd, _EDGES)
         self._handlers[fd] = handler
 
@@ -54,9 +57,17 @@ class Poller:
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
-    def forget(self, fd: int) -> None:
-        """Drop *fd*, which is about to be closed: the kernel takes a closed descriptor out of the set."""
-        self._handlers.pop(fd, None)
+    def retire(self, sock: socket.socket) -> None:
+        """Close *sock* and drop it: the kernel takes a closed descriptor out of the set.
+
+        During a batch of events it waits for the end of the batch, so that no other socket can get its number and, with
+        it, events that were meant for this one.
+        """
+        self._handlers.pop(sock.fileno(), None)
+        if self._retired is None:
+            sock.close()
+        else:
+            self._retired.append(sock)
 
     def pause(self, fd: int) -> None:
         """Stop watching an open *fd*."""
@@ -77,6 +88,8 @@ class Poller:
             events = poll(0, _BATCH)
             if not events:
                 return
+            retired: list[socket.socket] = []
+            self._retired = retired
             for fd, mask in events:
                 handler = handlers.get(fd)
                 if handler is None:
@@ -85,6 +98,9 @@ class Poller:
                     handler(mask)
                 except Exception:
                     logger.exception("the handler of descriptor %d failed", fd)
+            self._retired = None
+            for sock in retired:
+                sock.close()
             drain()
             if self._epoll.closed:
                 return
@@ -165,13 +181,12 @@ class SocketTransport:
         if self._closed:
             return
         self._closed = True
-        self._poller.forget(self.fd)
         if abortive:
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             except OSError as error:
                 logger.debug("SO_LINGER on descriptor %d: %s", self.fd, error)
-        self._sock.close()
+        self._poller.retire(self._sock)
 
 
 class SocketNetwork:

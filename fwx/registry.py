@@ -46,6 +46,18 @@ class Component:
     place: str
 
 
+def _until_frozen(name: str) -> Callable[..., Any]:
+    """Make the method *name* of zope.interface's registry refuse once the registry is frozen."""
+    method: Callable[..., Any] = getattr(Components, name)
+
+    def refusing(self: Registry, *args: Any, **kwargs: Any) -> Any:
+        if self._frozen:
+            raise RegistryError(f"{name}: the registry is frozen, the service is running")
+        return method(self, *args, **kwargs)
+
+    return refusing
+
+
 class Registry(Components):
     """A registry without a global base that refuses duplicates and, once serving, every change."""
 
@@ -103,6 +115,16 @@ class Registry(Components):
             for one in self._own.registeredAdapters()
         ]
         yield from sorted(found, key=lambda one: (one.kind, one.provided, one.name, one.required))
+
+    # What zope.interface offers beside register_utility and register_adapter replaces silently; tests may want that.
+    registerUtility = _until_frozen("registerUtility")  # noqa: N815  zope.interface's spelling, here and below
+    unregisterUtility = _until_frozen("unregisterUtility")  # noqa: N815
+    registerAdapter = _until_frozen("registerAdapter")  # noqa: N815
+    unregisterAdapter = _until_frozen("unregisterAdapter")  # noqa: N815
+    registerSubscriptionAdapter = _until_frozen("registerSubscriptionAdapter")  # noqa: N815
+    unregisterSubscriptionAdapter = _until_frozen("unregisterSubscriptionAdapter")  # noqa: N815
+    registerHandler = _until_frozen("registerHandler")  # noqa: N815
+    unregisterHandler = _until_frozen("unregisterHandler")  # noqa: N815
 
     def _check(self, provided: str, name: str, present: Any) -> str:
         frame = sys._getframe(2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from fwx.interfaces.hresult import E_NOTIMPL, E_OUTOFMEMORY, E_UNEXPECTED, FAILED, HRESULT, COMError
@@ -29,19 +28,17 @@ def hresult_from_exception(error: BaseException) -> HRESULT:
             return E_UNEXPECTED
 
 
-def attempt(method: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
-    """Call a method of a filter's object; return its result and its fault, whether it raised it or returned it.
+def attempt(target: object, name: str, *args: Any) -> tuple[Any, BaseException | None]:
+    """Call the method *name* of a filter's object; return its result and its fault, raised or returned.
 
-    Everything counts as a fault, ``SystemExit`` too: a filter does not end the service.
+    Everything counts as a fault, a method that is not there and ``SystemExit`` too: a filter does not end the service.
     """
     try:
-        result = method(*args)
+        result = getattr(target, name)(*args)
     except BaseException as error:  # noqa: BLE001  a filter may raise anything; the caller judges
         return None, error
     failure = failing_result(result)
-    if failure is None:
-        return result, None
-    return result, COMError(failure, f"returned by {getattr(method, '__name__', method)}")
+    return result, None if failure is None else COMError(failure, f"returned by {name}")
 
 
 def failing_result(result: object) -> HRESULT | None:

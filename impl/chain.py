@@ -6,6 +6,7 @@ import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.boundary import attempt
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import IFWXSocket
@@ -62,18 +63,19 @@ class Member:
                 twin.pair_with(socket)
         return socket
 
-    def set_sockets(self) -> object:
-        """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26).
+    def set_sockets(self) -> BaseException | None:
+        """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26); return the fault, if any."""
+        made, error = attempt(self, "_both_sockets")
+        if error is None and self.data_filter is not None:
+            _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
+        return error
 
-        Returns what the filter returned. :raises Exception: whatever the filter raised; the caller reports it.
-        """
+    def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket]:
         registry = self.connection.engine.registry
         key = (self.connection, self.data_filter)
-        internal = registry.getMultiAdapter(key, IFWXSocket, name="internal")
-        external = registry.getMultiAdapter(key, IFWXSocket, name="external")
-        data_filter: Any = self.data_filter
-        result: object = data_filter.SetSockets(internal, external, self.connection, self.context)
-        return result
+        internal: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="internal")
+        external: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        return internal, external
 
     def terminate(self) -> None:
         """Have the filter's sockets refuse every call: the connection is being ended."""
@@ -86,7 +88,7 @@ class Member:
         self.sockets = {}
         self.internal = self.external = None
         if data_filter is not None:
-            self.host.call("Detach", data_filter.Detach)
+            self.host.call(data_filter, "Detach")
         self.context = None
 
     def completion_failed(self, error: BaseException) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from fwx.impl.boundary import attempt
 from fwx.impl.chain import Member, link
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.filterhost import FilterFault, FilterHost
@@ -214,7 +213,7 @@ class FWXConnection(Unknown):
         for member in list(self._members):
             if self.terminating:
                 return
-            _, error = attempt(member.set_sockets)
+            error = member.set_sockets()
             if error is not None:
                 self.filter_failed(member.host, "SetSockets", error)
 
@@ -290,14 +289,17 @@ class FWXConnection(Unknown):
         endpoint.close(True)
         self._watch_lingering()
 
-    def endpoint_faltered(self, endpoint: Endpoint) -> None:
-        if not self.terminating:
+    def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
+        """One side is doomed, or both have said all they will: from now on the filters have only so long."""
+        both = self._client is not None and self._server is not None and self._client.hung_up and self._server.hung_up
+        if (doomed or both) and not self.terminating:
             self._watch_lingering()
 
     def _watch_lingering(self) -> None:
         """One side has gone. The filters have as long as data still moves to end the other, then it is ended.
 
-        What waits for a peer to read counts as moving: a client may take its time for the rest.
+        What waits for a peer to read counts as moving, a client may take its time for the rest; but not where a filter
+        has closed the socket: nobody is left who could end it otherwise.
         """
         if self._linger is None and not self.terminating:
             self._progress = self._moved()
@@ -306,7 +308,7 @@ class FWXConnection(Unknown):
     def _lingered(self) -> None:
         self._linger = None
         if self._moved() != self._progress or any(
-            end.backlog for end in (self._client, self._server) if end is not None
+            end.backlog and not end.closing for end in (self._client, self._server) if end is not None
         ):
             self._watch_lingering()
             return

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Receive blocks start small, so that an idle or chatty connection costs little, and grow while they come back full.
 SMALLEST_BLOCK = 16 << 10
 LARGEST_BLOCK = 256 << 10
+# Blocks that are read and thrown away when a socket is closed with data unread.
+_DISCARDS = 16
 
 
 class EndpointOwner(Protocol):
@@ -29,8 +31,9 @@ class EndpointOwner(Protocol):
     def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
         """The transport was reset or failed with the Windows error *code*."""
 
-    def endpoint_faltered(self, endpoint: Endpoint) -> None:
-        """The kernel reported an error that only a later Send or Recv will meet, if one comes."""
+    def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
+        """The peer will send no more; or the endpoint is *doomed*: it has an error that only a Send or Recv will meet,
+        if one comes, or was closed with data left that the peer may never read."""
 
 
 class Endpoint:
@@ -42,8 +45,8 @@ class Endpoint:
     """
 
     __slots__ = (
+        "_eof",
         "_fixed_size",
-        "_hangup",
         "_listener",
         "_prefix",
         "_queue",
@@ -56,6 +59,7 @@ class Endpoint:
         "broken",
         "closed",
         "ended",
+        "hung_up",
         "on_room",
         "owner",
         "received",
@@ -79,10 +83,9 @@ class Endpoint:
         self.write_ended = False
         self.on_room: Any = None
         self._queue = queue
-        # Whoever watched the transport before may have taken the edge of data or of an end: until a read has found
-        # nothing, a short read proves nothing.
-        self._readable = True
-        self._hangup = True
+        self._readable = False
+        self.hung_up = False
+        self._eof = False
         self._recvs: deque[Operation] = deque()
         self._sends: deque[Operation] = deque()
         self._shutting = False
@@ -107,9 +110,8 @@ class Endpoint:
         if mask & INPUT:
             self._readable = True
             if mask & ENDING:
-                self._hangup = True
-                if mask & ERROR:
-                    self.owner.endpoint_faltered(self)
+                self.hung_up = True
+                self.owner.endpoint_faltered(self, bool(mask & ERROR))
             if self._recvs:
                 self._fill()
         if mask & OUTPUT and self._sends and not self.closed:
@@ -156,18 +158,26 @@ class Endpoint:
         if self.closed:
             return
         abortive = abortive or self.reset_on_close
+        if self.closing and not abortive:
+            return
         self._fail(self._recvs, ERROR_OPERATION_ABORTED)
         if abortive or self.broken or not self._sends:
             self._close_now(abortive or bool(self.broken), ERROR_OPERATION_ABORTED)
             return
         self._shutting = True
         self.ended = True  # nobody receives any more; the last flushed Send closes
+        self.owner.endpoint_faltered(self, True)
 
     def abort(self, code: int) -> None:
         """Reset the connection; everything pending fails with *code*."""
         if not self.closed:
             self._fail(self._recvs, code)
             self._close_now(True, code)
+
+    @property
+    def closing(self) -> bool:
+        """The neighbour has closed its socket; what it had queued is still going out."""
+        return self.ended and not self._eof and not self.closed
 
     @property
     def through(self) -> bool:
@@ -196,7 +206,7 @@ class Endpoint:
         try:
             block = self.transport.recv(size)
         except BlockingIOError:
-            self._readable = self._hangup = False
+            self._readable = False
             return None
         except OSError as error:
             self._break(winsock_code(error))
@@ -205,7 +215,7 @@ class Endpoint:
         self.received += count
         if count < size:
             # A short read means that the kernel has no more, unless the end is behind it.
-            self._readable = self._hangup or not count
+            self._readable = self.hung_up or not count
         if adapts and not self._fixed_size:
             if count == size and size < LARGEST_BLOCK:
                 self._size = size << 1
@@ -239,7 +249,7 @@ class Endpoint:
             self.on_room()
 
     def _end_read(self) -> None:
-        self.ended = True
+        self.ended = self._eof = True
         if self.through:
             self.owner.endpoint_ended(self)
 
@@ -267,8 +277,19 @@ class Endpoint:
     def _close_now(self, abortive: bool, code: int) -> None:
         self.closed = True
         self._fail_sends(code)
+        if not abortive and not self._eof:
+            self._discard_unread()
         self.transport.close(abortive)
         self.owner.endpoint_ended(self)
+
+    def _discard_unread(self) -> None:
+        """Empty the socket: closing it with data unread would make the kernel send a reset instead of FIN (B3.26)."""
+        try:
+            for _ in range(_DISCARDS):
+                if not self.transport.recv(LARGEST_BLOCK):
+                    return
+        except OSError:
+            return
 
     def _fail_sends(self, code: int) -> None:
         self.backlog = 0

@@ -59,12 +59,13 @@ class FilterHost:
 
     def start(self, firewall: IFWXFirewall) -> None:
         """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised."""
-        self._filter, error = attempt(self._factory)
+        made, error = attempt(self, "_factory")
         events: Any = None
-        if self._filter is not None:
-            events, error = attempt(self._filter.FilterInit, firewall)
-            if error is None and not isinstance(events, FwxFilterHookEvents):
-                error = COMError(E_UNEXPECTED, f"FilterInit returned {events!r}, not FwxFilterHookEvents")
+        if error is None and made is not None:
+            self._filter = made
+            events, error = attempt(made, "FilterInit", firewall)
+        if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
+            error = COMError(E_UNEXPECTED, f"FilterInit returned {events!r}, not FwxFilterHookEvents with a mask")
         if error is not None:
             self.state = "failed"
             self.reason = self._faults.report(self.name, "FilterInit", error)
@@ -75,7 +76,7 @@ class FilterHost:
     def stop(self) -> None:
         """Tell the filter that the service stops (B1.39), once."""
         if self.state == "ready" and self._filter is not None:
-            self.call("FilterShutdown", self._filter.FilterShutdown)
+            self.call(self._filter, "FilterShutdown")
         if self.state != "failed":
             self.state = "stopped"
         self._filter = None
@@ -87,9 +88,11 @@ class FilterHost:
         """
         assert self._filter is not None
         events = FwxFilterHookEvents(self.mask)
-        session_filter, error = attempt(self._filter.AttachToSession, session, events)
+        session_filter, error = attempt(self._filter, "AttachToSession", session, events)
         if error is None and (session_filter is None or not IFWXSessionFilter.providedBy(session_filter)):
             error = COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")
+        if error is None and not isinstance(events.dwGlobalEvents, int):
+            error = COMError(E_UNEXPECTED, f"AttachToSession set the mask to {events.dwGlobalEvents!r}")
         if error is not None:
             raise FilterFault(self._faults.report(self.name, "AttachToSession", error)) from error
         return session_filter, int(events.dwGlobalEvents)
@@ -99,13 +102,13 @@ class FilterHost:
 
         :raises FilterFault: it raised, or returned another failure.
         """
-        result, error = attempt(session_filter.FirewallEventHandler, event)
+        result, error = attempt(session_filter, "FirewallEventHandler", event)
         if error is not None and result != E_NOTIMPL:
             raise FilterFault(self._faults.report(self.name, "FirewallEventHandler", error)) from error
 
-    def call(self, name: str, method: Any, *args: Any) -> str:
-        """Call a method of an object of this filter; return the words of its fault, or nothing."""
-        _, error = attempt(method, *args)
+    def call(self, target: object, name: str) -> str:
+        """Call the method *name* of an object of this filter; return the words of its fault, or nothing."""
+        _, error = attempt(target, name)
         return "" if error is None else self._faults.report(self.name, name, error)
 
     def failed(self, method: str, error: BaseException) -> str:

@@ -167,6 +167,6 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def _complete_task(self, completion: IFWXTaskCompletion, user_data: object) -> None:
-        _, error = attempt(completion.CompleteTask, user_data)
+        _, error = attempt(completion, "CompleteTask", user_data)
         if error is not None:
             self.engine.faults.report(type(completion).__name__, "CompleteTask", error)

@@ -99,9 +99,14 @@ class Gateway:
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
 
     def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
-        """Return the filters that see a connection of this verdict, in their configured order."""
-        named = verdict.filters
-        return tuple(host for host in self.engine.filters if host.everywhere or host.name in named)
+        """Return the filters that see a connection of this verdict: those of every connection in the order of their
+        tables, then the rule's in the order of the rule."""
+        filters = self.engine.filters
+        everywhere = tuple(host for host in filters if host.everywhere)
+        if not verdict.filters:
+            return everywhere
+        named = {host.name: host for host in filters if not host.everywhere}
+        return everywhere + tuple(named[name] for name in verdict.filters if name in named)
 
 
 class Opening:
@@ -187,15 +192,19 @@ class Opening:
             result, reason = connection.result
             self._refuse(result, reason, Action.Failed)
             return
-        self._gateway.opening.discard(self)
-        bound = SocketAddress.from_sockaddr(transport.getsockname())
-        if not request.entry.connected(bound):
+        try:
+            bound = SocketAddress.from_sockaddr(transport.getsockname())
+            if request.entry.connected(bound):
+                connection.address = address
+                connection.establish(request.client, transport, request.early)
+            else:
+                transport.close(True)
+                request.client.close(True)
+                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+        except BaseException:
             transport.close(True)
-            request.client.close(True)
-            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
-            return
-        connection.address = address
-        connection.establish(request.client, transport, request.early)
+            raise
+        self._gateway.opening.discard(self)
 
     def _refuse(self, result: int, reason: str, action: Action) -> None:
         gateway = self._gateway

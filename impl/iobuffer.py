@@ -20,9 +20,9 @@ LARGEST = 1 << 26
 class FWXIOBuffer(Unknown):
     """A buffer of the service.
 
-    Made in four ways: :meth:`received` (a fresh immutable block from the network), :meth:`allocated` (the only writable
-    kind), :meth:`constant` (the caller's bytes, wrapped) and :meth:`window` (a part of another buffer). A buffer is
-    frozen for everybody, its allocator included, from the moment it is posted to Send.
+    Made in four ways: around a fresh immutable block from the network, by :meth:`allocated` (the only writable kind), by
+    :meth:`constant` (the caller's bytes, wrapped) and by :meth:`window` (a part of another buffer). A buffer is frozen
+    for everybody, its allocator included, from the moment it is posted to Send.
     """
 
     __slots__ = ("_block", "_parent", "_size", "_views", "_writable")
@@ -105,14 +105,18 @@ class FWXIOBuffer(Unknown):
         return memoryview(block)[: self._size].toreadonly()
 
     def GetBufferAndSize(self) -> memoryview:
-        """Return the memory: the whole block, writable, as long as its allocator has not posted it; else the data."""
-        if self._writable:
-            view = memoryview(self._block)
-            if self._views is not None:
-                self._views.append(view)
-            return view
+        """Return the bytes in use, without a copy: to the allocator writable, as long as the buffer is not posted.
+
+        To write into a fresh buffer set its data size first, then write through the view.
+        """
         view = memoryview(self._block)
-        return (view if len(view) == self._size else view[: self._size]).toreadonly()
+        if len(view) != self._size:
+            view = view[: self._size]
+        if not self._writable:
+            return view.toreadonly()
+        if self._views is not None:
+            self._views.append(view)
+        return view
 
     def SetDataSize(self, dwDataSize: int) -> None:
         """Record that *dwDataSize* bytes are in use.

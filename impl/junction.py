@@ -116,10 +116,6 @@ class JunctionEnd:
         return self._outbound.backlog
 
     @property
-    def sent(self) -> int:
-        return 0
-
-    @property
     def on_room(self) -> Any:
         return self._outbound.on_room
 

@@ -280,7 +280,7 @@ class FWXNetworkSocket(FWXSocket):
     def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
         endpoint.close(True)
 
-    def endpoint_faltered(self, endpoint: Endpoint) -> None:
+    def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
         """The owner posts operations and learns of it, or ends."""
 
     @property
@@ -381,7 +381,8 @@ class FWXNetworkSocket(FWXSocket):
         if accepted is not None and accepted._remote is not None and accepted._local is not None:
             remote, local = accepted._remote, accepted._local
         _, error = attempt(
-            completion.CompleteAsyncAccept,
+            completion,
+            "CompleteAsyncAccept",
             accepted is not None,
             code,
             self,

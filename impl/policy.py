@@ -113,10 +113,10 @@ class Protocol:
         return cls(definition.title, definition.guid, definition.connections)
 
     @classmethod
-    def named(cls, name: str, connections: tuple[ProtocolConnection, ...]) -> Self:
-        """Make a configured protocol: the well-known identifier of that *name*, else a stable one derived from it."""
+    def configured(cls, name: str, guid: UUID | None, connections: tuple[ProtocolConnection, ...]) -> Self:
+        """Make a configured protocol; without *guid* it has the one that its *name* is known by, else a stable own."""
         known = by_title().get(name)
-        return cls(name, known.guid if known else uuid5(_NAMESPACE, name), connections)
+        return cls(name, guid or (known.guid if known else uuid5(_NAMESPACE, name)), connections)
 
     def outbound(self) -> Iterator[tuple[str, PortRange]]:
         """Give the transport (``TCP``) and the destination ports of each connection that a client begins."""

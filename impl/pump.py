@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.transport import ENDING, ERROR, HANGUP, INPUT, OUTPUT
+from fwx.impl.transport import ENDING, ERROR, HANGUP, INPUT, OUTPUT, READABLE, WRITABLE
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import WSAECONNRESET
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 SMALLEST_BLOCK = 16 << 10
 LARGEST_BLOCK = 256 << 10
 # Blocks that one direction moves before the other connections get their turn.
-_ROUNDS = 16
+_ROUNDS = range(16)
+# The mask of nearly every event: there is data, and the socket could be written to all along.
+_PLAIN = READABLE | WRITABLE
 
 
 class PumpOwner(Protocol):
@@ -35,10 +37,8 @@ class Flow:
         self.recv = source.recv
         self.send = sink.send
         self.pending: Any = None
-        # Whoever watched the transport before may have taken the edge of data or of an end: until a read has found
-        # nothing, a short read proves nothing.
-        self.readable = True
-        self.hangup = True
+        self.readable = False
+        self.hangup = False
         self.ended = False
         self.count = 0
         self.size = SMALLEST_BLOCK
@@ -69,8 +69,6 @@ class Pump:
         self.up.source.watch(self._client_event)
         self.down.source.watch(self._server_event)
         self._run(self.up)
-        if not self._closed:
-            self._run(self.down)
 
     def close(self, abortive: bool) -> None:
         """Close both transports; the owner is not told."""
@@ -79,10 +77,20 @@ class Pump:
         self.down.source.close(abortive)
 
     def _client_event(self, mask: int) -> None:
-        self._event(mask, self.up, self.down)
+        up = self.up
+        if mask == _PLAIN and self.down.pending is None:
+            up.readable = True
+            self._run(up)
+        else:
+            self._event(mask, up, self.down)
 
     def _server_event(self, mask: int) -> None:
-        self._event(mask, self.down, self.up)
+        down = self.down
+        if mask == _PLAIN and self.up.pending is None:
+            down.readable = True
+            self._run(down)
+        else:
+            self._event(mask, down, self.up)
 
     def _event(self, mask: int, inward: Flow, outward: Flow) -> None:
         """Take an event of one transport, the source of *inward* and the sink of *outward*."""
@@ -90,35 +98,32 @@ class Pump:
             inward.readable = True
             if mask & ENDING:
                 inward.hangup = True
-                if mask & ERROR and inward.pending is not None and self._is_reset(inward):
+                if mask & ERROR and (inward.ended or inward.pending is not None) and self._is_reset(inward):
                     return
-            if not inward.ended:
-                self._run(inward)
+            self._run(inward)
         if mask & OUTPUT and not self._closed and (outward.pending is not None or mask & (ERROR | HANGUP)):
             self._run(outward)
 
     def _is_reset(self, flow: Flow) -> bool:
-        """A source that was reset while its sink stands still: nobody would read, and so find, the error."""
+        """A source that was reset when it has ended or its sink stands still: nobody would read, and find the error."""
         error = flow.source.take_error()
         if error:
             self._end(winsock_code(OSError(error, os.strerror(error))))
         return bool(error)
 
     def _run(self, flow: Flow) -> None:
-        if flow.ended:
+        if flow.ended or (flow.pending is None and not flow.readable):
             return
         send = flow.send
         recv = flow.recv
         pending = flow.pending
-        for _ in range(_ROUNDS):
+        for _ in _ROUNDS:
             if pending is None:
-                if not flow.readable:
-                    return
                 size = flow.size
                 try:
                     pending = recv(size)
                 except BlockingIOError:
-                    flow.readable = flow.hangup = False
+                    flow.readable = False
                     return
                 except OSError as error:
                     self._end(winsock_code(error))
@@ -147,7 +152,9 @@ class Pump:
                 flow.pending = memoryview(pending)[count:]
                 return
             pending = flow.pending = None
-        self._queue.post(self._again, flow)
+            if not flow.readable:
+                return
+        self._queue.defer(self._again, flow)
 
     def _again(self, flow: Flow) -> None:
         if not self._closed:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 logger = logging.getLogger("fwx.runqueue")
@@ -25,8 +26,8 @@ class RunQueue:
 
     def __init__(
         self,
-        call_soon: Callable[[Callable[[], None]], object],
-        call_soon_threadsafe: Callable[[Callable[[], None]], object],
+        call_soon: Callable[[Callable[[], object]], object],
+        call_soon_threadsafe: Callable[[Callable[[], object]], object],
     ) -> None:
         self._call_soon = call_soon
         self._call_soon_threadsafe = call_soon_threadsafe
@@ -48,6 +49,10 @@ class RunQueue:
             self._call_soon(self.drain)
         else:
             self._call_soon_threadsafe(self.drain)
+
+    def defer(self, function: Callable[..., object], *args: Any) -> None:
+        """Run ``function(*args)`` in the loop's next round, when others have had their turn; on the loop thread only."""
+        self._call_soon(partial(function, *args))
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run ``function(*args)`` now on the loop thread, or queue it when called from another thread."""

@@ -96,7 +96,7 @@ class FWXSession(Unknown):
             socket.terminate_connection()
         attached, self._filters = self._filters, {}
         for host, (session_filter, _) in attached.items():
-            host.call("Detach", session_filter.Detach)
+            host.call(session_filter, "Detach")
 
     def keep(self, socket: Any) -> None:
         """Remember a socket of this session, to be closed with it."""

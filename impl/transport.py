@@ -27,7 +27,10 @@ class Transport(Protocol):
     recv_into: Callable[[Any], int]
 
     def watch(self, handler: Handler) -> None:
-        """Have *handler* called with a mask at every edge of readiness, replacing the handler there was."""
+        """Have *handler* called with a mask: soon with what is ready now, then at every edge of readiness.
+
+        It replaces the handler there was.
+        """
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
         """Begin to connect; the watching handler is told when it has ended. :raises OSError: it failed at once."""

@@ -1,6 +1,19 @@
 """The contract: declarations, enumerations, structures, constants and HRESULTs of the filter interfaces. No behaviour.
 
-Every public name of the modules below can be imported from here.
+Every public name of the modules below can be imported from here. How to read the descriptions:
+
+*B3.14* is the number of a fact in the project's list of documented behaviour. What follows "here" or "in this version"
+is what this implementation does where the SDK is silent, or not yet; "not specified" means that no documentation says
+so, "the SDK names no code" that it speaks of failure without saying which.
+
+A parameter takes ``None`` (NULL) only where its description says so; elsewhere it is answered ``E_POINTER`` or
+``E_INVALIDARG``. On the COM face so is NULL in the place of a result, unless it may be given for it. Lengths and sizes
+are in bytes and may not exceed those of the object they describe (``E_INVALIDARG``). Addresses carry their ports in
+host byte order.
+
+A filter's object fails by raising :class:`~fwx.interfaces.hresult.COMError`, by returning a failing HRESULT, or by
+raising anything else: ``MemoryError`` counts as ``E_OUTOFMEMORY``, ``NotImplementedError`` as ``E_NOTIMPL``, the rest
+as ``E_UNEXPECTED``. ``None`` and every success code count as ``S_OK`` unless ``S_FALSE`` has a meaning of its own.
 """
 
 from __future__ import annotations

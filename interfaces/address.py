@@ -70,14 +70,17 @@ class SocketAddress:
 
     @property
     def host(self) -> str:
+        """The address or name, as it was given."""
         return self._host
 
     @property
     def port(self) -> int:
+        """The port, 0 to 65535, in host byte order."""
         return self._port
 
     @property
     def scope_id(self) -> int:
+        """The interface that a link-local IPv6 address belongs to; 0 for none."""
         return self._scope_id
 
     @property
@@ -118,6 +121,10 @@ class SocketAddress:
         return (self._host, self._port)
 
     def with_port(self, port: int) -> SocketAddress:
+        """Return the same host with another port.
+
+        :raises ValueError: *port* is outside 0 to 65535.
+        """
         return SocketAddress(self._host, port, self._scope_id)
 
     def __eq__(self, other: object) -> bool:

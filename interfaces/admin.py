@@ -119,7 +119,7 @@ class IFWXFilterAdmin(IUnknown):
 
         :param guidProtocol: the GUID given to ``RegisterProtocol``.
         :returns: *ppProtocol*.
-        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such protocol;
+        :raises COMError: ``HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`` (0x80070002), there is no such protocol;
             ``E_OUTOFMEMORY``.
         """
 
@@ -128,6 +128,6 @@ class IFWXFilterAdmin(IUnknown):
 
         :param guidFilter: the filter's CLSID.
         :returns: *ppPlugin*.
-        :raises COMError: the Windows error 2 (file not found) as an HRESULT, there is no such filter;
+        :raises COMError: ``HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`` (0x80070002), there is no such filter;
             ``E_OUTOFMEMORY``.
         """

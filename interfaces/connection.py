@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class IFWXConnection(IUnknown):
     """One socket that the firewall opens for a client. Implemented by the service.
 
-    It comes into being with the request; the service judges access and then tells the filters, so a request that policy
-    denies raises no event. For an accepted connection it exists before the client's socket does (B2.24). A filter drops
+    It comes into being with the request; the service judges access and then tells the filters, so what policy denies
+    never reaches a filter. For an accepted connection it exists before the client's socket does (B2.24). A filter drops
     its reference when ``fwx_ConnectionTerminating`` arrives, or the object cannot go (B1.35).
     """
 

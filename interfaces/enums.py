@@ -55,7 +55,7 @@ class FwxTimeoutType(IntFlag):
     fwxAcceptExTimeout = 0x08
     """Of an AcceptEx, from its start to the first data (PUSH)."""
     fwxAcceptExRecvTimeout = 0x10
-    """Of an AcceptEx, from the last ACK of the handshake to the first data (PUSH)."""
+    """Of an AcceptEx, from the end of the TCP handshake to the first data (PUSH)."""
     fwxConnectExSendTimeout = 0x20
     """Of a ConnectEx."""
 
@@ -64,9 +64,9 @@ class FwxSslSocketSide(IntEnum):
     """The side of the firewall that an SSL socket is on, for ``CreateSSLNetworkSocket`` (B4.16)."""
 
     fwxServerSide = 1
-    """The side of the server."""
+    """Towards the server."""
     fwxClientSide = 2
-    """The side of the client."""
+    """Towards the client."""
 
 
 class FwxFirewallEventSource(IntFlag):
@@ -172,17 +172,17 @@ class FwxNcdEventType(IntEnum):
     fwx_ncd_AddNetworkElementToSet = 8
     """A network was put into a network set."""
     fwx_ncd_RemoveNetworkElementFromSet = 9
-    """A network was taken out of a network set."""
+    """A network left a network set."""
     fwx_ncd_ChangeIpRange = 10
-    """Address ranges changed networks; the event carries the new table and the reason."""
+    """Address ranges changed networks; the new table comes along, and the reason."""
     fwx_ncd_ChangeAdapterRoute = 11
     """The addresses that are routed through an adapter changed."""
     fwx_ncd_Startup = 12
-    """First event to a newly registered client; carries its registration handle."""
+    """What a new registration hears first; its handle comes along."""
     fwx_ncd_Shutdown = 13
     """The detection shuts down; the event has no details."""
     fwx_ncd_SyncConfig = 14
-    """End of the events of one change; carries the snapshot with which the client is now in step."""
+    """End of the events of one change; the snapshot that they lead to comes along."""
 
 
 class FwxNcdRangesChangeReason(IntEnum):

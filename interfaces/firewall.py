@@ -204,7 +204,10 @@ class IFWXFirewall(IUnknown):
         :param len: its length in bytes; ``None`` for its own.
         :param type: the address family, ``AF_INET`` for one.
         :returns: *buf*, the answer, with *buflen* as in ``GetHostByName``.
-        :raises COMError: as ``GetHostByName``. ``E_NOTIMPL``, not in this version.
+        :raises COMError: as an HRESULT ``WSAHOST_NOT_FOUND``, unknown; ``WSATRY_AGAIN``, no authoritative server
+            answered, here also no answer yet; ``WSANO_DATA``, known but without such data.
+            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only). ``E_NOTIMPL``, not in
+            this version.
         """
 
 
@@ -336,8 +339,8 @@ class IFWXFirewall3(IFWXFirewall2):
     ) -> Annotated[FwxNetworkRelation, Out("peRelation")]:
         """Tell how the network of a source is related to that of a destination (B7.6). Called by a filter, at any time.
 
-        The relation has a direction: ``fwx_nrt_NAT`` one way is ``fwx_nrt_ReverseNAT`` the other way. Two addresses of
-        one network are ``fwx_nrt_SameNetwork``, a success.
+        Swapping source and destination turns ``fwx_nrt_NAT`` into ``fwx_nrt_ReverseNAT``. Two addresses of one network
+        are ``fwx_nrt_SameNetwork``, a success.
 
         :param pFromSocket: the source; its port is not looked at.
         :param dwFromSocketLength: its size in bytes; ``None`` for its own.

@@ -475,6 +475,7 @@ WELL_KNOWN_PROTOCOLS: Final[tuple[ProtocolDefinition, ...]] = (
     _protocol(TEREDO_PROTOCOL_GUID, "Teredo", _udp(3544)),
     _protocol(IPV6_OVER_IPV4_TUNNEL_PROTOCOL_GUID, "IPv6 over IPv4 tunnel", _ip(None, 41)),
 )
+"""Every protocol above that has a definition; a configuration adds its own, which replace those of the same title."""
 
 
 @cache

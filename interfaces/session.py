@@ -375,8 +375,8 @@ class IFWXSession(IUnknown):
         Hostent,
         Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
     ]:
-        """Look up a name, under the session's policy and log (B8.9). Called by a filter of the session. A refusal looks
-        like a host that does not exist.
+        """Look up a name, under the session's policy and log (B8.9). Called by a filter of the session. What policy
+        refuses seems not to exist.
 
         It may block for long in the SDK (B5.14). Here, on the loop thread, it answers at once from numbers, hosts file
         and cache, else starts the look-up.
@@ -397,14 +397,17 @@ class IFWXSession(IUnknown):
         Hostent,
         Out("buf", "char*", "size_is(*buflen)", length=Length("buflen", "int*", too_small=ERROR_INSUFFICIENT_BUFFER)),
     ]:
-        """Look up an address, under the session's policy and log (B8.9). Called by a filter of the session. A refusal
-        looks like a host that does not exist.
+        """Look up an address, under the session's policy and log (B8.9). Called by a filter of the session. What policy
+        refuses seems not to exist.
 
         :param addr: the address in network byte order.
         :param len: its length in bytes; ``None`` for its own.
         :param type: the address family, ``AF_INET`` for one.
         :returns: *buf*, the answer, with *buflen* as in ``GetHostByName``.
-        :raises COMError: as ``GetHostByName``. ``E_NOTIMPL``, not in this version.
+        :raises COMError: as an HRESULT ``WSAHOST_NOT_FOUND``, unknown or refused; ``WSATRY_AGAIN``, no authoritative
+            server answered, here also no answer yet; ``WSANO_DATA``, known but without such data.
+            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only). ``E_NOTIMPL``, not in
+            this version.
         """
 
 

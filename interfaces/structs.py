@@ -83,9 +83,9 @@ LPHOSTENT: TypeAlias = Hostent | None
 class FwxConnectEvent:
     """A client asks to connect a TCP socket to *Address* (B2.12).
 
-    Of a SecureNAT client it comes only for a primary port of a defined protocol or an address announced by
-    ``AllowFutureConnect`` (B2.13). A filter may attach, emulate, deny, allow secondary connections, or do nothing
-    (B2.14).
+    TMG raises it for a SecureNAT client only at a primary port of a defined protocol or an address announced by
+    ``AllowFutureConnect`` (B2.13); here it comes for every connection that the rules allow. A filter may attach,
+    emulate, deny, allow secondary connections, or do nothing (B2.14).
     """
 
     Address: SocketAddress

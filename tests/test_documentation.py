@@ -196,7 +196,9 @@ def test_every_column_of_the_log_is_explained(source_tree: Path, title: str, nam
 
 
 def test_the_actions_that_are_logged_are_listed(source_tree: Path) -> None:
-    sources = "".join(path.read_text() for folder in ("impl", "fwx") for path in sorted((source_tree / folder).glob("*.py")))
+    sources = "".join(
+        path.read_text() for folder in ("impl", "fwx") for path in sorted((source_tree / folder).glob("*.py"))
+    )
     written = set(re.findall(r"\bAction\.([A-Z]\w+)", sources))
     listed = dict(re.findall(r"^- (\d+) ``(\w+)``", section(page(source_tree, "operation"), "Actions"), re.MULTILINE))
     assert {int(number): name for number, name in listed.items()} == {Action[name].value: name for name in written}

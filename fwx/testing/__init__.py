@@ -1,0 +1,58 @@
+"""The conformance kit: proves that an implementation keeps the contract, and tests filters without a network.
+
+:func:`verify` judges the shape of a class or an object. A battery (``check_...``) tries its behaviour and returns a
+:class:`Battery`; ``.require()`` raises what failed. :class:`MemoryFirewall` is a firewall without a kernel,
+:class:`Playbook` a scripted conversation through it. With pytest, the fixtures ``fwx_firewall``, ``fwx_session``,
+``fwx_connection``, ``fwx_socket_pair`` and ``fwx_playbook`` are there.
+"""
+
+from __future__ import annotations
+
+from fwx.testing.battery import Battery, Check, ConformanceError, Outcome
+from fwx.testing.buffers import PlainBuffer, check_buffer
+from fwx.testing.completions import Accepted, AcceptRecorder, Done, Recorder, check_completion
+from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
+from fwx.testing.filters import check_filter
+from fwx.testing.firewall import MemoryConnection, MemoryFirewall
+from fwx.testing.ipfilters import check_ip_filter
+from fwx.testing.memory import MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.networksockets import SocketMaker, check_network_socket
+from fwx.testing.playbook import Playbook, PlaybookError
+from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
+from fwx.testing.verification import Breach, breaches, verify
+
+__all__ = [
+    "AcceptRecorder",
+    "Accepted",
+    "AttachingFilter",
+    "Battery",
+    "Breach",
+    "Check",
+    "ConformanceError",
+    "Dialogue",
+    "Done",
+    "MemoryConnection",
+    "MemoryFirewall",
+    "MemoryLoop",
+    "MemoryNetwork",
+    "MemoryPeer",
+    "MemoryTransport",
+    "Outcome",
+    "PlainBuffer",
+    "Playbook",
+    "PlaybookError",
+    "Recorder",
+    "SocketMaker",
+    "SocketPair",
+    "breaches",
+    "check_buffer",
+    "check_completion",
+    "check_data_filter",
+    "check_filter",
+    "check_ip_filter",
+    "check_network_socket",
+    "check_socket",
+    "memory_pair",
+    "neighbour_pair",
+    "verify",
+]

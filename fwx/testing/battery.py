@@ -32,7 +32,7 @@ class ConformanceError(AssertionError):
         super().__init__("\n".join((f"{subject}: {count} of the contract", *(f"- {each}" for each in self.breaches))))
 
 
-class Broken(AssertionError):
+class BreachError(AssertionError):
     """Raised inside a rule: the implementation does not keep it. Says what was expected and what was found."""
 
 
@@ -46,8 +46,8 @@ class Rule(Generic[Subject]):
 
     :ivar name: the rule as a sentence, unique in its battery.
     :ivar facts: the numbers of the facts that ask for it.
-    :ivar test: called with a fresh subject; raises :class:`Broken` or :class:`NotApplicable`, and everything else that
-        it raises counts as broken too.
+    :ivar test: called with a fresh subject; raises :class:`BreachError` or :class:`NotApplicable`. Everything else that
+        it raises counts as a breach too.
     """
 
     name: str
@@ -125,25 +125,25 @@ def describe(error: BaseException) -> str:
 def expect(condition: object, reason: str) -> None:
     """Go on if *condition* holds.
 
-    :raises Broken: it does not, with *reason*.
+    :raises BreachError: it does not, with *reason*.
     """
     if not condition:
-        raise Broken(reason)
+        raise BreachError(reason)
 
 
 def expect_equal(found: object, wanted: object, what: str) -> None:
     """Go on if *found* equals *wanted*; *what* names it.
 
-    :raises Broken: it does not, with both.
+    :raises BreachError: it does not, with both.
     """
     if found != wanted:
-        raise Broken(f"{what}: expected {wanted!r}, found {found!r}")
+        raise BreachError(f"{what}: expected {wanted!r}, found {found!r}")
 
 
 def expect_failure(what: str, codes: int | Iterable[int], call: Callable[..., Any], *args: Any) -> COMError:
     """Call *call* and return the failure that it raises, whose HRESULT must be one of *codes*; *what* names the call.
 
-    :raises Broken: it succeeded, failed otherwise, or raised something that is no :class:`COMError`.
+    :raises BreachError: it succeeded, failed otherwise, or raised something that is no :class:`COMError`.
     """
     wanted = [HRESULT(codes)] if isinstance(codes, int) else [HRESULT(code) for code in codes]
     names = " or ".join(code.name for code in wanted)
@@ -151,8 +151,8 @@ def expect_failure(what: str, codes: int | Iterable[int], call: Callable[..., An
         result = call(*args)
     except COMError as error:
         if int(error.hresult) not in {int(code) for code in wanted}:
-            raise Broken(f"{what}: expected {names}, found {error.hresult.name}") from error
+            raise BreachError(f"{what}: expected {names}, found {error.hresult.name}") from error
         return error
     except Exception as error:
-        raise Broken(f"{what}: expected {names}, found {describe(error)}") from error
-    raise Broken(f"{what}: expected {names}, found the result {result!r}")
+        raise BreachError(f"{what}: expected {names}, found {describe(error)}") from error
+    raise BreachError(f"{what}: expected {names}, found the result {result!r}")

@@ -1,6 +1,6 @@
 """Completion objects: those that the batteries post with, and the battery for a filter's own."""
 
-# ruff: noqa: N802, N803  the SDK's spelling, letter for letter
+# ruff: noqa: N802, N803, ARG002  the SDK's spelling, letter for letter
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fwx.interfaces import (
     IFWXTaskCompletion,
     SocketAddress,
 )
-from fwx.testing.battery import Battery, Broken, Rule, describe, expect, expect_equal, run_rules
+from fwx.testing.battery import Battery, BreachError, Rule, describe, expect, expect_equal, run_rules
 from fwx.testing.buffers import PlainBuffer
 from fwx.testing.unknown import shape_rule, unknown_rules
 
@@ -146,8 +146,10 @@ def _call(method: Callable[..., Any], *args: Any) -> None:
     try:
         result = method(*args)
     except Exception as error:
-        raise Broken(f"expected None or S_OK, found {describe(error)}") from error
-    expect(result is None or not (isinstance(result, int) and FAILED(result)), f"expected None or S_OK, found {result!r}")
+        raise BreachError(f"expected None or S_OK, found {describe(error)}") from error
+    expect(
+        result is None or not (isinstance(result, int) and FAILED(result)), f"expected None or S_OK, found {result!r}"
+    )
 
 
 def _io_rules(user_data: tuple[Any, ...]) -> Iterator[Rule[Any]]:

@@ -28,7 +28,7 @@ from fwx.interfaces import (
     IFWXSocket,
     SocketAddress,
 )
-from fwx.testing.battery import Battery, Broken, Rule, describe, expect, expect_equal, expect_failure, run_rules
+from fwx.testing.battery import Battery, BreachError, Rule, describe, expect, expect_equal, expect_failure, run_rules
 from fwx.testing.buffers import PlainBuffer
 from fwx.testing.completions import Done, Recorder
 from fwx.testing.memory import MemoryLoop, MemoryNetwork
@@ -62,12 +62,12 @@ class SocketPair:
     close: Callable[[], None] = _nothing
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Run until *condition* holds. :raises Broken: it never does; *what* names it."""
+        """Run until *condition* holds. :raises BreachError: it never does; *what* names it."""
         for _ in range(_PATIENCE):
             if condition():
                 return
             self.run()
-        raise Broken(f"{what} never happened")
+        raise BreachError(f"{what} never happened")
 
     def settle(self) -> None:
         """Run for a while, so that nothing that ought not to happen can hide."""
@@ -104,7 +104,7 @@ def check_socket(maker: PairMaker) -> Battery:
     def make() -> AbstractContextManager[SocketPair]:
         return closing(maker())
 
-    return run_rules(_subject(maker), (*SOCKET_RULES, _BLINDNESS), make)
+    return run_rules(_subject(maker), (*_SOCKET_RULES, *STREAM_RULES), make)
 
 
 def _subject(maker: PairMaker) -> str:
@@ -130,7 +130,7 @@ class SocketOwner:
     def endpoint_broken(self, endpoint: Endpoint, code: int) -> None:
         """The sockets' completions tell."""
 
-    def endpoint_faltered(self, endpoint: Endpoint) -> None:
+    def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
         """The sockets' completions tell."""
 
 
@@ -226,7 +226,7 @@ def _service_buffer(pair: SocketPair) -> None:
             method(argument)
         except COMError:
             continue
-        raise Broken(f"{method.__name__} changed the service's buffer")
+        raise BreachError(f"{method.__name__} changed the service's buffer")
     expect_equal(bytes(buffer.GetBufferAndSize()), b"abc", "the data")
 
 
@@ -246,9 +246,9 @@ def _foreign_buffer(pair: SocketPair) -> None:
 
 def _frozen(pair: SocketPair) -> None:
     buffer = FWXIOBuffer.allocated(3)
+    buffer.SetDataSize(3)
     view = buffer.GetBufferAndSize()
     view[:] = b"abc"
-    buffer.SetDataSize(3)
     copy = memoryview(view)
     pair.left.Send(buffer, None, 0)
     copy[:] = b"XYZ"
@@ -277,7 +277,7 @@ def _stream_only(pair: SocketPair) -> None:
         pair.settle()
         expect(not recorder.calls, "a refused SendTo completed")
         return
-    raise Broken("SendTo succeeded on a socket of a stream")
+    raise BreachError("SendTo succeeded on a socket of a stream")
 
 
 def _ends(pair: SocketPair) -> None:
@@ -287,7 +287,10 @@ def _ends(pair: SocketPair) -> None:
     expect_equal(pair.receive_all(pair.right, 3), b"abc", "what was sent before the end")
     for _ in range(2):
         done = pair.receive(pair.right)
-        expect(done.success and done.buffer is not None and not done.data, f"expected a success with a buffer of size 0, found {_told(done)}")
+        expect(
+            done.success and done.buffer is not None and not done.data,
+            f"expected a success with a buffer of size 0, found {_told(done)}",
+        )
 
 
 def _half_closed(pair: SocketPair) -> None:
@@ -403,7 +406,7 @@ def _holds_back(pair: SocketPair) -> None:
         pair.settle()
         if len(sent.calls) <= number:
             return
-    raise Broken(f"{_MOST_BLOCKS} MiB were taken although nobody receives")
+    raise BreachError(f"{_MOST_BLOCKS} MiB were taken although nobody receives")
 
 
 def _private_slots(pair: SocketPair) -> None:
@@ -415,7 +418,9 @@ def _private_slots(pair: SocketPair) -> None:
         expect_equal(error.hresult, E_NOTIMPL, "_GetWriteCount")
     try:
         answer = pair.right._IsDataAvailable()
-        expect(int(answer) in (int(S_OK), int(S_FALSE)), f"_IsDataAvailable: expected S_OK or S_FALSE, found {answer!r}")
+        expect(
+            int(answer) in (int(S_OK), int(S_FALSE)), f"_IsDataAvailable: expected S_OK or S_FALSE, found {answer!r}"
+        )
     except COMError as error:
         expect_equal(error.hresult, E_NOTIMPL, "_IsDataAvailable")
 
@@ -426,11 +431,14 @@ def _blind(pair: SocketPair) -> None:
     expect(type(pair.left) is type(pair.right), "the two sockets are of different classes")
 
 
-_BLINDNESS = Rule("does not tell what is behind it", ("B3.4", "B4.1"), _blind)
-
-SOCKET_RULES: tuple[Rule[SocketPair], ...] = (
+_SOCKET_RULES: tuple[Rule[SocketPair], ...] = (
     shape_rule(IFWXSocket, lambda pair: pair.left),
     *unknown_rules(IFWXSocket, lambda pair: pair.left),
+    Rule("does not tell what is behind it", ("B3.4", "B4.1"), _blind),
+)
+
+# What holds for a network socket too.
+STREAM_RULES: tuple[Rule[SocketPair], ...] = (
     Rule("completes later, never inside the call that posts", ("B5.2",), _never_inside),
     Rule("completes every operation exactly once, with its user data", ("B5.3", "B5.5"), _exactly_once),
     Rule("completes in order", ("B5.2", "B5.3"), _in_order),
@@ -453,6 +461,6 @@ SOCKET_RULES: tuple[Rule[SocketPair], ...] = (
     Rule("Shutdown(True) resets", ("B3.25", "B3.27"), _resets("Shutdown")),
     Rule("a completion may post again", ("B5.2",), _again_inside),
     Rule("any thread may post", ("B5.10",), _from_any_thread),
-    Rule("a reader that stops holds the sender back", ("B11.9",), _holds_back),
+    Rule("a reader that stops holds the sender back", ("B3.14",), _holds_back),
     Rule("the private slots answer", ("B4.3", "B4.4"), _private_slots),
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zope.interface.exceptions import Invalid, MultipleInvalid
+from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyClass, verifyObject
 
 import fwx.interfaces as contract
@@ -133,7 +133,12 @@ def _of_the_method(candidate: object, method: MethodInfo) -> list[Breach]:
     declared: Any = method.interface.declarations[method.name]
     wanted = inspect.signature(declared).parameters
     shown = f"a method ({', '.join(wanted)})"
-    member = getattr(candidate, method.name, _NOTHING)
+    member: Any = inspect.getattr_static(candidate, method.name, _NOTHING)
+    has_self = inspect.isfunction(member) and method.name not in _own_attributes(candidate)
+    try:
+        member = member if has_self else getattr(candidate, method.name, _NOTHING)
+    except TypeError as error:
+        return [Breach(name, method.name, shown, f"what cannot be called: {error}")]
     if member is _NOTHING:
         return [Breach(name, method.name, shown, "nothing")]
     if not callable(member):
@@ -144,7 +149,7 @@ def _of_the_method(candidate: object, method: MethodInfo) -> list[Breach]:
     except (TypeError, ValueError) as error:
         return [*found, Breach(name, method.name, shown, f"parameters that cannot be read: {error}")]
     parameters = list(signature.parameters.values())
-    if isinstance(candidate, type) and inspect.isfunction(inspect.getattr_static(candidate, method.name)):
+    if has_self:
         if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
             return [*found, Breach(name, method.name, "self as the first parameter", str(signature))]
         parameters = parameters[1:]
@@ -154,6 +159,11 @@ def _of_the_method(candidate: object, method: MethodInfo) -> list[Breach]:
     if signature.return_annotation in (None, "None") and _outs(method):
         found.append(Breach(name, method.name, f"the result {', '.join(_outs(method))} ([out])", "-> None"))
     return found
+
+
+def _own_attributes(candidate: object) -> Mapping[str, object]:
+    """Return the attributes of an object that are not its class's: a function among them has no self."""
+    return {} if isinstance(candidate, type) else getattr(candidate, "__dict__", {})
 
 
 def _odd_kinds(member: Any) -> Iterator[str]:
@@ -212,12 +222,10 @@ def _zope_breaches(candidate: object, interface: COMInterfaceClass, known: set[s
             verifyClass(interface, candidate, tentative=True)
         else:
             verifyObject(interface, candidate, tentative=True)
-    except MultipleInvalid as several:
-        errors = list(several.exceptions)
-    except Invalid as one:
-        errors = [one]
-    except COMError:
-        # A property may answer E_NOTIMPL; it was looked at above without being called.
+    except Invalid as invalid:
+        errors = list(getattr(invalid, "exceptions", (invalid,)))
+    except (COMError, TypeError):
+        # A property may answer E_NOTIMPL, and a descriptor may refuse the object; both were looked at above.
         return []
     return [
         Breach(interface.__name__, method, "what zope.interface asks for", str(error))

@@ -66,9 +66,14 @@ def test_results(result: Any, failure: int | None) -> None:
     assert found is None or type(found) is HRESULT
 
 
+class Filter:
+    def __init__(self, method: Any) -> None:
+        self.method = method
+
+
 @pytest.mark.parametrize(("result", "failure"), RESULTS)
 def test_attempts_that_return(result: Any, failure: int | None) -> None:
-    returned, error = attempt(lambda: result)
+    returned, error = attempt(Filter(lambda: result), "method")
     assert returned is result
     assert (error.hresult if isinstance(error, COMError) else None) == failure
 
@@ -78,13 +83,15 @@ def test_attempts_that_raise(error: BaseException) -> None:
     def method() -> None:
         raise error
 
-    assert attempt(method) == (None, error)
+    assert attempt(Filter(method), "method") == (None, error)
 
 
-def test_the_attempt_of_an_object_without_a_name() -> None:
-    class Callable:
-        def __call__(self) -> int:
-            return E_FAIL
+def test_an_attempt_with_arguments() -> None:
+    assert attempt(Filter(lambda *given: given), "method", 1, 2) == ((1, 2), None)
 
-    _, error = attempt(Callable())
-    assert isinstance(error, COMError)
+
+def test_a_method_that_is_not_there() -> None:
+    """A filter that says it provides an interface and lacks a method of it."""
+    returned, error = attempt(Filter(None), "Detach")
+    assert returned is None
+    assert isinstance(error, AttributeError)

@@ -59,9 +59,9 @@ def test_a_callback_adds_another(clock: Clock, deadlines: DeadlineQueue) -> None
 
 def test_a_callback_that_fails_does_not_take_the_others_with_it(clock: Clock, deadlines: DeadlineQueue) -> None:
     called: list[str] = []
-    deadlines.add(lambda: [][0])
+    deadlines.add(lambda: print(1 // 0))
     deadlines.add(lambda: called.append("second"))
-    with pytest.raises(IndexError):
+    with pytest.raises(ZeroDivisionError):
         clock.advance(10.0)
     clock.advance(0.01)
     assert called == ["second"]

@@ -34,9 +34,7 @@ KINDS = {
     "constant": lambda: FWXIOBuffer.constant(b"abcdef"),
     "constant part": lambda: FWXIOBuffer.constant(bytearray(b"abcdefgh"), 6),
     "window": lambda: FWXIOBuffer.window(FWXIOBuffer(b"..abcdef.."), 2, 6),
-    "window of a window": lambda: FWXIOBuffer.window(
-        FWXIOBuffer.window(filled(b"...abcdef..", 20), 1, 10), 2, 6
-    ),
+    "window of a window": lambda: FWXIOBuffer.window(FWXIOBuffer.window(filled(b"...abcdef..", 20), 1, 10), 2, 6),
     "allocated": lambda: filled(b"abcdef", 10),
 }
 READ_ONLY = [name for name in KINDS if name != "allocated"]
@@ -99,9 +97,11 @@ def test_no_copy_is_made() -> None:
 
 
 def test_the_allocator_writes() -> None:
-    """B3.16, B3.18: into the view, counted by SetDataSize; or by Append."""
+    """B3.16, B3.18: sized by SetDataSize, then into the view; or by Append."""
     buffer = FWXIOBuffer.allocated(8)
     assert buffer.GetBufferSizes() == (8, 0)
+    assert len(buffer.GetBufferAndSize()) == 0
+    buffer.SetDataSize(8)
     view = buffer.GetBufferAndSize()
     assert (len(view), view.readonly, bytes(view)) == (8, False, bytes(8))
     view[:3] = b"abc"
@@ -234,7 +234,8 @@ def test_constants_that_cannot_be(block: Any, length: int | None, code: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("offset", "length", "code"), [(0, 7, E_INVALIDARG), (6, 1, E_INVALIDARG), (-1, 2, E_INVALIDARG), (2, -1, E_INVALIDARG)]
+    ("offset", "length", "code"),
+    [(0, 7, E_INVALIDARG), (6, 1, E_INVALIDARG), (-1, 2, E_INVALIDARG), (2, -1, E_INVALIDARG)],
 )
 def test_windows_that_cannot_be(buffer: FWXIOBuffer, offset: int, length: int, code: int) -> None:
     assert failure(FWXIOBuffer.window, buffer, offset, length)[0] == code

@@ -42,7 +42,7 @@ DOMAINS = (
     DomainSet("updates", ("*.debian.org", "PyPI.org.", "bücher.example")),
     DomainSet("bad", ("*.evil.example", "evil.example")),
 )
-CUSTOM = Protocol.named("backup", (ProtocolConnection("tcp", "outbound", (PortRange(9000, 9010),)),))
+CUSTOM = Protocol.configured("backup", None, (ProtocolConnection("tcp", "outbound", (PortRange(9000, 9010),)),))
 RULES = (
     Rule("no evil", "deny", ALWAYS, ("internal",), ("bad",), log=False),
     Rule("self service", "allow", ("HTTP",), ("internal",), ("localhost",)),
@@ -228,7 +228,7 @@ def test_inbound_protocol_is_no_client_connection() -> None:
 
 
 def test_configured_protocol_replaces_the_well_known_one() -> None:
-    http = Protocol.named("HTTP", (ProtocolConnection("TCP", "outbound", (PortRange(8080, 8080),)),))
+    http = Protocol.configured("HTTP", None, (ProtocolConnection("TCP", "outbound", (PortRange(8080, 8080),)),))
     assert http.guid == HTTP_PROTOCOL_GUID
     rule = Rule("web", "allow", ("HTTP",), ALWAYS, ALWAYS)
     policy = Policy(Networks((), Host(OWN).local), (), (http,), (rule,))
@@ -237,7 +237,7 @@ def test_configured_protocol_replaces_the_well_known_one() -> None:
 
 
 def test_protocol_identifier_is_stable() -> None:
-    assert CUSTOM.guid == Protocol.named("backup", ()).guid != Protocol.named("other", ()).guid
+    assert CUSTOM.guid == Protocol.configured("backup", None, ()).guid != Protocol.configured("other", None, ()).guid
 
 
 def test_verdict_carries_everything_for_the_log() -> None:

@@ -16,7 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import coverage
 import pytest
@@ -105,8 +105,7 @@ class Firewall:
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                start_new_session=True,
-            )  # fmt: skip
+                start_new_session=True)  # fmt: skip
         self.pid = self.process.pid
         text = "" if config is None else config.read_text()
         names = [table["name"] for table in tomllib.loads(text).get("listener", [{"name": "proxy"}])]
@@ -146,7 +145,7 @@ class Firewall:
         return self.wait_rows(1, **where)[0]
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def wait_base_line(self) -> None:
         """Wait until the service holds no more descriptors than after its start."""
@@ -224,10 +223,21 @@ class Servers:
         self._started.append(firewall)
         return firewall
 
+    def refused(self, config: str, folder: Path | None = None) -> tuple[Path, int, str]:
+        """Start a service that must end by itself; return its folder, its exit status and what it said."""
+        folder = self.make_folder() if folder is None else folder
+        command, environment = self.command(folder, "")
+        path = folder / "fwx.toml"
+        path.write_text(config + self._missing_tables(config, {}))
+        ended = subprocess.run(
+            [*command, "--config", str(path)], cwd=folder, env=environment, capture_output=True, text=True,
+            timeout=20, check=False,
+        )  # fmt: skip
+        return folder, ended.returncode, ended.stderr
+
     def _missing_tables(self, config: str, filters: Mapping[str, str]) -> str:
-        listener = "" if "[[listener]]" in config else LISTENER
         unnamed = (name for name in filters if f'use = "filter_{name}:' not in config)
-        return listener + "".join(FILTER_TABLE.format(name=name) for name in unnamed)
+        return ("" if "[[listener]]" in config else LISTENER) + "".join(FILTER_TABLE.format(name=n) for n in unnamed)
 
     def make_folder(self) -> Path:
         """A folder that an account without privileges can reach, unlike pytest's when root runs it."""
@@ -242,10 +252,10 @@ class Servers:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(top)))}
         if coverage.Coverage.current() is not None:
             # Root is dropped: the data file goes where anybody may write, and is fetched in the end.
-            data = folder / "coverage"
-            data.mkdir()
+            data = self.make_folder()
             data.chmod(0o1777)
-            environment["COVERAGE_FILE"] = str(data / ".coverage")
+            environment |= {"COVERAGE_FILE": str(data / ".coverage"), "COVERAGE_PROCESS_START": str(top / "setup.cfg")}
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)  # it would win, with the data file of this process
         program = ["-m", "fwx"]
         if prelude:
             (folder / "runner.py").write_text(RUNNER.format(prelude=prelude))
@@ -269,7 +279,7 @@ def _fetch_coverage(folder: Path) -> None:
     measuring = coverage.Coverage.current()
     if measuring is not None:
         destination = Path(str(measuring.get_option("run:data_file"))).absolute().parent
-        for data in (folder / "coverage").glob(".coverage*"):
+        for data in folder.glob(".coverage*"):
             shutil.move(data, destination / data.name)
 
 
@@ -479,14 +489,10 @@ def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
     made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode:
         if os.environ.get("FWX_CI") == "1":
-            _fail(made.stderr)
+            pytest.fail(made.stderr, pytrace=False)
         pytest.skip(f"cannot make a network namespace: {made.stderr.strip()}")
     try:
         subprocess.run([ip, "-n", name, "link", "set", "lo", "up"], check=True)
         yield name
     finally:
         subprocess.run([ip, "netns", "del", name], check=True)
-
-
-def _fail(reason: str) -> NoReturn:
-    pytest.fail(reason, pytrace=False)

@@ -37,9 +37,9 @@ WRONG = {
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00", b"", "TLS (first byte 0x16) on the proxy port"),
     "SOCKS4": (b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00", b"\x00\x5b", "SOCKS4 is not spoken by this version"),
     "SOCKS5 password": (b"\x05\x01\x02", b"\x05\xff", "SOCKS5 methods 02 lack 00"),
-    "SOCKS5 BIND": (b"\x05\x01\x00\x05\x02\x00\x01\x7f\0\0\x01\0\x50", b"\x05\x00\x05\x07", "SOCKS5 BIND is not supported"),
-    "SOCKS5 address type": (b"\x05\x01\x00\x05\x01\x00\x02\0\0\0\0", b"\x05\x00\x05\x08", "SOCKS5 address type 0x02"),
-    "SOCKS5 port 0": (b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01\0\0", b"\x05\x00\x05\x01", "port 0 is outside 1 to 65535"),
+    "SOCKS5 BIND": (b"\x05\x01\x00\x05\x02\x00\x01\x7f\0\0\x01\0\x50", b"\x05\x00\x05\x07", "BIND is not supported"),
+    "SOCKS5 address type": (b"\x05\x01\x00\x05\x01\x00\x02\0\0\0\0", b"\x05\x00\x05\x08", "address type 0x02"),
+    "SOCKS5 port 0": (b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01\0\0", b"\x05\x00\x05\x01", "port 0 is outside 1 to"),
     "GET": (b"GET http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 501 ", "method 'GET' is not supported"),
     "HTTP port": (b"CONNECT a:x HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 400 ", "'a:x' is not host:port"),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 505 ", "HTTP/2.0 is not supported"),
@@ -89,7 +89,8 @@ def send_all(firewall: Any, client: Any) -> Any:
         crowd = [client.connect(firewall.address()) for _ in cases]
         ports = [opened.getsockname()[1] for opened in crowd]
         with ThreadPoolExecutor(len(cases)) as pool:
-            talks = [pool.submit(talk, *pair, then_end=then_end) for pair in zip(crowd, (c[0] for c in cases.values()))]
+            sent = (case[0] for case in cases.values())
+            talks = [pool.submit(talk, *pair, then_end=then_end) for pair in zip(crowd, sent, strict=True)]
         rows = [firewall.wait_row(SourcePort=port) for port in ports]
         firewall.wait_base_line()
         return {name: (talks[number].result(), rows[number]) for number, name in enumerate(cases)}
@@ -174,5 +175,3 @@ def test_two_hundred_at_once(firewall: Any, client: Any, origin: Any) -> None:
     assert [row["Action"] for row in rows].count(Action.Failed) == 200
     assert all(row["reason"] for row in rows if row["Action"] == Action.Failed)
     firewall.wait_base_line()
-
-

@@ -9,8 +9,6 @@ import pytest
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED
 
-LOOPS = ("uvloop", "asyncio")
-
 
 def is_refused(client: Any, proxy: tuple[str, int], source: str | None = None) -> None:
     """The service resets the connection before it has read anything."""
@@ -18,8 +16,7 @@ def is_refused(client: Any, proxy: tuple[str, int], source: str | None = None) -
         client.connect(proxy, source).recv(1)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("kind", ["connected", "silent"])
+@pytest.mark.parametrize(("kind", "loop"), [("connected", "uvloop"), ("silent", "asyncio")])
 def test_connections_at_a_time(serve: Any, origin: Any, client: Any, loop: str, kind: str) -> None:
     """Whether they have got anywhere or not. Other addresses are served, and one that ends makes room."""
     firewall = serve("[limits]\ntcp_per_address = 5\n", loop=loop)

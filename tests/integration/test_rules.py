@@ -124,29 +124,29 @@ def rule(sources: str, targets: str, more: str = "") -> str:
 NAMED = '[[domains]]\nname = "named"\nnames = ["localhost"]\n'
 
 
+SPELLINGS = ("127.0.0.1", "localhost", "0.0.0.0", "::ffff:127.0.0.1")
+
+
 @pytest.mark.parametrize(
-    ("config", "host", "code", "words"),
+    ("config", "hosts", "code", "words"),
     [
-        (rule('["any"]', '["any", "localhost"]'), "127.0.0.1", 2, "no rule allows"),
-        (rule('["localhost"]', '["any"]'), "127.0.0.1", 2, "no rule allows"),
-        (rule('["localhost"]', '["external"]'), "127.0.0.1", 2, "no rule allows"),
-        (rule('["localhost"]', '["any"]'), "localhost", 2, "no rule allows"),
-        (rule('["localhost"]', '["any"]'), "0.0.0.0", 2, "no rule allows"),
-        (rule('["localhost"]', '["any"]'), "::ffff:127.0.0.1", 2, "no rule allows"),
-        (rule('["localhost"]', '["named"]', NAMED), "localhost", 2, "resolved to an address of the firewall itself"),
-        (rule('["localhost"]', '["named", "localhost"]', NAMED), "localhost", 0, ""),
-        (rule('["localhost"]', '["localhost"]'), "127.0.0.1", 0, ""),
-        (rule('["localhost"]', '["localhost"]'), "0.0.0.0", 0, ""),
-        (rule('["localhost"]', '["localhost"]'), "::ffff:127.0.0.1", 0, ""),
+        (rule('["any"]', '["any", "localhost"]'), SPELLINGS, 2, "no rule allows"),
+        (rule('["localhost"]', '["any"]'), SPELLINGS, 2, "no rule allows"),
+        (rule('["localhost"]', '["external"]'), SPELLINGS, 2, "no rule allows"),
+        (rule('["localhost"]', '["named"]', NAMED), ["localhost"], 2, "resolved to an address of the firewall itself"),
+        (rule('["localhost"]', '["named", "localhost"]', NAMED), SPELLINGS, 0, ""),
+        (rule('["localhost"]', '["localhost"]'), SPELLINGS, 0, ""),
     ],
-)  # fmt: skip
+)
 def test_localhost_must_be_named(
-    serve: Any, origin: Any, client: Any, config: str, host: str, code: int, words: str
+    serve: Any, origin: Any, client: Any, config: str, hosts: list[str], code: int, words: str
 ) -> None:
     """DESIGN 6: the firewall's own addresses are in neither `any` nor `external`, however they are spelled."""
-    firewall = serve(config)
-    assert client.socks_code(firewall.address(), (host, origin().port)) == code
-    assert words in firewall.wait_row()["reason"]
+    firewall, server = serve(config), origin()
+    for host in hosts:
+        assert client.socks_code(firewall.address(), (host, server.port)) == code, host
+    for row in firewall.wait_rows(len(hosts)):
+        assert words in row["reason"]
 
 
 TWO_LISTENERS = """

@@ -93,7 +93,7 @@ def test_refused(serve: Any, client: Any, closed_port: tuple[str, int], loop: st
     firewall = serve(loop=loop)
     assert ask_both_ways(firewall, client, closed_port) == (5, 502)
     for row in firewall.wait_rows(2):
-        check_record(row, closed_port, WSAECONNREFUSED, "connecting to 127.0.0.1:%d failed" % closed_port[1])
+        check_record(row, closed_port, WSAECONNREFUSED, f"connecting to 127.0.0.1:{closed_port[1]} failed")
     firewall.wait_base_line()
 
 
@@ -102,7 +102,7 @@ def test_timed_out(serve: Any, client: Any, silent_port: tuple[str, int], loop: 
     firewall = serve(loop=loop, prelude=IMPATIENT)
     assert ask_both_ways(firewall, client, silent_port) == (6, 504)
     for row in firewall.wait_rows(2):
-        check_record(row, silent_port, WSAETIMEDOUT, "connecting to 127.0.0.1:%d failed" % silent_port[1])
+        check_record(row, silent_port, WSAETIMEDOUT, f"connecting to 127.0.0.1:{silent_port[1]} failed")
         assert 300 <= row["connectiontime"] < 5000
     firewall.wait_base_line()
 
@@ -129,11 +129,16 @@ def test_name_with_several_addresses(serve: Any, client: Any, origin: Any) -> No
     assert (row["DestinationName"], row["DestinationIP"], row["resultcode"]) == ("two.test", "127.0.0.1", 0)
     assert client.socks_code(firewall.address(), ("dead.test", port)) == 5
     check_record(
-        firewall.wait_row(connectionid=2), ("dead.test", port), WSAECONNREFUSED, f"connecting to dead.test:{port} failed"
+        firewall.wait_row(connectionid=2),
+        ("dead.test", port),
+        WSAECONNREFUSED,
+        f"connecting to dead.test:{port} failed",
     )
 
 
-@pytest.mark.parametrize("prelude", [NAMES, NAMES.replace('"slow.test"', '"nobody.test"')], ids=["resolving", "dialling"])
+@pytest.mark.parametrize(
+    "prelude", [NAMES, NAMES.replace('"slow.test"', '"nobody.test"')], ids=["resolving", "dialling"]
+)
 def test_client_that_goes_away_meanwhile(
     serve: Any, client: Any, silent_port: tuple[str, int], prelude: str, eventually: Any
 ) -> None:
@@ -155,9 +160,7 @@ def test_published_target_that_refuses(serve: Any, client: Any, closed_port: tup
     )
     with pytest.raises(ConnectionResetError):
         client.connect(firewall.address("www")).recv(1)
-    check_record(
-        firewall.wait_row(), closed_port, WSAECONNREFUSED, "connecting to 127.0.0.1:%d failed" % closed_port[1]
-    )
+    check_record(firewall.wait_row(), closed_port, WSAECONNREFUSED, f"connecting to 127.0.0.1:{closed_port[1]} failed")
     firewall.wait_base_line()
 
 

@@ -1,0 +1,221 @@
+"""A whole firewall in memory: the real engine, sessions, policy and chain over a memory network."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid5
+
+from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.deadline import DeadlineQueue
+from fwx.impl.engine import Engine, Resolved
+from fwx.impl.fault import FaultReporter
+from fwx.impl.filterhost import FilterHost
+from fwx.impl.gateway import Gateway, Request
+from fwx.impl.logrecord import LogRecord
+from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
+from fwx.impl.policy import Policy, Rule
+from fwx.impl.sessions import Sessions
+from fwx.interfaces import (
+    GUID_NULL,
+    HRESULT,
+    WSAHOST_NOT_FOUND,
+    FwxFirewallEventSource,
+    IFWXFirewall2,
+    SocketAddress,
+    fwxSourceWSP,
+)
+from fwx.registry import build_registry
+from fwx.testing.memory import CAPACITY, MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.observation import Observer
+from fwx.testing.sockets import CLIENT, SERVER
+
+CONNECT_SECONDS = 20.0
+LINGER_SECONDS = 30.0
+SESSION_SECONDS = 60.0
+_EVERYTHING = Rule("everything", "allow", ("any",), (ANY, LOCALHOST), (ANY, LOCALHOST))
+
+
+class CollectedFaults(FaultReporter):
+    """Keeps the faults of filters instead of logging them."""
+
+    def __init__(self) -> None:
+        self.words: deque[str] = deque()
+
+    def report(self, filter_name: str, method: str, error: BaseException) -> str:
+        words = f"{method}: {type(error).__name__}: {error}"
+        self.words.append(words)
+        return f"filter {filter_name!r} failed in {words}"
+
+
+class Names:
+    """A resolver that answers at once, from :attr:`table`: a name to its literal addresses."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, list[str]] = {}
+
+    def resolve(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
+        found = [SocketAddress(host, name.port) for host in self.table.get(name.host, ())]
+        done(found, 0 if found else WSAHOST_NOT_FOUND)
+        return lambda: None
+
+
+class _MemoryEntry:
+    """The way in of a client in memory (:class:`fwx.impl.gateway.Entry`): notes what became of the request."""
+
+    def __init__(self, client: MemoryTransport) -> None:
+        self._client = client
+        self.outcome: HRESULT | None = None
+
+    def connected(self, bound: SocketAddress) -> bool:  # noqa: ARG002  the entry's signature
+        self.outcome = HRESULT(0)
+        return True
+
+    def refused(self, result: int) -> None:
+        self.outcome = HRESULT(result)
+        self._client.close(False)
+
+
+@dataclass(slots=True)
+class MemoryConnection:
+    """One request of a client, and what became of it.
+
+    :ivar connection: the service's ``IFWXConnection``.
+    :ivar client: the client's end.
+    :ivar server: the server's end; ``None`` where the request was refused.
+    :ivar refused: why it was refused, ``None`` where it was not.
+    """
+
+    connection: Any
+    client: MemoryPeer
+    server: MemoryPeer | None
+    refused: HRESULT | None
+
+    def established(self) -> tuple[MemoryPeer, MemoryPeer]:
+        """Return both ends. :raises AssertionError: the request was refused."""
+        if self.server is None:
+            raise AssertionError(f"the request was refused: {self.refused}")
+        return self.client, self.server
+
+
+class MemoryFirewall:
+    """The parts of one service, without a configuration, without a kernel, with everything allowed.
+
+    :ivar firewall: what ``FilterInit`` gets.
+    :ivar faults: what filters did wrong, in words, in order.
+    :ivar alerts: the alerts that were raised; :attr:`records`, the records of the firewall log.
+    :ivar observer: what data filters do with their sockets.
+    """
+
+    def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
+        """*capacity* is the room of one direction of a connection in bytes; *plugins* loads those of the registry."""
+        self.loop = MemoryLoop()
+        self.network = MemoryNetwork(self.loop, capacity)
+        self.names = Names()
+        self.records: list[LogRecord] = []
+        self.alerts: list[Alert] = []
+        self.hosts: list[FilterHost] = []
+        self._faults = CollectedFaults()
+        self._ports = CLIENT.port
+        loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
+        alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
+        local = LocalAddresses(reader=lambda _: "", clock=loop.time)
+        self.engine = Engine(
+            server_name="memory",
+            queue=loop.queue,
+            network=self.network,
+            registry=None,
+            policy=Policy(Networks((), local), (), (), (_EVERYTHING,)),
+            resolver=self.names,
+            faults=self._faults,
+            alerts=alerts,
+            clock=loop.time,
+            wall_clock=loop.time,
+            connect_deadlines=DeadlineQueue(CONNECT_SECONDS, loop.time, loop.call_later),
+            linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
+            write_record=self.records.append,
+            is_own_listener=lambda _: False,
+        )
+        self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
+        self.sessions = Sessions(self.engine, self._idle)
+        self.gateway = Gateway(self.engine, self.sessions, lambda _: None)
+        self.registry = build_registry(self.engine, "memory", plugins=plugins)
+        self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self.observer = Observer()
+        self.observer.watch(self.registry)
+        self.registry.freeze()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return tuple(self._faults.words)
+
+    def start(self, factory: Callable[[], Any], name: str = "filter", *, opens_on_error: bool = False) -> FilterHost:
+        """Make a filter and initialise it (B1.3, B1.6); it sees every connection that is opened from now on.
+
+        A fault is in :attr:`faults`, and in the ``state`` of the host that is returned.
+        """
+        clsid = uuid5(GUID_NULL, name)
+        host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
+        host.start(self.firewall)
+        self.hosts.append(host)
+        self.engine.filters = (*self.engine.filters, host)
+        return host
+
+    def session(self, client: str = CLIENT.host, source: FwxFirewallEventSource = fwxSourceWSP) -> Any:
+        """Return the session of the client at the address *client*."""
+        return self.sessions.of(SocketAddress(client), source)
+
+    def open(
+        self,
+        target: SocketAddress = SERVER,
+        client: str = CLIENT.host,
+        *,
+        source: FwxFirewallEventSource = fwxSourceWSP,
+        answers: bool = True,
+    ) -> MemoryConnection:
+        """Have the client at the address *client* ask for *target*, where a server listens unless it *answers* not."""
+        listener = self.network.listen(target) if answers else None
+        self._ports += 1
+        address = SocketAddress(client, self._ports)
+        inner, outer = self.network.pair(target, address)
+        entry = _MemoryEntry(inner)
+        before = set(self.sessions.connections())
+        self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
+        made = [connection for connection in self.sessions.connections() if connection not in before]
+        self.loop.run()
+        server = None
+        if listener is not None:
+            server = MemoryPeer(listener.accept()[0]) if listener.backlog else None
+            listener.close(False)
+        refused = entry.outcome if server is None else None
+        return MemoryConnection(made[0] if made else None, MemoryPeer(outer), server, refused)
+
+    def end_connections(self) -> None:
+        """End every connection there is, as a stopping service does."""
+        for connection in self.sessions.connections():
+            connection.end()
+        self.loop.run()
+
+    def stop(self, *, filters_first: bool = True) -> None:
+        """Stop as a service does: end the connections, then the filters and the sessions, in either order (B1.41)."""
+        self.gateway.close()
+        self.end_connections()
+        steps = [self._stop_filters, self.sessions.close]
+        for step in steps if filters_first else reversed(steps):
+            step()
+        self.loop.run()
+
+    def close(self) -> None:
+        """Stop, and give back what filters have left open; stopping twice does nothing."""
+        self.stop()
+        self.firewall.close_sockets()
+        self.loop.run()
+        for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
+            deadlines.close()
+
+    def _stop_filters(self) -> None:
+        hosts, self.hosts = self.hosts, []
+        for host in hosts:
+            host.stop()

@@ -1,0 +1,192 @@
+"""Watching a data filter: its sockets note every call, and what is wrong with it."""
+
+# ruff: noqa: N802, N803, N806  the SDK's spelling, letter for letter
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from zope.interface import implementedBy, implementer
+
+from fwx.impl.connection import FWXConnection
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import (
+    FWX_E_TERMINATING,
+    HRESULT,
+    COMError,
+    IFWXConnection,
+    IFWXDataFilter,
+    IFWXIOBuffer,
+    IFWXIOCompletion,
+    IFWXSlowDataFilter,
+    IFWXSocket,
+    SocketAddress,
+)
+from fwx.testing.buffers import PlainBuffer
+from fwx.testing.verification import Breach, breaches
+
+
+class Observer:
+    """What the data filters of one firewall do with their sockets.
+
+    :ivar calls: every call, such as ``external.Send(5)``, in order.
+    :ivar faults: calls that the contract forbids.
+    :ivar breaches: differences of the data filters and their completions from their interfaces.
+    :ivar sockets: the sockets that were handed out, weakly; :attr:`connections`, the connections.
+    :ivar keeps_data_filters: they outlive their connections, in :attr:`data_filters`.
+    :ivar watches_buffers: what is received can be written to, and :attr:`changed` tells who did.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.faults: list[str] = []
+        self.breaches: list[Breach] = []
+        self.sockets: list[weakref.ref[ObservedSocket]] = []
+        self.connections: list[weakref.ref[Any]] = []
+        self.keeps_data_filters = False
+        self.data_filters: list[Any] = []
+        self.watches_buffers = False
+        self._buffers: list[tuple[PlainBuffer, bytes]] = []
+        self._verified: set[tuple[type, Any]] = set()
+
+    def watch(self, registry: Any) -> None:
+        """Have the data filters of the firewall of *registry* get observed sockets; called before it is frozen.
+
+        The adapters are for the service's own class, which is more specific than the interface: they come first, and
+        ask for the socket of the adapter that would have answered.
+        """
+        own_class: Any = implementedBy(FWXConnection)  # type: ignore[no-untyped-call]
+        for side in ("internal", "external"):
+            answers: Any = registry.adapters.lookup((IFWXConnection, IFWXDataFilter), IFWXSocket, side)
+            factory = functools.partial(self._hand_out, answers, side)
+            registry.register_adapter(factory, (own_class, IFWXDataFilter), IFWXSocket, side)
+
+    def _hand_out(self, answers: Callable[..., Any], side: str, connection: Any, data_filter: Any) -> ObservedSocket:
+        self._verify(data_filter, IFWXDataFilter)
+        if IFWXSlowDataFilter.providedBy(data_filter):
+            self._verify(data_filter, IFWXSlowDataFilter)
+        if self.keeps_data_filters:
+            self.data_filters.append(data_filter)
+        socket = ObservedSocket(self, answers(connection, data_filter), side)
+        self.sockets.append(weakref.ref(socket))
+        self.connections.append(weakref.ref(connection))
+        return socket
+
+    def completion(self, completion: Any) -> Any:
+        """Return what stands in for a filter's *completion* while buffers are watched, else itself."""
+        if completion is None:
+            return None
+        self._verify(completion, IFWXIOCompletion)
+        return _WatchingCompletion(self, completion) if self.watches_buffers else completion
+
+    def keep_watch(self, data: bytes) -> PlainBuffer:
+        """Return a buffer of *data* that can be written to, and remember what was in it."""
+        buffer = PlainBuffer(len(data), data)
+        self._buffers.append((buffer, data))
+        return buffer
+
+    @property
+    def changed(self) -> list[bytes]:
+        """What was received in the watched buffers that are not what they were."""
+        return [
+            data
+            for buffer, data in self._buffers
+            if bytes(buffer.block) != data or buffer.GetBufferSizes()[1] != len(data)
+        ]
+
+    def _verify(self, candidate: Any, interface: Any) -> None:
+        key = (type(candidate), interface)
+        if key not in self._verified:
+            self._verified.add(key)
+            self.breaches += breaches(candidate, interface)
+
+
+@implementer(IFWXSocket)
+class ObservedSocket(Unknown):
+    """A data filter's socket that notes what it is asked for and hands it on."""
+
+    def __init__(self, observer: Observer, socket: Any, side: str) -> None:
+        self._observer = observer
+        self._socket = socket
+        self._side = side
+        self._closed = False
+        self._shut = False
+
+    def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
+        size = "None" if pIOBuffer is None else pIOBuffer.GetBufferSizes()[1]
+        if self._shut:
+            self._fault(f"Send({size}) after Shutdown")
+        self._pass(f"Send({size})", "Send", pIOBuffer, self._observer.completion(pIFWXIOCompletion), UserData)
+
+    def SendTo(
+        self,
+        pIOBuffer: IFWXIOBuffer,
+        Address: SocketAddress,
+        AddressLength: int | None,
+        pIFWXIOCompletion: IFWXIOCompletion | None,
+        UserData: object,
+    ) -> None:
+        completion = self._observer.completion(pIFWXIOCompletion)
+        self._pass("SendTo", "SendTo", pIOBuffer, Address, AddressLength, completion, UserData)
+
+    def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
+        if pIFWXIOCompletion is None:
+            self._fault("Recv without a completion")
+        self._pass("Recv", "Recv", pIOBuffer, self._observer.completion(pIFWXIOCompletion), UserData)
+
+    def Shutdown(self, fAbortive: bool) -> None:
+        self._pass(f"Shutdown({bool(fAbortive)})", "Shutdown", fAbortive)
+        self._shut = True
+
+    def Close(self, fAbortive: bool) -> None:
+        self._observer.calls.append(f"{self._side}.Close({bool(fAbortive)})")
+        self._closed = True
+        self._socket.Close(fAbortive)
+
+    def _GetWriteCount(self) -> int:
+        count: int = self._socket._GetWriteCount()
+        return count
+
+    def _IsDataAvailable(self) -> HRESULT:
+        answer: HRESULT = self._socket._IsDataAvailable()
+        return answer
+
+    def _pass(self, words: str, method: str, *args: Any) -> None:
+        self._observer.calls.append(f"{self._side}.{words}")
+        if self._closed:
+            self._fault(f"{words} after Close")
+        try:
+            getattr(self._socket, method)(*args)
+        except COMError as error:
+            if error.hresult == FWX_E_TERMINATING:
+                self._fault(f"{words} after Detach")
+            raise
+
+    def _fault(self, words: str) -> None:
+        self._observer.faults.append(f"{self._side}.{words}")
+
+
+@implementer(IFWXIOCompletion)
+class _WatchingCompletion(Unknown):
+    """Puts a watched buffer in the place of the one that was received."""
+
+    def __init__(self, observer: Observer, completion: Any) -> None:
+        self._observer = observer
+        self._completion = completion
+
+    def CompleteAsyncIO(
+        self,
+        fSuccess: bool,
+        Win32ErrorCode: int,
+        pIOBuffer: IFWXIOBuffer | None,
+        UserData: object,
+        ExternalAddress: SocketAddress | None,
+        ExternalAddressLength: int,
+    ) -> Any:
+        if pIOBuffer is not None and not isinstance(pIOBuffer, PlainBuffer):
+            pIOBuffer = self._observer.keep_watch(bytes(pIOBuffer.ReadAt(0, pIOBuffer.GetBufferSizes()[1])))
+        complete = self._completion.CompleteAsyncIO
+        return complete(fSuccess, Win32ErrorCode, pIOBuffer, UserData, ExternalAddress, ExternalAddressLength)

@@ -1,0 +1,279 @@
+"""The battery for whole filters: each rule, and a filter that breaks it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from fwx import sdk
+from fwx.filter_loader import FilterOptionsError
+from fwx.testing import Battery, Outcome, check_data_filter, check_filter
+
+
+@sdk.implementer(sdk.IFWXSessionFilter)
+class Session(sdk.Unknown):
+    def __init__(self, owner: Any, session: Any) -> None:
+        self.owner = owner
+
+    def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+        connection = pProxyEvent.Parameters.Connect.piConnection
+        connection.AttachDataFilter(sdk.DataPump(), sdk.fwx_dfpc_Middle, None)
+
+    def Detach(self) -> None:
+        """Nothing to give back."""
+
+
+@sdk.implementer(sdk.IFWXFilter)
+class Right(sdk.Unknown):
+    """A filter that keeps every rule; the wrong ones change one method."""
+
+    session_class: ClassVar[type[Session]] = Session
+    mask: ClassVar[int] = sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES
+
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        return sdk.FwxFilterHookEvents(self.mask)
+
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: sdk.FwxFilterHookEvents) -> Any:
+        return self.session_class(self, piSession)
+
+    def FilterShutdown(self) -> None:
+        """Nothing to give back."""
+
+
+class OtherNames(Right):
+    def AttachToSession(self, session: Any, events: sdk.FwxFilterHookEvents) -> Any:  # type: ignore[override]
+        return super().AttachToSession(session, events)
+
+
+@sdk.implementer(sdk.IFWXPolicyChangeNotification)
+class NeverReloads(Right):
+    """Promises ReloadConfiguration and has none."""
+
+
+class FailsToStart(Right):
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        raise OSError("no such file: policy.dat")
+
+
+class ForgetsSources(Right):
+    mask = int(sdk.fwx_Connect_Tcp)
+
+
+class ForgetsEvents(Right):
+    mask = int(sdk.FWX_ALL_SOURCES)
+
+
+class AsksForMore(Right):
+    mask = sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES | 0x1000
+
+
+class OneForAll(Right):
+    one: Any = None
+
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: sdk.FwxFilterHookEvents) -> Any:
+        self.one = self.one or Session(self, piSession)
+        return self.one
+
+
+class MakesNone(Right):
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: sdk.FwxFilterHookEvents) -> Any:
+        return None
+
+
+class FailsEvents(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            raise KeyError("unknown event")
+
+
+class NeedsItsFilter(Right):
+    """Detach needs what FilterShutdown has given back."""
+
+    report: list[str] | None = None
+
+    class session_class(Session):
+        def Detach(self) -> None:
+            self.owner.report.append("session")
+
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        self.report = []
+        return super().FilterInit(pIFWXFirewall)
+
+    def FilterShutdown(self) -> None:
+        self.report = None
+
+
+class NeedsItsSessions(Right):
+    """FilterShutdown needs what Detach has given back."""
+
+    sessions = 0
+
+    class session_class(Session):
+        def __init__(self, owner: Any, session: Any) -> None:
+            super().__init__(owner, session)
+            owner.sessions += 1
+
+        def Detach(self) -> None:
+            self.owner.sessions -= 1
+
+    def FilterShutdown(self) -> None:
+        assert self.sessions, "there was a session"
+
+
+class KeepsConnections(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            self.connection = pProxyEvent.Parameters.Connect.piConnection
+            super().FirewallEventHandler(pProxyEvent)
+
+
+class KeepsSessions(Right):
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: sdk.FwxFilterHookEvents) -> Any:
+        self.session = piSession
+        return super().AttachToSession(piSession, pFilterHookEvents)
+
+
+class LeavesAPortOpen(Right):
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        socket = pIFWXFirewall.CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
+        socket.Bind(sdk.SocketAddress("127.0.0.1", 7777), None, None)
+        socket.Listen(1)
+        return super().FilterInit(pIFWXFirewall)
+
+
+class LeavesAThread(Right):
+    end: ClassVar[threading.Event] = threading.Event()
+
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        threading.Thread(target=self.end.wait, name="left behind", daemon=True).start()
+        return super().FilterInit(pIFWXFirewall)
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    LeavesAThread.end.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    LeavesAThread.end.clear()
+
+
+WRONG: tuple[tuple[str, type, str], ...] = (
+    (
+        "has every member of IFWXFilter to the letter",
+        OtherNames,
+        "IFWXFilter.AttachToSession: expected the parameters (piSession, pFilterHookEvents), found (session, events)",
+    ),
+    (
+        "its optional interfaces have every member to the letter",
+        NeverReloads,
+        "IFWXPolicyChangeNotification.ReloadConfiguration: expected a method (), found nothing",
+    ),
+    ("FilterInit succeeds", FailsToStart, "FilterInit failed: FilterInit: OSError: no such file: policy.dat"),
+    ("the mask names events and their sources, or nothing", ForgetsSources, "names events and no source"),
+    ("the mask names events and their sources, or nothing", ForgetsEvents, "names sources and no event"),
+    (
+        "the mask names events and their sources, or nothing",
+        AsksForMore,
+        "has bits that no event and no source has: 0x1000",
+    ),
+    ("AttachToSession makes a session filter for each session", OneForAll, "the same session filter for two sessions"),
+    ("AttachToSession makes a session filter for each session", MakesNone, "AttachToSession returned None"),
+    (
+        "handles the events that it asks for",
+        FailsEvents,
+        "fwxSourceWSP: FirewallEventHandler: KeyError: 'unknown event'",
+    ),
+    (
+        "stops: FilterShutdown, then Detach",
+        NeedsItsFilter,
+        "FilterShutdown before the session filter's Detach: Detach: Attr",
+    ),
+    ("stops: Detach, then FilterShutdown", NeedsItsSessions, "FilterShutdown: AssertionError: there was a session"),
+    ("lets go of a connection that has ended", KeepsConnections, "a connection that has ended is still held"),
+    ("Detach lets go of the session", KeepsSessions, "after Detach the session is still held"),
+    ("leaves no network socket open", LeavesAPortOpen, "expected [], found ['127.0.0.1:7777']"),
+    ("leaves no thread running", LeavesAThread, "expected [], found ['left behind']"),
+)
+
+
+@pytest.mark.parametrize(("rule", "wrong", "reason"), WRONG)
+def test_the_rule_catches(rule: str, wrong: type, reason: str, caught: Callable[[Battery, str, str], None]) -> None:
+    caught(check_filter(wrong), rule, reason)
+
+
+def test_there_is_a_wrong_filter_for_every_rule(shared_rules: tuple[str, ...]) -> None:
+    """The rules for data filters have theirs in test_data_filters.py."""
+    battery = check_filter(Right)
+    battery.require()
+    of_data_filters = {check.name for check in check_data_filter(sdk.DataPump)}
+    rules = {check.name for check in battery}
+    assert of_data_filters < rules
+    assert rules - of_data_filters - set(shared_rules) == {rule for rule, _, _ in WRONG}
+
+
+class Wants(sdk.FilterOptions):
+    limit: int
+
+
+class WithOptions(Right):
+    Options = Wants
+
+    def __init__(self, options: Wants) -> None:
+        self.limit = options.limit
+
+
+def test_options_reach_the_filter_and_are_checked() -> None:
+    check_filter(WithOptions, {"limit": 3}).require()
+    with pytest.raises(FilterOptionsError, match="limit"):
+        check_filter(WithOptions, {"limit": "three"})
+    with pytest.raises(FilterOptionsError, match="limit"):
+        check_filter(WithOptions)
+
+
+class StandsAside(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            return sdk.E_NOTIMPL
+
+
+class Refuses(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            pProxyEvent.Parameters.Connect.piConnection.Deny(0)
+
+
+class AsksForNothing(Right):
+    mask = 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (StandsAside, "it attaches no data filter"),
+        (AsksForNothing, "it attaches no data filter"),
+        (Refuses, "it refuses a connection to 198.51.100.1:80: HRESULT_FROM_WIN32(WSAECONNREFUSED)"),
+    ],
+)
+def test_a_filter_without_data_filters_skips_their_rules(kind: type, reason: str) -> None:
+    battery = check_filter(kind)
+    battery.require()
+    skipped = {check.name: check.reason for check in battery if check.outcome is Outcome.SKIPPED}
+    assert reason in skipped["data passes whole, both ways"]
+
+
+def test_a_data_filter_of_a_filter_is_tried() -> None:
+    class Loses(sdk.DataPump):
+        def inspect(self, to_server: bool, buffer: Any) -> Any:
+            return None
+
+    class Attaches(Right):
+        class session_class(Session):
+            def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+                pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Loses(), sdk.fwx_dfpc_Internal, None)
+
+    assert "data passes whole, both ways" in {check.name for check in check_filter(Attaches).failures}

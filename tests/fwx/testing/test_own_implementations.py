@@ -1,0 +1,124 @@
+"""The batteries on everything that this project implements: all of it keeps every rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fwx.data_pump import DataPump
+from fwx.filters.data_monitor import DataMonitor, MonitoredConnection
+from fwx.impl.deadline import DeadlineQueue
+from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
+from fwx.network import Poller, SocketNetwork
+from fwx.testing import (
+    AcceptRecorder,
+    Battery,
+    Dialogue,
+    MemoryFirewall,
+    Outcome,
+    PlainBuffer,
+    Recorder,
+    SocketMaker,
+    SocketPair,
+    check_buffer,
+    check_completion,
+    check_data_filter,
+    check_filter,
+    check_network_socket,
+    check_socket,
+    memory_pair,
+    neighbour_pair,
+)
+
+
+def require(battery: Battery, *skipped: str) -> None:
+    """Every rule is kept; *skipped* are those that do not apply."""
+    battery.require()
+    assert len(battery.checks) > 4
+    assert all(check.facts for check in battery), "every rule cites what asks for it"
+    assert len({check.name for check in battery}) == len(battery.checks), "the names are unique"
+    assert [check.name for check in battery if check.outcome is Outcome.SKIPPED] == list(skipped)
+
+
+@pytest.mark.parametrize("maker", [FWXIOBuffer.allocated, PlainBuffer])
+def test_buffers(maker: Callable[[int], Any]) -> None:
+    require(check_buffer(maker))
+
+
+@pytest.mark.parametrize("maker", [memory_pair, neighbour_pair])
+def test_sockets_in_memory(maker: Callable[[], SocketPair]) -> None:
+    require(check_socket(maker))
+
+
+def test_sockets_of_the_kernel(kernel_pair: Callable[[], SocketPair]) -> None:
+    require(check_socket(kernel_pair))
+
+
+@pytest.mark.parametrize("owner", ["firewall", "session"])
+def test_network_sockets_in_memory(owner: str) -> None:
+    def maker() -> SocketMaker:
+        firewall = MemoryFirewall()
+        creator = firewall.firewall if owner == "firewall" else firewall.session()
+        return SocketMaker(lambda: creator.CreateNetworkSocket(FWX_PROTOCOL_TCP), firewall.loop.run, firewall.close)
+
+    require(check_network_socket(maker))
+
+
+def test_network_sockets_of_the_kernel(poller: Poller, turn: Callable[[], None]) -> None:
+    loop: asyncio.AbstractEventLoop = poller._loop
+
+    def maker() -> SocketMaker:
+        firewall = MemoryFirewall()
+        engine = firewall.engine
+        engine.network, engine.queue = SocketNetwork(poller), poller.queue
+        engine.connect_deadlines = DeadlineQueue(20.0, loop.time, loop.call_later)
+
+        def close() -> None:
+            firewall.firewall.close_sockets()
+            turn()
+            engine.connect_deadlines.close()
+
+        return SocketMaker(lambda: firewall.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP), turn, close)
+
+    require(check_network_socket(maker))
+
+
+class Session:
+    """Stands for the session filter of a monitored connection."""
+
+    def found(self, to_server: bool, target: SocketAddress) -> None:
+        """The pattern passed."""
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [
+        DataPump,
+        lambda: MonitoredConnection(Session(), b"hello", SocketAddress("192.0.2.9", 80)),  # type: ignore[arg-type]
+    ],
+)
+def test_data_filters(maker: Callable[[], Any]) -> None:
+    require(check_data_filter(maker))
+
+
+@pytest.mark.parametrize("options", [{}, {"alert_on": "hello"}])
+def test_the_filter_that_ships(options: dict[str, Any]) -> None:
+    require(check_filter(DataMonitor, options), "its optional interfaces have every member to the letter")
+
+
+@pytest.mark.parametrize("target", ["198.51.100.1:80", "[2001:db8::1]:443"])
+def test_a_filter_is_tried_with_the_target_that_is_asked_for(target: str) -> None:
+    check_filter(DataMonitor, dialogue=Dialogue(target=SocketAddress.parse(target))).require()
+
+
+@pytest.mark.parametrize("maker", [Recorder, AcceptRecorder])
+def test_completions(maker: Callable[[], Any]) -> None:
+    require(check_completion(maker))
+
+
+def test_the_completions_of_a_pump() -> None:
+    require(check_completion(DataPump, user_data=("to server", "to client", "sent to server")))

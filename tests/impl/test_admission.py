@@ -1,0 +1,65 @@
+"""Whether a client may reach a target: names, each of their addresses, and the service's own listeners (DESIGN 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fwx.impl.admission import admit
+from fwx.impl.policy import Rule
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
+
+if TYPE_CHECKING:
+    from tests.impl.conftest import Rig
+
+CLIENT = SocketAddress("127.0.0.1", 40000)
+OUTSIDE, INSIDE, OWN = "203.0.113.5", "127.0.0.1", "203.0.113.9"
+TO_THE_OUTSIDE = Rule("out", "allow", ("any",), ("localhost",), ("outside",))
+TO_EVERYTHING = Rule("all", "allow", ("any",), ("localhost",), ("any", "localhost"))
+
+
+@pytest.fixture
+def rules(rig: Rig) -> Rig:
+    rig.engine.policy = rig.policy(TO_THE_OUTSIDE)
+    rig.own_listeners.update({SocketAddress(OWN, 8080), SocketAddress(INSIDE, 8080)})
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("target", "resolved", "allowed", "addresses", "reason"),
+    [
+        # a literal address
+        (f"{OUTSIDE}:80", None, True, [f"{OUTSIDE}:80"], "allows"),
+        (f"{INSIDE}:80", None, False, [], "no rule allows"),
+        (f"{OWN}:8080", None, False, [], "is a listener of this service"),
+        (f"{OWN}:80", None, True, [f"{OWN}:80"], "allows"),
+        # a name: by itself it has to be resolved, then each address counts
+        ("www.example:80", None, False, [], "depends on the address"),
+        ("www.example:80", [OUTSIDE], True, [f"{OUTSIDE}:80"], "allows"),
+        ("www.example:80", [INSIDE], False, [], "no rule allows"),
+        ("www.example:80", [INSIDE, OUTSIDE], True, [f"{OUTSIDE}:80"], "allows"),
+        ("www.example:8080", [OWN, OUTSIDE], True, [f"{OUTSIDE}:8080"], "allows"),
+        ("www.example:8080", [OWN], False, [], "is a listener of this service"),
+        ("www.example:80", [], False, [], "depends on the address"),
+    ],
+)
+def test_admit(
+    rules: Rig, target: str, resolved: list[str] | None, allowed: bool, addresses: list[str], reason: str
+) -> None:
+    wanted = SocketAddress.parse(target)
+    literal = None if resolved is None else [SocketAddress(host, wanted.port) for host in resolved]
+    verdict, left = admit(rules.engine, CLIENT, wanted, literal)
+    assert verdict.allowed is allowed
+    assert [str(address) for address in left] == addresses
+    assert reason in verdict.reason
+    if not allowed:
+        assert verdict.hresult == FWX_E_POLICY_RULES_DENIED
+
+
+def test_a_name_that_the_rules_allow_by_itself(rig: Rig) -> None:
+    """The verdict is provisional: there is no address to connect to yet."""
+    rig.engine.policy = rig.policy(TO_EVERYTHING)
+    verdict, addresses = admit(rig.engine, CLIENT, SocketAddress("www.example", 80))
+    assert (verdict.allowed, addresses) == (True, [])

@@ -1,0 +1,163 @@
+"""One filter's life (behaviour topic 1): made once, initialised, asked, stopped; and every way to fail in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.interfaces import FWX_ALL_SOURCES, FwxFilterHookEvents, fwx_Connect_Tcp
+from fwx.interfaces.hresult import E_FAIL, E_NOTIMPL, E_OUTOFMEMORY, S_FALSE, S_OK, COMError
+
+if TYPE_CHECKING:
+    from tests.impl.conftest import Rig
+
+MASK = int(fwx_Connect_Tcp) | FWX_ALL_SOURCES
+
+
+def raising(error: BaseException) -> Any:
+    def method(*args: Any) -> Any:
+        raise error
+
+    return method
+
+
+def test_a_life(rig: Rig) -> None:
+    """B1.3, B1.4, B1.6, B1.8, B1.39: one object; FilterInit with the firewall; FilterShutdown once."""
+    given: list[Any] = []
+
+    def init(firewall: Any) -> FwxFilterHookEvents:
+        given.append(firewall)
+        return FwxFilterHookEvents(MASK)
+
+    host = rig.host(init=init)
+    assert given == [rig.firewall]
+    assert (host.state, host.mask, host.reason) == ("ready", MASK, "")
+    host.stop()
+    host.stop()
+    assert host.state == "stopped"
+    assert [entry[1] for entry in rig.journal] == ["init", "shutdown"]
+    assert not rig.alerts
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        (raising(ValueError("no rules file")), "ValueError: no rules file"),
+        (raising(COMError(E_OUTOFMEMORY)), "E_OUTOFMEMORY"),
+        (raising(SystemExit(1)), "SystemExit"),
+        (lambda firewall: E_FAIL, "E_FAIL"),
+        (lambda firewall: 0x80004001, "E_NOTIMPL"),
+        (lambda firewall: None, "returned None, not FwxFilterHookEvents"),
+        (lambda firewall: "text", "not FwxFilterHookEvents"),
+        (lambda firewall: FwxFilterHookEvents("everything"), "everything"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_filter_that_cannot_start(rig: Rig, init: Any, words: str) -> None:
+    """B1.11, B1.12: it is failed, with an alert; the service goes on; it is not shut down, as it was not up."""
+    host = rig.host(init=init)
+    assert (host.state, host.mask) == ("failed", 0)
+    assert words in host.reason
+    assert len(rig.alerts) == 1
+    host.stop()
+    assert host.state == "failed"
+    assert [entry[1] for entry in rig.journal] == ["init"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [(lambda: 1 / 0, "ZeroDivisionError"), (lambda: None, "not FwxFilterHookEvents"), (lambda: E_FAIL, "E_FAIL")],
+)
+def test_a_filter_that_cannot_be_made(rig: Rig, factory: Any, words: str) -> None:
+    host = FilterHost("broken", uuid4(), factory, rig.faults, everywhere=False, opens_on_error=False)
+    host.start(rig.firewall)
+    assert host.state == "failed"
+    assert words in host.reason
+
+
+def test_an_empty_mask_is_a_filter_that_is_never_called(rig: Rig) -> None:
+    """B1.12."""
+    host = rig.host(mask=0)
+    assert host.state == "ready"
+    assert rig.session().session_filter(host, fwx_Connect_Tcp) is None
+
+
+def test_attach_asks_for_the_sessions_own_events(rig: Rig) -> None:
+    """B1.18, B1.19: the mask comes filled from FilterInit and may be changed freely."""
+    host = rig.host(session_mask=0x123)
+    session_filter, mask = host.attach(rig.session())
+    assert session_filter is not None
+    assert mask == 0x123
+    assert rig.journal[-1] == ("filter", "attach", MASK)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ({"attach": lambda session: None}, "returned None, not an IFWXSessionFilter"),
+        ({"attach": lambda session: "text"}, "not an IFWXSessionFilter"),
+        ({"attach": lambda session: E_OUTOFMEMORY}, "E_OUTOFMEMORY"),
+        ({"attach": raising(KeyError("who"))}, "KeyError: 'who'"),
+        ({"session_mask": "everything"}, "everything"),
+    ],
+)
+def test_attach_that_fails(rig: Rig, script: Any, words: str) -> None:
+    """B1.21."""
+    host = rig.host(**script)
+    with pytest.raises(FilterFault, match=words.replace("(", r"\(")):
+        host.attach(rig.session())
+    assert len(rig.alerts) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "fails"),
+    [
+        (lambda event: None, False),
+        (lambda event: S_OK, False),
+        (lambda event: S_FALSE, False),
+        (lambda event: E_NOTIMPL, False),
+        (lambda event: 0x80004001, False),
+        (lambda event: E_OUTOFMEMORY, True),
+        (raising(COMError(E_NOTIMPL)), True),
+        (raising(NotImplementedError()), True),
+        (raising(ValueError()), True),
+    ],
+)
+def test_events(rig: Rig, answer: Any, fails: bool) -> None:
+    """B2.38, B2.39: only a returned E_NOTIMPL means "not handled"."""
+
+    class Event:
+        EventType = fwx_Connect_Tcp
+
+    host = rig.host(handle=answer)
+    session_filter, _ = host.attach(rig.session())
+    if fails:
+        with pytest.raises(FilterFault, match="failed in FirewallEventHandler"):
+            host.handle(session_filter, Event())
+    else:
+        host.handle(session_filter, Event())
+    assert bool(rig.alerts) is fails
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "alerts"),
+    [
+        (lambda: None, 0),
+        (lambda: S_FALSE, 0),
+        (lambda: E_FAIL, 1),
+        (raising(ValueError()), 1),
+        (raising(SystemExit()), 1),
+    ],
+)
+def test_shutdown_that_fails(rig: Rig, shutdown: Any, alerts: int) -> None:
+    """B1.39: reported, and the service stops all the same."""
+    host = rig.host(shutdown=shutdown)
+    host.stop()
+    assert (host.state, len(rig.alerts)) == ("stopped", alerts)
+
+
+def test_failed_reports_what_others_met(rig: Rig) -> None:
+    assert rig.host().failed("CompleteAsyncIO", ValueError("x")).endswith("failed in CompleteAsyncIO: ValueError: x")
+    assert len(rig.alerts) == 1

@@ -1,0 +1,270 @@
+"""From a request to an established connection, and every way not to get there."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fwx.impl.gateway import Gateway, Request
+from fwx.impl.logrecord import Action
+from fwx.impl.policy import Rule
+from fwx.interfaces import SocketAddress, fwx_dfpc_Middle, fwxSourceWSP
+from fwx.interfaces.hresult import (
+    E_UNEXPECTED,
+    FWX_E_POLICY_RULES_DENIED,
+    FWX_E_TERMINATING,
+    HRESULT_FROM_WIN32,
+    WSAECONNABORTED,
+    WSAECONNREFUSED,
+    WSAECONNRESET,
+    WSAETIMEDOUT,
+    WSAHOST_NOT_FOUND,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwx.impl.connection import FWXConnection
+    from tests.impl.conftest import Peer, Rig
+
+CLIENT = SocketAddress("127.0.0.1", 40000)
+
+
+class Door:
+    """A gateway with a client at its door: the entry, and the server where it wants to go."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.ended: list[FWXConnection] = []
+        self.gateway = Gateway(rig.engine, rig.sessions, self.ended.append)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = SocketAddress.from_sockaddr(self.listener.getsockname())
+        self.transport, self.client = rig.pair()
+        self.bound: list[SocketAddress] = []
+        self.refusals: list[int] = []
+        self.client_is_there = True
+
+    def open(self, target: SocketAddress | None = None, early: bytes = b"") -> None:
+        self.gateway.open(
+            Request(
+                self,
+                self.transport,
+                CLIENT,
+                target or self.address,
+                source=fwxSourceWSP,
+                interface="proxy",
+                agent="browser",
+                early=early,
+            )
+        )
+
+    # The entry's side.
+
+    def connected(self, bound: SocketAddress) -> bool:
+        self.bound.append(bound)
+        return self.client_is_there
+
+    def refused(self, result: int) -> None:
+        self.refusals.append(result)
+        self.transport.close(True)
+
+    # What the tests ask.
+
+    def accept(self) -> Peer:
+        self.rig.until(lambda: self.bound)
+        return self.rig.peer(self.listener.accept()[0])
+
+    def refusal(self) -> int:
+        """Wait for the refusal, which comes once, with one record, and leaves nothing behind."""
+        self.rig.until(lambda: self.refusals and self.ended)
+        self.rig.settle()
+        assert len(self.refusals) == len(self.ended) == len(self.rig.records) == 1
+        assert not self.gateway.opening
+        assert not self.rig.sessions.connections()
+        (result,) = self.refusals
+        (record,) = self.rig.records
+        assert record.resultcode == result
+        assert record.reason
+        return result
+
+
+@pytest.fixture
+def door(rig: Rig) -> Iterator[Door]:
+    door = Door(rig)
+    yield door
+    door.gateway.close()
+    door.listener.close()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_opened(rig: Rig, door: Door, named: bool) -> None:
+    """The entry hears where the connection leaves from; what the client sent early goes first; one record."""
+    rig.names.table["www.example"] = ["127.0.0.1"]
+    door.open(SocketAddress("www.example", door.address.port) if named else None, early=b"GET /")
+    server = door.accept()
+    assert door.bound == [SocketAddress.from_sockaddr(server._sock.getpeername())]
+    assert not door.gateway.opening
+    server.expect(b"GET /")
+    server.send(b"200 OK")
+    door.client.expect(b"200 OK")
+    server.shutdown()
+    door.client.expect_end()
+    door.client.shutdown()
+    rig.until(lambda: door.ended)
+    (record,) = rig.records
+    assert (record.action, record.interface, record.agent) == (Action.Terminate, "proxy", "browser")
+    assert (record.destination_ip, record.destination_name) == ("127.0.0.1", "www.example" if named else "")
+    assert door.refusals == []
+
+
+DENY = Rule("no", "deny", ("any",), ("any", "localhost"), ("localhost",))
+
+
+def test_denied(rig: Rig, door: Door) -> None:
+    """A request that policy denies raises no event."""
+    host = rig.host()
+    rig.engine.policy = rig.policy(DENY)
+    door.open()
+    assert door.refusal() == FWX_E_POLICY_RULES_DENIED
+    assert rig.records[0].action is Action.Denied
+    assert [entry for entry in rig.journal if entry[1] == "event"] == []
+    assert host.state == "ready"
+
+
+def test_a_name_is_denied_by_its_address(rig: Rig, door: Door) -> None:
+    """DESIGN 6: the address that a name resolved to is judged too."""
+    rig.engine.policy = rig.policy(DENY)
+    door.open(SocketAddress("rebind.example", 80))
+    rig.settle()
+    assert door.refusals == []
+    rig.names.asked.pop()([SocketAddress("127.0.0.1", 80)], 0)
+    assert door.refusal() == FWX_E_POLICY_RULES_DENIED
+    assert (rig.records[0].destination_name, rig.records[0].rule) == ("rebind.example", "no")
+
+
+def test_no_such_name(rig: Rig, door: Door) -> None:
+    rig.names.table["nowhere.example"] = WSAHOST_NOT_FOUND
+    door.open(SocketAddress("nowhere.example", 80))
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)
+    assert rig.records[0].action is Action.Failed
+
+
+def test_refused(rig: Rig, door: Door, watcher: Any, closed: SocketAddress) -> None:
+    """B1.30: the data filters that wait for the connection are detached."""
+    watching = watcher()
+    rig.attaching(watching)
+    door.open(closed)
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAECONNREFUSED)
+    assert watching.journal == [("watcher", "detach", None)]
+
+
+@pytest.mark.parametrize(
+    ("handle", "result"),
+    [
+        (lambda event: event.Parameters.Connect.piConnection.Deny(0), HRESULT_FROM_WIN32(WSAECONNREFUSED)),
+        (lambda event: event.Parameters.Connect.piConnection.Kill(), HRESULT_FROM_WIN32(WSAECONNABORTED)),
+        (lambda event: 1 / 0, E_UNEXPECTED),
+    ],
+    ids=["denies", "kills", "fails"],
+)
+def test_a_filter_that_does_not_want_it(rig: Rig, door: Door, handle: Any, result: int) -> None:
+    """B2.37, B2.39, B3.32: the server is not even asked."""
+    rig.host(handle=handle)
+    door.open()
+    assert door.refusal() == result
+    door.listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        door.listener.accept()
+
+
+def test_killed_while_connecting(rig: Rig, door: Door) -> None:
+    """B3.32: the attempt ends, the client is refused, the server is let go."""
+    kept: list[Any] = []
+    rig.host(handle=lambda event: kept.append(event.Parameters.Connect.piConnection))
+    door.open()
+    kept[0].Kill()
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAECONNABORTED)
+
+
+@pytest.mark.parametrize("while_", ["resolving", "connecting"])
+def test_the_client_goes_away(rig: Rig, door: Door, deaf: SocketAddress, while_: str) -> None:
+    """The attempt is given up at once."""
+    door.open(SocketAddress("slow.example", 80) if while_ == "resolving" else deaf)
+    rig.settle()
+    door.client.reset()
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAECONNRESET)
+    assert rig.names.cancelled == (while_ == "resolving")
+
+
+def test_a_client_that_half_closes_is_still_there(rig: Rig, door: Door) -> None:
+    """What it sent and its end wait in the kernel."""
+    door.client.send(b"one-way")
+    door.client.shutdown()
+    door.open(SocketAddress("slow.example", door.address.port))
+    rig.settle()
+    assert door.refusals == []
+    rig.names.asked.pop()([door.address], 0)
+    server = door.accept()
+    server.expect(b"one-way")
+    server.expect_end()
+
+
+def test_the_client_is_gone_when_it_is_told(rig: Rig, door: Door) -> None:
+    door.client_is_there = False
+    door.open()
+    server = door.accept()
+    server.expect_reset()
+    rig.until(lambda: door.ended)
+    assert rig.records[0].resultcode == HRESULT_FROM_WIN32(WSAECONNABORTED)
+    assert door.refusals == []
+
+
+def test_the_service_stops(rig: Rig, door: Door) -> None:
+    door.open(SocketAddress("slow.example", 80))
+    door.gateway.close()
+    assert door.refusal() == FWX_E_TERMINATING
+
+
+def test_the_deadline(rig: Rig, door: Door, deaf: SocketAddress) -> None:
+    door.open(deaf)
+    rig.settle()
+    rig.clock.advance(20.0)
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAETIMEDOUT)
+
+
+def test_which_filters_see_it(rig: Rig, door: Door) -> None:
+    """DESIGN 5: those that are everywhere, in the order of their tables, then the rule's, in the order of the rule."""
+    names = [("first", True), ("second", False), ("third", False), ("fourth", True)]
+    for name, everywhere in names:
+        rig.host(name, everywhere=everywhere)
+    rule = Rule("some", "allow", ("any",), ("localhost",), ("localhost",), filters=("third", "second", "first"))
+    rig.engine.policy = rig.policy(rule)
+    door.open()
+    door.accept()
+    assert [entry[0] for entry in rig.journal if entry[1] == "event"] == ["first", "fourth", "third", "second"]
+
+
+def test_a_fault_of_ours_refuses_the_client(rig: Rig, door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    """DESIGN 5: it fails closed."""
+    rig.engine.policy = None  # type: ignore[assignment]
+    door.open()
+    assert door.refusal() == E_UNEXPECTED
+    assert "internal failure" in rig.records[0].reason
+    assert "AttributeError" in caplog.text
+
+
+def test_a_connection_with_a_filter(rig: Rig, door: Door, watcher: Any) -> None:
+    """B1.24, B1.25: from the event to the sockets."""
+    watching = watcher()
+
+    def handle(event: Any) -> None:
+        event.Parameters.Connect.piConnection.AttachDataFilter(watching, fwx_dfpc_Middle, None)
+
+    rig.host(handle=handle)
+    door.open(early=b"early")
+    server = door.accept()
+    server.expect(b"early")
+    assert watching.journal == [("watcher", "sockets", None)]
+    assert bytes(watching.passed[True][0].GetBufferAndSize()) == b"early"

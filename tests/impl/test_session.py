@@ -1,0 +1,214 @@
+"""Sessions: one per client and kind of client, their session filters, their end (B1.14 to B1.23)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from fwx.impl.session import wants
+from fwx.interfaces import (
+    FWX_SESSION_NAT,
+    FWX_SESSION_TERMINATED,
+    GUID_NULL,
+    IFWXSession,
+    SocketAddress,
+    fwx_Bind_Tcp,
+    fwx_Connect_Tcp,
+    fwx_ConnectionTerminating,
+    fwxSourceNAT,
+    fwxSourceWSP,
+)
+from fwx.interfaces.hresult import (
+    E_NOTIMPL,
+    E_OUTOFMEMORY,
+    FWX_E_NOT_AUTHENTICATED,
+    FWX_E_NOT_SUPPORTED,
+    FWX_E_TERMINATING,
+    REGDB_E_CLASSNOTREG,
+    COMError,
+)
+
+if TYPE_CHECKING:
+    from tests.impl.conftest import Rig
+
+
+def code_of(call: Any, *args: Any) -> int:
+    with pytest.raises(COMError) as failure:
+        call(*args)
+    return failure.value.hresult
+
+
+@pytest.mark.parametrize(
+    ("mask", "event", "source", "wanted"),
+    [
+        (fwx_Connect_Tcp | fwxSourceWSP, fwx_Connect_Tcp, fwxSourceWSP, True),
+        (fwx_Connect_Tcp | fwxSourceWSP, fwx_Connect_Tcp, fwxSourceNAT, False),
+        (fwx_Connect_Tcp | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceWSP, False),
+        (fwx_Connect_Tcp | fwx_Bind_Tcp | fwxSourceNAT | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceNAT, True),
+        (fwx_Connect_Tcp, fwx_Connect_Tcp, fwxSourceWSP, False),
+        (fwxSourceWSP, fwx_Connect_Tcp, fwxSourceWSP, False),
+        (0, fwx_Connect_Tcp, fwxSourceWSP, False),
+    ],
+)
+def test_the_mask(mask: int, event: int, source: int, wanted: bool) -> None:
+    """B2.5: type and source must both be asked for."""
+    assert wants(mask, event, source) is wanted
+
+
+def test_one_session_per_client_and_kind(rig: Rig) -> None:
+    """B1.14, B1.15: the port does not matter, the kind of client does."""
+    first = rig.sessions.of(SocketAddress("10.0.0.1", 1000), fwxSourceWSP)
+    assert rig.sessions.of(SocketAddress("10.0.0.1", 2000), fwxSourceWSP) is first
+    others = {
+        rig.sessions.of(SocketAddress("10.0.0.1", 1000), fwxSourceNAT),
+        rig.sessions.of(SocketAddress("10.0.0.2", 1000), fwxSourceWSP),
+    }
+    assert first not in others
+    assert len(rig.sessions) == 3
+    assert {first, *others} == set(rig.sessions)
+    assert len({session.id for session in rig.sessions}) == 3
+    assert first.GetClientAddress() == SocketAddress("10.0.0.1", 0)
+    assert first.QueryInterface(IFWXSession) is first
+
+
+def test_a_session_filter_is_made_for_its_first_event_and_once(rig: Rig) -> None:
+    """B1.17, B1.20: not before an event that was asked for, then the same one for each."""
+    host, session = rig.host(), rig.session()
+    assert session.session_filter(host, fwx_Bind_Tcp) is None
+    assert ("filter", "attach", host.mask) not in rig.journal
+    made = session.session_filter(host, fwx_Connect_Tcp)
+    assert made is not None
+    assert session.session_filter(host, fwx_Connect_Tcp) is made
+    other = rig.session("10.0.0.9").session_filter(host, fwx_Connect_Tcp)
+    assert other is not made
+    assert [entry[1] for entry in rig.journal].count("attach") == 2
+
+
+def test_the_session_filters_own_mask_counts_then(rig: Rig) -> None:
+    """B1.18."""
+    host = rig.host(session_mask=fwx_Bind_Tcp | fwxSourceWSP)
+    session = rig.session()
+    assert session.session_filter(host, fwx_Connect_Tcp) is None
+    assert session.session_filter(host, fwx_Bind_Tcp) is not None
+    assert session.attached_filters(fwx_ConnectionTerminating) == []
+    assert [each for each, _ in session.attached_filters(fwx_Bind_Tcp)] == [host]
+
+
+def test_attach_filter(rig: Rig) -> None:
+    """B1.23: attaches without an event, once."""
+    host, session = rig.host(), rig.session()
+    session.AttachFilter(host.clsid)
+    session.AttachFilter(host.clsid)
+    assert [entry[1] for entry in rig.journal].count("attach") == 1
+    assert code_of(session.AttachFilter, uuid4()) == REGDB_E_CLASSNOTREG
+
+
+@pytest.mark.parametrize(
+    ("attach", "code"),
+    [(lambda session: E_OUTOFMEMORY, E_OUTOFMEMORY), (lambda session: 1 / 0, REGDB_E_CLASSNOTREG)],
+)
+def test_attach_filter_that_fails(rig: Rig, attach: Any, code: int) -> None:
+    """B1.23: what AttachToSession failed with, if it was an HRESULT."""
+    host = rig.host(attach=attach)
+    assert code_of(rig.session().AttachFilter, host.clsid) == code
+
+
+def test_attach_filter_that_is_not_running(rig: Rig) -> None:
+    host = rig.host(init=lambda firewall: E_OUTOFMEMORY)
+    assert code_of(rig.session().AttachFilter, host.clsid) == REGDB_E_CLASSNOTREG
+
+
+def test_the_end(rig: Rig) -> None:
+    """B1.33, B10.3: the session filters are detached, once, and nothing works any more."""
+    host, session = rig.host(), rig.session()
+    session.session_filter(host, fwx_Connect_Tcp)
+    session.terminate()
+    session.terminate()
+    assert [entry[1] for entry in rig.journal] == ["init", "attach", "session detached"]
+    assert session.GetSessionFlags() == FWX_SESSION_TERMINATED
+    assert code_of(session.AttachFilter, host.clsid) == FWX_E_TERMINATING
+    assert code_of(session.CreateNetworkSocket, 6) == FWX_E_TERMINATING
+
+
+def test_a_detach_that_fails(rig: Rig) -> None:
+    """B1.33: the others are detached all the same."""
+    failing, other = rig.host("failing", detach=lambda: 1 / 0), rig.host("other")
+    session = rig.session()
+    for host in (failing, other):
+        session.session_filter(host, fwx_Connect_Tcp)
+    session.terminate()
+    assert rig.journal[-1] == ("other", "session detached", None)
+    assert [alert.key for alert in rig.alerts] == ["failing/Detach"]
+
+
+def test_an_idle_session_ends(rig: Rig) -> None:
+    """B1.16: after its last connection and a while; another connection in time keeps it."""
+    session = rig.session()
+
+    def connect_and_end() -> None:
+        connection = rig.connection(session)
+        connection.on_ended = rig.sessions.connection_ended
+        connection.end()
+        rig.settle()
+
+    connect_and_end()
+    rig.clock.advance(59.0)
+    connect_and_end()
+    rig.clock.advance(59.0)
+    assert not session.terminated
+    assert rig.session() is session
+    rig.clock.advance(1.0)
+    assert session.terminated
+    assert len(rig.sessions) == 0
+    assert rig.session() is not session
+
+
+def test_a_session_with_a_connection_does_not_end(rig: Rig) -> None:
+    session = rig.session()
+    first, second = rig.connection(session), rig.connection(session)
+    first.on_ended = second.on_ended = rig.sessions.connection_ended
+    first.end()
+    rig.settle()
+    rig.clock.advance(1000.0)
+    assert not session.terminated
+    assert rig.sessions.connections() == [second]
+    second.end()
+    rig.settle()
+    rig.clock.advance(60.0)
+    assert session.terminated
+
+
+@pytest.mark.parametrize(("source", "flags"), [(fwxSourceNAT, FWX_SESSION_NAT), (fwxSourceWSP, 0)])
+def test_flags(rig: Rig, source: Any, flags: int) -> None:
+    """B10.3."""
+    session = rig.session("10.0.0.3", source)
+    assert session.GetSessionFlags() == flags
+    session.terminate()
+    assert session.GetSessionFlags() == flags | FWX_SESSION_TERMINATED
+
+
+def test_what_nobody_said(rig: Rig) -> None:
+    """B10.1, B10.2."""
+    assert code_of(rig.session().GetClientMachineName) == FWX_E_NOT_SUPPORTED
+    assert code_of(rig.session().GetAuthenticatedUser) == FWX_E_NOT_AUTHENTICATED
+
+
+ADDRESS, ID = SocketAddress("10.0.0.1", 1), UUID(int=GUID_NULL.int)
+UNWRITTEN = {
+    "AllowFutureConnect": (ADDRESS, None, None, None, 6, 0, ID, None, None, None),
+    "BindForClient": ((ADDRESS,), None, ADDRESS, None, 6, None, 0, 5, ID, None, None, None),
+    "EmulateClientBind": (ADDRESS, None, ADDRESS, None, 6, ID, False),
+    "RedirectConnections": ((ADDRESS,), None, None, None, None, 6, 0, ID, None, None),
+    "SetDataFilterFactory": (1, ADDRESS, None, None, 3, None, 0),
+    "RetroactiveAllowBind": (6, ADDRESS, None, ID, 0, None),
+    "HostAccessCheck": (ID, ID, None, 0, None, None, 0, None),
+    "GetHostByName": ("name",),
+    "GetHostByAddr": (b"\x7f\0\0\1", None, 2),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITTEN)
+def test_what_this_version_lacks(rig: Rig, name: str) -> None:
+    assert code_of(getattr(rig.session(), name), *UNWRITTEN[name]) == E_NOTIMPL

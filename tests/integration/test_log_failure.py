@@ -1,0 +1,124 @@
+"""The firewall log cannot be written: nobody new is let in, nothing is lost, and it goes on by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class SmallDisk:
+    """A full file system for the state folder."""
+
+    prelude = ""
+
+    def __init__(self, folder: Path, undo: ExitStack, eventually: Callable[..., Any]) -> None:
+        self._filler = folder / "state" / "filler"
+        (folder / "state").mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(folder / "state")]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"cannot mount a tmpfs: {made.stderr.strip()}")
+        undo.callback(subprocess.run, ["umount", "-l", str(folder / "state")], check=True)
+
+    def fill(self, firewall: Any) -> None:
+        with self._filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                continue
+
+    def empty(self, firewall: Any) -> None:
+        self._filler.unlink()
+
+
+class SmallFiles:
+    """A limit on the size of the service's files, which the service is made to set for itself."""
+
+    prelude = """
+import os, resource, signal, sys
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+def fill(number, frame):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat("state/firewall.db-wal").st_size, before[1]))
+    print("full", file=sys.stderr)
+def empty(number, frame):
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    print("empty", file=sys.stderr)
+signal.signal(signal.SIGUSR1, fill)
+signal.signal(signal.SIGUSR2, empty)
+"""
+
+    def __init__(self, folder: Path, undo: ExitStack, eventually: Callable[..., Any]) -> None:
+        self._eventually = eventually
+
+    def fill(self, firewall: Any) -> None:
+        firewall.tell(signal.SIGUSR1)
+        self._eventually(lambda: "\nfull\n" in firewall.stderr(), "the limit")
+
+    def empty(self, firewall: Any) -> None:
+        firewall.tell(signal.SIGUSR2)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a tmpfs")
+
+
+@pytest.fixture(params=[pytest.param(SmallDisk, marks=as_root), SmallFiles])
+def disk(request: pytest.FixtureRequest, eventually: Callable[..., Any]) -> Iterator[Callable[[Path], Any]]:
+    """Make a disk of the folder's ``state`` that can be full."""
+    with ExitStack() as undo:
+        yield lambda folder: request.param(folder, undo, eventually)
+
+
+def test_a_full_disk(serve: Any, origin: Any, client: Any, eventually: Any, disk: Callable[[Path], Any]) -> None:
+    folder = serve.make_folder()
+    full = disk(folder)
+    firewall = serve(folder=folder, prelude=full.prelude)
+    proxy, server = firewall.address(), origin()
+    living = client.socks(proxy, server.address)
+    assert client.socks_code(proxy, server.address) == 0
+    firewall.wait_row()
+
+    full.fill(firewall)
+    ended = [client.socks(proxy, server.address) for _ in range(20)]
+    for opened in ended:
+        opened.close()
+    eventually(lambda: "the firewall log fails, new connections are refused" in firewall.stderr(), "the log to fail")
+    for _ in range(3):
+        with pytest.raises(ConnectionResetError):
+            client.connect(proxy).recv(1)
+    living.sendall(b"still there")
+    assert client.exactly(living, 11) == b"still there"
+    living.close()
+
+    full.empty(firewall)
+    eventually(lambda: "the firewall log works again" in firewall.stderr(), "the log to work again")
+    assert client.socks_code(proxy, server.address) == 0
+    rows = firewall.wait_rows(23)
+    assert sorted(row["connectionid"] for row in rows) == list(range(1, 24))
+    (alert,) = firewall.alerts()
+    assert alert["event"] == "Log failure"
+    firewall.wait_base_line()
+    firewall.stop()
+
+
+@as_root
+@pytest.mark.parametrize("disk", [SmallDisk], indirect=True)
+def test_a_disk_that_stays_full(serve: Any, origin: Any, client: Any, disk: Callable[[Path], Any]) -> None:
+    """The service ends all the same, within the log's time, and says with exit status 1 how many records are lost."""
+    folder = serve.make_folder()
+    full = disk(folder)
+    firewall = serve(folder=folder, prelude="import fwx.service; fwx.service.LOG_CLOSE_SECONDS = 0.5\n")
+    server = origin()
+    assert client.socks_code(firewall.address(), server.address) == 0
+    firewall.wait_row()
+    full.fill(firewall)
+    assert client.socks_code(firewall.address(), server.address) == 0
+    firewall.tell()
+    assert firewall.process.wait(10) == 1
+    assert "record(s) of the firewall log" in firewall.stderr()
+    assert "Traceback" not in firewall.stderr()
