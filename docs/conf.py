@@ -39,8 +39,6 @@ nitpick_ignore_regex = [
     ("py:class", r"fwx\.interfaces\.structs\._Union"),
     ("py:obj", r"fwx\..*\.T"),
 ]
-# FWXIOBuffer's docstring names a constructor that is gone.
-nitpick_ignore = [("py:meth", "received")]
 
 
 def find_elsewhere(

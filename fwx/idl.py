@@ -364,11 +364,11 @@ def _interface(interface: COMInterfaceClass) -> Definition:
     attributes += cast("Any", interface).queryDirectTaggedValue("attributes") or ()
     heading = f"[{', '.join(attributes)}]\ninterface {name} : {base}\n"
     mentions = tuple(each for method in own for parameter in method.parameters for each in _identifiers(parameter.idl))
-    body = "".join(_method(method) for method in own)
+    body = "".join(method_idl(method) for method in own)
     return Definition(name, Section.INTERFACES, f"{heading}{{\n{body}}};\n", mentions, base)
 
 
-def _method(method: MethodInfo) -> str:
+def method_idl(method: MethodInfo) -> str:
     attributes = f"    [{', '.join(method.attributes)}]\n" if method.attributes else ""
     parameters = ",".join(f"\n        {_parameter(each)}" for each in method.parameters)
     return f"{attributes}    {method.returns} {method.idl_name}({parameters});\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import encodings.idna
 import os
 import pwd
+import resource
 import stringprep
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def service_account(name: str | None) -> pwd.struct_passwd | None:
             raise PrivilegeError(f"service.user {candidate!r} is root; name an account without privileges")
         return account
     raise PrivilegeError(f"no account {name or ' or '.join(DEFAULT_USERS)!r}; create it or set service.user")
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard one, as a proxy needs two for each connection; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def give_to(account: pwd.struct_passwd | None, *paths: Path) -> None:

@@ -28,7 +28,7 @@ from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits
 from fwx.listener import Listener
 from fwx.network import Poller, SocketNetwork
-from fwx.privileges import drop_root, give_to, service_account
+from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 
@@ -120,6 +120,7 @@ class Service:
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
+        raise_descriptor_limit()
         for table in self.configuration.listeners:
             self.listeners.append(
                 Listener(

@@ -20,9 +20,9 @@ LARGEST = 1 << 26
 class FWXIOBuffer(Unknown):
     """A buffer of the service.
 
-    Made in four ways: around a fresh immutable block from the network, by :meth:`allocated` (the only writable kind), by
-    :meth:`constant` (the caller's bytes, wrapped) and by :meth:`window` (a part of another buffer). A buffer is frozen
-    for everybody, its allocator included, from the moment it is posted to Send.
+    Made in four ways: around a fresh immutable block from the network, by :meth:`allocated` (the only writable kind),
+    by :meth:`constant` (the caller's bytes, wrapped) and by :meth:`window` (a part of another buffer). A buffer is
+    frozen for everybody, its allocator included, from the moment it is posted to Send.
     """
 
     __slots__ = ("_block", "_parent", "_size", "_views", "_writable")

@@ -51,7 +51,7 @@ class RunQueue:
             self._call_soon_threadsafe(self.drain)
 
     def defer(self, function: Callable[..., object], *args: Any) -> None:
-        """Run ``function(*args)`` in the loop's next round, when others have had their turn; on the loop thread only."""
+        """Run ``function(*args)`` in the loop's next round, after the others' turn; on the loop thread only."""
         self._call_soon(partial(function, *args))
 
     def call(self, function: Callable[..., object], *args: Any) -> None:

@@ -20,7 +20,7 @@ from zope.interface.interface import Attribute
 
 import fwx.filters
 import fwx.impl
-from fwx.idl import _method as method_idl
+from fwx.idl import method_idl
 from fwx.interfaces import COMInterfaceClass, IUnknown, MethodInfo, methods, query_iid
 
 if TYPE_CHECKING:
