@@ -66,8 +66,13 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	$(INSTALL) -e '.[test]' $(addprefix -e ./,$(dir $(EXAMPLES)))
 	@touch $@
 
-.venv/.lint .venv/.docs: .venv/.%: .venv/.created $(METADATA)
-	$(INSTALL) -e '.[$*]'
+# The types of pytest are needed to check fwx.testing's plugin.
+.venv/.lint: .venv/.created $(METADATA)
+	$(INSTALL) -e '.[lint,test]'
+	@touch $@
+
+.venv/.docs: .venv/.created $(METADATA)
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 # The policy-rc.d file keeps the packages' daemons from being started; one that is there already is left alone.

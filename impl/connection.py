@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from fwx.impl.chain import Member, link
 from fwx.impl.endpoint import Endpoint
+from fwx.impl.event import connect_event, terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.pump import Pump
@@ -42,12 +43,6 @@ from fwx.interfaces.hresult import (
     COMError,
     winsock_error,
 )
-from fwx.interfaces.structs import (
-    FwxConnectEvent,
-    FwxEndConnectionEvent,
-    FwxFirewallEvent,
-    FwxFirewallEventParameters,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +52,7 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXIpFilter, IFWXSession, IUnknown
+    from fwx.interfaces.structs import FwxFirewallEvent
 
 logger = logging.getLogger("fwx.connection")
 
@@ -169,7 +165,7 @@ class FWXConnection(Unknown):
                 if session_filter is None:
                     continue
                 if event is None:
-                    event = self._connect_event()
+                    event = connect_event(self)
                 self._event_type, self._attaching = fwx_Connect_Tcp, host
                 host.handle(session_filter, event)
             except FilterFault as fault:
@@ -330,11 +326,7 @@ class FWXConnection(Unknown):
         names = ", ".join(member.host.name for member in self._members)
         attached = self.session.attached_filters(fwx_ConnectionTerminating)
         if attached:
-            event = FwxFirewallEvent(
-                fwx_ConnectionTerminating,
-                self.session.source,
-                FwxFirewallEventParameters.of(fwx_ConnectionTerminating, FwxEndConnectionEvent(self)),
-            )
+            event = terminating_event(self)
             for host, session_filter in attached:
                 try:
                     host.handle(session_filter, event)
@@ -382,13 +374,6 @@ class FWXConnection(Unknown):
             interface=self.interface,
             filters=filters,
             reason=self._reason,
-        )
-
-    def _connect_event(self) -> FwxFirewallEvent:
-        target = self.target
-        parameters = FwxConnectEvent(target, target.length, self, ProtocolGuid=self.verdict.protocol_guid)
-        return FwxFirewallEvent(
-            fwx_Connect_Tcp, self.session.source, FwxFirewallEventParameters.of(fwx_Connect_Tcp, parameters)
         )
 
     def _passes_failed(self, host: FilterHost) -> bool:
