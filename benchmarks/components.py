@@ -33,6 +33,7 @@ from fwx.impl.connection import FWXConnection
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.raw import Ref, raw
 from fwx.impl.transport import READABLE
 from fwx.service import Service
 
@@ -121,8 +122,11 @@ def look_ups(plan: Plan, service: Service) -> Iterator[Figure]:
     own.registerUtility(Lent(None), IPlainLent)
     plain, provider, firewall = PlainProvider(), Provider(bare), service.firewall
     asked: Any = IPlainAsked
+    yield Figure("zope: providedBy", measure(plan, lambda: asked.providedBy(plain)))
     yield Figure("zope: IFoo(obj), provided", measure(plan, lambda: asked(plain)))
     direct = "zope: IFoo(obj), provided"
+    asked_of_ours: Any = IAsked
+    yield Figure("IFoo(obj), provided", measure(plan, lambda: asked_of_ours(provider)), direct)
     yield Figure("QueryInterface, provided", measure(plan, lambda: provider.QueryInterface(IAsked)), direct)
     iid: UUID = sdk.IFWXFirewall.getTaggedValue("iid")
     by_iid = measure(plan, lambda: firewall.QueryInterface(iid))
@@ -131,6 +135,12 @@ def look_ups(plan: Plan, service: Service) -> Iterator[Figure]:
     yield Figure(adapted, measure(plan, lambda: own.queryAdapter(plain, IPlainLent)))
     lent = measure(plan, lambda: provider.QueryInterface(ILent))
     yield Figure("QueryInterface, through an adapter, warm", lent, adapted)
+    cold = measure(plan, lambda: Provider(bare).QueryInterface(ILent))
+    yield Figure("QueryInterface, through an adapter, cold, and a new object", cold, adapted)
+    face, count = raw(firewall, sdk.IFWXFirewall), Ref()
+    literal = measure(plan, lambda: face.CreateBuffer(16, count))
+    yield Figure("a method through the COM face", literal)
+    yield Figure("the same method on the Python face", measure(plan, lambda: firewall.CreateBuffer(16)))
     yield from _registry(plan, service, own)
 
 

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 from zope.interface.interfaces import IComponentLookup
 
-from fwx.interfaces import IUnknown, interface_of
+from fwx.interfaces import IUnknown, interface_of, read_iid
 from fwx.interfaces.hresult import E_NOINTERFACE, E_POINTER, E_UNEXPECTED, COMError
 
 T = TypeVar("T")
@@ -43,11 +43,12 @@ class Unknown:
         """
         interface: Any = riid
         if not isinstance(interface, InterfaceClass):
-            interface = _interface(riid)
+            interface = self._interface_of(riid)
         this: Any = self
         if interface.providedBy(this):
             return cast("T", this)
-        face: T | None = self._lent_face(interface)
+        # Only a face that is an IUnknown itself leads back to this object, as COM demands.
+        face: T | None = self._lent_face(interface) if interface.isOrExtends(IUnknown) else None
         if face is None:
             raise COMError(E_NOINTERFACE, f"{type(self).__name__} has no {interface.__name__}")
         return face
@@ -55,6 +56,17 @@ class Unknown:
     def __conform__(self, interface: InterfaceClass) -> Any:
         """Answer ``IFoo(obj)``: the object itself, then its cached faces, then the registry's unnamed adapters."""
         return self if interface.providedBy(self) else self._lent_face(interface)
+
+    def _interface_of(self, riid: object) -> InterfaceClass:
+        """Return the interface with the IID *riid*: the contract's, or one that the registry lends."""
+        if riid is None:
+            raise COMError(E_POINTER, "QueryInterface needs an interface or an IID")
+        interface: InterfaceClass | None = interface_of(riid)
+        if interface is None and self._registry is not None:
+            interface = lent_interface(self._registry, read_iid(riid))
+        if interface is None:
+            raise COMError(E_NOINTERFACE, f"no interface has the identifier {riid}")
+        return interface
 
     def _lent_face(self, interface: InterfaceClass) -> Any:
         if interface is IComponentLookup:
@@ -124,10 +136,9 @@ class TearOff(Unknown):
         return self._owner.Release()
 
 
-def _interface(riid: object) -> InterfaceClass:
-    if riid is None:
-        raise COMError(E_POINTER, "QueryInterface needs an interface or an IID")
-    interface = interface_of(riid)
-    if interface is None:
-        raise COMError(E_NOINTERFACE, f"no interface has the identifier {riid}")
-    return interface
+def lent_interface(registry: Any, identifier: UUID | None) -> InterfaceClass | None:
+    """Return the interface with this IID that an unnamed adapter of *registry* provides: a plugin's own."""
+    if identifier is None:
+        return None
+    provided = (one.provided for one in registry.registeredAdapters() if not one.name)
+    return next((one for one in provided if one.queryDirectTaggedValue("iid") == identifier), None)

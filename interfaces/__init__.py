@@ -379,6 +379,7 @@ from fwx.interfaces.idl import (
     interface_of,
     methods,
     query_iid,
+    read_iid,
 )
 from fwx.interfaces.iobuffer import (
     IFWXIOBuffer,
@@ -1222,6 +1223,7 @@ __all__ = [
     "methods",
     "parse_ip",
     "query_iid",
+    "read_iid",
     "unsigned_int",
     "winsock_error",
 ]

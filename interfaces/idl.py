@@ -6,6 +6,7 @@ Who asks: the COM face (:mod:`fwx.impl.raw`), the conformance tests, and ``fwx i
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
@@ -19,6 +20,8 @@ from fwx.interfaces.com import COMInterfaceClass, Direction, Idl, Length, Length
 from fwx.interfaces.hresult import HRESULT
 
 _NAMESPACE = "fwx.interfaces"
+_DIGITS = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_IID_TEXT = re.compile(rf"\{{(?P<braced>{_DIGITS})\}}|(?P<bare>{_DIGITS})")
 
 
 class Passing(StrEnum):
@@ -121,17 +124,24 @@ def methods(interface: COMInterfaceClass) -> tuple[MethodInfo, ...]:
     return (*inherited, *own)
 
 
+def read_iid(identifier: object) -> UUID | None:
+    """Return *identifier* as a ``UUID``: one, or its text in the registry form, with or without braces.
+
+    ``None`` means that it is no IID: :class:`uuid.UUID` itself would take other spellings, and foreign digits.
+    """
+    if isinstance(identifier, str):
+        match = _IID_TEXT.fullmatch(identifier)
+        return None if match is None else UUID(match["braced"] or match["bare"])
+    return identifier if isinstance(identifier, UUID) else None
+
+
 def interface_of(identifier: object) -> COMInterfaceClass | None:
     """Return the interface of :mod:`fwx.interfaces` that has the IID *identifier*, a ``UUID`` or its text.
 
     ``None`` means that there is none, or that *identifier* is no IID at all.
     """
-    if isinstance(identifier, str):
-        try:
-            identifier = UUID(identifier)
-        except ValueError:
-            return None
-    return _by_iid().get(identifier) if isinstance(identifier, UUID) else None
+    wanted = read_iid(identifier)
+    return None if wanted is None else _by_iid().get(wanted)
 
 
 @cache

@@ -39,6 +39,7 @@ from fwx.interfaces import (
     IFWXSocket,
     IUnknown,
     com_interfaces,
+    interface_of,
     query_iid,
 )
 from fwx.testing import AttachingFilter, MemoryFirewall
@@ -364,6 +365,18 @@ def test_a_published_interface_is_found_by_its_iid_on_a_tear_off(firewall: Memor
         assert ports.QueryInterface(plugin.INotes) is owner.QueryInterface(plugin.INotes), "transitive: side to side"
 
 
+def test_a_plugins_own_interface_is_found_by_its_iid(firewall: MemoryFirewall, plugin: Any) -> None:
+    owner = firewall.firewall
+    for identifier in (UUID("5b1f6a0e-3c53-4f38-a7a5-6c2f6f0b7d01"), "{5B1F6A0E-3C53-4F38-A7A5-6C2F6F0B7D01}"):
+        assert owner.QueryInterface(identifier) is owner.QueryInterface(plugin.INotes)
+
+
+def test_what_is_no_com_interface_is_not_found(firewall: MemoryFirewall) -> None:
+    """The registry is reached by IComponentLookup(obj); it has no way back, so QueryInterface does not give it."""
+    assert ask(firewall.firewall, sdk.IComponentLookup) == E_NOINTERFACE
+    assert sdk.IComponentLookup(firewall.firewall) is firewall.registry
+
+
 def test_what_the_plugin_did_not_adapt_stays_as_it_is(firewall: MemoryFirewall, plugin: Any) -> None:
     connection = firewall.open().connection
     assert ask(connection, plugin.INotes) == E_NOINTERFACE
@@ -385,3 +398,20 @@ def test_a_tear_off_counts_for_its_owner_and_lives_with_it(firewall: MemoryFirew
 
 def test_a_completion_is_found_on_the_data_filter_that_is_one(objects: dict[str, Any]) -> None:
     assert objects["data filter"].QueryInterface(IFWXIOCompletion) is objects["data filter"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0CF075B5A8F611D0A7F10000F8750B21",
+        "urn:uuid:0CF075B5-A8F6-11D0-A7F1-0000F8750B21",
+        "}0CF075B5-A8F6-11D0-A7F1-0000F8750B21{",
+        "{0CF075B5-A8F6-11D0-A7F1-0000F8750B21",
+        "0CF075B5-A8F6-11D0-A7F1-0000F8750B2\uff11",
+        "0CF0-75B5A8F6-11D0-A7F1-0000F8750B21",
+    ],
+)
+def test_text_that_only_resembles_an_iid(text: str) -> None:
+    """The registry form, with or without braces, is the only spelling of an IID."""
+    assert interface_of(text) is None
+    assert interface_of("{0CF075B5-A8F6-11D0-A7F1-0000F8750B21}") is IFWXSocket
