@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.chain import Member, link
+from fwx.impl.connectionrecord import record_of
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.event import connect_event, terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
-from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.linger import Linger
+from fwx.impl.logrecord import Action
 from fwx.impl.pump import Pump
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
@@ -79,7 +81,6 @@ class FWXConnection(Unknown):
         "_junctions",
         "_linger",
         "_members",
-        "_progress",
         "_pump",
         "_reason",
         "_result",
@@ -140,8 +141,7 @@ class FWXConnection(Unknown):
         self._server_transport: Transport | None = None
         self._pump: Pump | None = None
         self._block_size = 0
-        self._linger: Any = None
-        self._progress = -1
+        self._linger: Linger | None = None
         self._result: int = S_OK
         self._reason = ""
         session.connections.add(self)
@@ -292,28 +292,13 @@ class FWXConnection(Unknown):
             self._watch_lingering()
 
     def _watch_lingering(self) -> None:
-        """One side has gone. The filters have as long as data still moves to end the other, then it is ended.
+        if self._linger is None and self._client is not None and self._server is not None and not self.terminating:
+            self._linger = Linger(self._client, self._server, self.engine.linger_deadlines, self._stood_still)
 
-        What waits for a peer to read counts as moving, a client may take its time for the rest; but not where a filter
-        has closed the socket: nobody is left who could end it otherwise.
-        """
-        if self._linger is None and not self.terminating:
-            self._progress = self._moved()
-            self._linger = self.engine.linger_deadlines.add(self._lingered)
-
-    def _lingered(self) -> None:
-        self._linger = None
-        if self._moved() != self._progress or any(
-            end.backlog and not end.closing for end in (self._client, self._server) if end is not None
-        ):
-            self._watch_lingering()
-            return
+    def _stood_still(self) -> None:
         names = ", ".join(member.host.name for member in self._members)
         result = self._result if FAILED(self._result) else HRESULT_FROM_WIN32(WSAECONNABORTED)
         self.end(result, f"one side had ended and filters {names} did not end the other")
-
-    def _moved(self) -> int:
-        return sum(end.sent + end.received for end in (self._client, self._server) if end is not None)
 
     def _let_complete(self, action: Action) -> None:
         """Let complete what was on its way to the sockets, from another thread, when they were ended (B3.31)."""
@@ -333,7 +318,8 @@ class FWXConnection(Unknown):
                 except FilterFault as fault:
                     logger.debug("%s: the connection has ended already", fault)
         if self.verdict.log:
-            self.engine.write_record(self._record(action, names))
+            duration = self.engine.clock() - self._started
+            self.engine.write_record(record_of(self, action, names, self._traffic(), duration))
         self._members = []
         self._junctions = []
         self.session.connections.discard(self)
@@ -342,39 +328,11 @@ class FWXConnection(Unknown):
             on_ended(self)
         self._pump = self._client = self._server = self._server_transport = None
 
-    def _record(self, action: Action, filters: str) -> LogRecord:
-        verdict, target, pump = self.verdict, self.target, self._pump
-        sent = received = 0
-        if pump is not None:
-            sent, received = pump.up.count, pump.down.count
-        elif self._server is not None:
-            sent, received = self._server.sent, self._server.received
-        literal = target.address is not None
-        address = target.host if literal else (self.address.host if self.address is not None else "")
-        return LogRecord(
-            time=self.engine.wall_clock(),
-            action=action,
-            servername=self.engine.server_name,
-            source_ip=self.client_address.host,
-            source_port=self.client_address.port,
-            destination_ip=address,
-            destination_port=target.port,
-            destination_name="" if literal else target.host,
-            source_network=verdict.source_network,
-            destination_network=verdict.destination_network,
-            resultcode=int(self._result),
-            rule=verdict.rule,
-            application_protocol=verdict.protocol,
-            bytes_sent=sent,
-            bytes_received=received,
-            connection_time=int((self.engine.clock() - self._started) * 1000),
-            agent=self.agent,
-            session_id=self.session.id,
-            connection_id=self.id,
-            interface=self.interface,
-            filters=filters,
-            reason=self._reason,
-        )
+    def _traffic(self) -> tuple[int, int]:
+        """Return the bytes sent to the server and received from it."""
+        if self._pump is not None:
+            return self._pump.up.count, self._pump.down.count
+        return (0, 0) if self._server is None else (self._server.sent, self._server.received)
 
     def _passes_failed(self, host: FilterHost) -> bool:
         if host.opens_on_error:

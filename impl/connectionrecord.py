@@ -1,0 +1,49 @@
+"""What the firewall log says of a connection (behaviour topic 9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwx.impl.logrecord import Action, LogRecord
+
+if TYPE_CHECKING:
+    from fwx.impl.connection import FWXConnection
+
+
+def record_of(
+    connection: FWXConnection, action: Action, filters: str, traffic: tuple[int, int], seconds: float
+) -> LogRecord:
+    """Make the record of *connection*, of its end or its refusal.
+
+    :param filters: names of the filters that were attached. :param traffic: bytes sent to the server and received from
+        it. :param seconds: how long it lasted.
+    """
+    engine, verdict, target = connection.engine, connection.verdict, connection.target
+    result, reason = connection.result
+    literal = target.address is not None
+    reached = target if literal else connection.address
+    sent, received = traffic
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        source_ip=connection.client_address.host,
+        source_port=connection.client_address.port,
+        destination_ip="" if reached is None else reached.host,
+        destination_port=target.port,
+        destination_name="" if literal else target.host,
+        source_network=verdict.source_network,
+        destination_network=verdict.destination_network,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        bytes_sent=sent,
+        bytes_received=received,
+        connection_time=int(seconds * 1000),
+        agent=connection.agent,
+        session_id=connection.session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        filters=filters,
+        reason=reason,
+    )
