@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
+from fwx.impl.argument import whole
 from fwx.impl.chain import Member, link
 from fwx.impl.connectionrecord import record_of
 from fwx.impl.endpoint import Endpoint
@@ -421,9 +422,7 @@ class FWXConnection(Unknown):
         """
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
-        if not 1 <= BufferSize <= _LARGEST_BUFFER:
-            raise COMError(E_INVALIDARG, f"a buffer size is 1 to {_LARGEST_BUFFER}, not {BufferSize}")
-        self._block_size = BufferSize
+        self._block_size = whole(BufferSize, "BufferSize", 1, _LARGEST_BUFFER)
         for endpoint in (self._client, self._server):
             if endpoint is not None:
                 endpoint.set_block_size(BufferSize)

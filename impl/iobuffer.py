@@ -6,6 +6,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from fwx.impl.argument import whole
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXIOBuffer
 from fwx.interfaces.hresult import E_ACCESSDENIED, E_INVALIDARG, E_POINTER, FWX_E_BUFFERFULL, COMError
@@ -46,9 +47,7 @@ class FWXIOBuffer(Unknown):
 
         :raises COMError: ``E_INVALIDARG`` the length is negative or over 64 MiB.
         """
-        if not isinstance(length, int) or not 0 <= length <= LARGEST:
-            raise COMError(E_INVALIDARG, f"a buffer holds 0 to {LARGEST} bytes, not {length}")
-        buffer = cls(bytearray(length), 0)
+        buffer = cls(bytearray(whole(length, "the buffer's length", most=LARGEST)), 0)
         buffer._writable = True
         buffer._views = []
         return buffer
@@ -64,11 +63,7 @@ class FWXIOBuffer(Unknown):
         if type(block) is bytes and (length is None or length == len(block)):
             return cls(block)
         view = _bytes_of(block).toreadonly()
-        if length is None:
-            length = len(view)
-        if not 0 <= length <= len(view):
-            raise COMError(E_INVALIDARG, f"the block has {len(view)} bytes, not {length}")
-        return cls(view[:length])
+        return cls(view if length is None else view[: whole(length, "the block's length", most=len(view))])
 
     @classmethod
     def window(cls, original: IFWXIOBuffer, offset: int, length: int) -> FWXIOBuffer:
@@ -76,11 +71,10 @@ class FWXIOBuffer(Unknown):
 
         :raises COMError: ``E_POINTER`` no original; ``E_INVALIDARG`` the window reaches beyond its data.
         """
-        if original is None:
-            raise COMError(E_POINTER, "a window needs an original buffer")
+        require_buffer(original)
         _, size = original.GetBufferSizes()
-        if offset < 0 or length < 0 or offset + length > size:
-            raise COMError(E_INVALIDARG, f"bytes {offset} to {offset + length} of a buffer that holds {size}")
+        whole(offset, "the window's offset", most=size)
+        whole(length, "the window's length", most=size - offset)
         if isinstance(original, FWXIOBuffer):
             original.freeze()
             buffer = cls(memoryview(original._block)[offset : offset + length].toreadonly())
@@ -124,8 +118,7 @@ class FWXIOBuffer(Unknown):
         :raises COMError: ``E_INVALIDARG`` more than was allocated; ``E_ACCESSDENIED`` the buffer is not the caller's to
             change.
         """
-        if not 0 <= dwDataSize <= len(self._block):
-            raise COMError(E_INVALIDARG, f"{dwDataSize} bytes in a buffer of {len(self._block)}")
+        whole(dwDataSize, "dwDataSize", most=len(self._block))
         self._require_writable()
         self._size = dwDataSize
 
@@ -134,9 +127,7 @@ class FWXIOBuffer(Unknown):
 
         :raises COMError: ``E_INVALIDARG`` the offset lies beyond the data or a number is negative.
         """
-        if not 0 <= ulOffset <= self._size or cb < 0:
-            raise COMError(E_INVALIDARG, f"cannot read {cb} bytes at {ulOffset} of {self._size}")
-        end = min(ulOffset + cb, self._size)
+        end = min(whole(ulOffset, "ulOffset", most=self._size) + whole(cb, "cb"), self._size)
         return bytes(memoryview(self._block)[ulOffset:end])
 
     def SendToBuffer(self, pDestinationBuffer: IFWXIOBuffer, ulOffset: int, cb: int) -> int:
@@ -145,8 +136,7 @@ class FWXIOBuffer(Unknown):
         :raises COMError: ``FWX_E_BUFFERFULL`` with the count in ``outs`` when not all fitted; ``E_INVALIDARG`` a bad
             offset; ``E_POINTER`` no destination.
         """
-        if pDestinationBuffer is None:
-            raise COMError(E_POINTER, "SendToBuffer needs a destination")
+        require_buffer(pDestinationBuffer)
         data = self.ReadAt(ulOffset, cb)
         return pDestinationBuffer.Append(data, len(data))
 
@@ -160,10 +150,7 @@ class FWXIOBuffer(Unknown):
         if pv is None:
             raise COMError(E_POINTER, "Append needs data")
         data = _bytes_of(pv)
-        if cb is None:
-            cb = len(data)
-        if not 0 <= cb <= len(data):
-            raise COMError(E_INVALIDARG, f"{cb} bytes asked for, {len(data)} given")
+        cb = len(data) if cb is None else whole(cb, "cb", most=len(data))
         room = len(self._block) - self._size
         if not room and cb:
             raise COMError(FWX_E_BUFFERFULL, f"the buffer's {self._size} bytes are in use", outs=(0,))
@@ -205,9 +192,19 @@ def data_of(buffer: IFWXIOBuffer) -> bytes | memoryview:
     """
     if type(buffer) is FWXIOBuffer:
         return buffer.freeze()
+    require_buffer(buffer)
+    return _bytes_of(buffer.GetBufferAndSize()).toreadonly()
+
+
+def require_buffer(buffer: object) -> None:
+    """Make sure that *buffer* is one.
+
+    :raises COMError: ``E_POINTER`` it is ``None``; ``E_INVALIDARG`` it is something else.
+    """
+    if buffer is None:
+        raise COMError(E_POINTER, "a buffer is needed")
     if not IFWXIOBuffer.providedBy(buffer):
         raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")
-    return _bytes_of(buffer.GetBufferAndSize()).toreadonly()
 
 
 def _bytes_of(block: Any) -> memoryview:

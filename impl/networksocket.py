@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.admission import admit
+from fwx.impl.argument import INT_MOST, octets, whole
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting, OneTransport
 from fwx.impl.dial import Dial
@@ -159,7 +160,7 @@ class FWXNetworkSocket(FWXSocket):
         if self._bound is None or self._listening or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
         try:
-            self._bound.listen(max(Backlog, 0))
+            self._bound.listen(max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0))
         except OSError as error:
             raise winsock_error(winsock_code(error), str(error)) from error
         self._listening = True
@@ -174,13 +175,10 @@ class FWXNetworkSocket(FWXSocket):
             value; ``E_INVALIDARG`` a value shorter than *optlen*.
         """
         self._require_options()
-        if optval is None:
-            raise COMError(E_POINTER, "an option needs a value")
-        value = bytes(optval)
+        whole(level, "level"), whole(optname, "optname")
+        value = octets(optval, "optval")
         if optlen is not None:
-            if not 0 <= optlen <= len(value):
-                raise COMError(E_INVALIDARG, f"the value has {len(value)} bytes, not {optlen}")
-            value = value[:optlen]
+            value = value[: whole(optlen, "optlen", most=len(value))]
         try:
             kernel = to_kernel(level, optname, value)
         except KeyError:
@@ -198,6 +196,7 @@ class FWXNetworkSocket(FWXSocket):
         :raises COMError: as :meth:`SetSockOpt`.
         """
         self._require_options()
+        whole(level, "level"), whole(optname, "optname")
         try:
             kernel = from_kernel(level, optname)
         except KeyError:
@@ -476,5 +475,7 @@ _NOWHERE = SocketAddress("0.0.0.0", 0)  # noqa: S104  stands for no address, not
 def _check_address(address: SocketAddress, length: int | None) -> None:
     if address is None:
         raise COMError(E_POINTER, "an address is needed")
-    if not isinstance(address, SocketAddress) or (length is not None and length > address.length):
-        raise COMError(E_INVALIDARG, f"{address!r} of length {length} is no address")
+    if not isinstance(address, SocketAddress):
+        raise COMError(E_INVALIDARG, f"{address!r} is no address")
+    if length is not None:
+        whole(length, "AddressLength", most=address.length)

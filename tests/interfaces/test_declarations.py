@@ -76,14 +76,32 @@ def declared(interface: COMInterfaceClass) -> dict[str, Any]:
 
 
 def differences(table: dict[str, Any]) -> list[str]:
-    """Return one line for each interface part in which *table* and the declarations differ."""
+    """Return one line for each difference between *table* and the declarations, by interface and method."""
     own = {each.__name__: declared(each) for each in INTERFACES if each.__name__ not in FOREIGN}
-    found = [f"only in the table: {name}" for name in table.keys() - own.keys()]
-    found += [f"only declared: {name}" for name in own.keys() - table.keys()]
-    for name in table.keys() & own.keys():
-        left, right = table[name], own[name]
-        found += [f"{name}.{key}" for key in left.keys() | right.keys() if left.get(key) != right.get(key)]
+    found = [f"{name}: {kind}" for name, kind in one_sided(table, own)]
+    for name in sorted(table.keys() & own.keys()):
+        left, right = dict(table[name]), dict(own[name])
+        rows = left.pop("methods"), right.pop("methods")
+        found += [f"{name}: {key}" for key in unequal(left, right)]
+        found += [f"{name}.{line}" for line in method_differences(*rows)]
     return found
+
+
+def one_sided(table: dict[str, Any], own: dict[str, Any]) -> list[tuple[str, str]]:
+    only_there = [(name, "only in the table") for name in sorted(table.keys() - own.keys())]
+    return only_there + [(name, "only declared") for name in sorted(own.keys() - table.keys())]
+
+
+def unequal(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    return [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
+
+
+def method_differences(table: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[str]:
+    left, right = {row["name"]: row for row in table}, {row["name"]: row for row in own}
+    found = [f"{name}: {kind}" for name, kind in one_sided(left, right)]
+    shared, places = [name for name in left if name in right], [name for name in right if name in left]
+    found += [f"{name}: place" for name, other in zip(shared, places, strict=True) if name != other]
+    return found + [f"{name}: {key}" for name in shared for key in unequal(left[name], right[name])]
 
 
 def test_every_declaration_is_that_of_the_table() -> None:
@@ -98,6 +116,11 @@ def test_the_table_holds_47_interfaces_and_iunknown() -> None:
 def swap_methods(table: dict[str, Any]) -> None:
     rows = table["IFWXSocket"]["methods"]
     rows[0], rows[2] = rows[2], rows[0]
+
+
+def swap_parameters(table: dict[str, Any]) -> None:
+    params = table["IFWXSocket"]["methods"][0]["params"]
+    params[0], params[1] = params[1], params[0]
 
 
 def rename_parameter(table: dict[str, Any]) -> None:
@@ -132,24 +155,55 @@ def change_base(table: dict[str, Any]) -> None:
     table["IFWXFirewall3"]["base"] = "IFWXFirewall"
 
 
+def drop_interface_attribute(table: dict[str, Any]) -> None:
+    table["IFWXAuthenticatedUser"]["attributes"].pop()
+
+
+def drop_method(table: dict[str, Any]) -> None:
+    del table["IFWXSocket"]["methods"][0]
+
+
+def add_method(table: dict[str, Any]) -> None:
+    table["IFWXSocket"]["methods"].append({"name": "Peek", "slot": 10, "params": []})
+
+
+def drop_parameter(table: dict[str, Any]) -> None:
+    table["IFWXSocket"]["methods"][1]["params"].pop()
+
+
+def drop_interface(table: dict[str, Any]) -> None:
+    del table["IFWXUdpDestination"]
+
+
+def add_interface(table: dict[str, Any]) -> None:
+    table["IFWXFirewall4"] = {"iid": "8B7A9C50-5A0E-4B1E-9E55-6C1B7F5D2A11", "base": "IFWXFirewall3", "methods": []}
+
+
 @pytest.mark.parametrize(
     ("damage", "reported"),
     [
-        (swap_methods, "IFWXSocket.methods"),
-        (rename_parameter, "IFWXSession.methods"),
-        (change_type, "IFWXNetworkSocket.methods"),
-        (change_direction, "IFWXNetworkSocket.methods"),
-        (drop_attribute, "IFWXConnection.methods"),
-        (drop_method_attribute, "IFWXIOBuffer.methods"),
-        (change_slot, "IFWXDataFilter.methods"),
-        (change_iid, "IFWXFilter.iid"),
-        (change_base, "IFWXFirewall3.base"),
+        (swap_methods, ["IFWXSocket.Recv: place", "IFWXSocket.Send: place"]),
+        (swap_parameters, ["IFWXSocket.Send: params"]),
+        (rename_parameter, ["IFWXSession.GetClientAddress: params"]),
+        (drop_parameter, ["IFWXSocket.SendTo: params"]),
+        (change_type, ["IFWXNetworkSocket.Connect: params"]),
+        (change_direction, ["IFWXNetworkSocket.GetSockName: params"]),
+        (drop_attribute, ["IFWXConnection.AttachDataFilter: params"]),
+        (drop_method_attribute, ["IFWXIOBuffer.GetBufferAndSize: attributes"]),
+        (drop_interface_attribute, ["IFWXAuthenticatedUser: attributes"]),
+        (change_slot, ["IFWXDataFilter.Detach: slot"]),
+        (change_iid, ["IFWXFilter: iid"]),
+        (change_base, ["IFWXFirewall3: base"]),
+        (drop_method, ["IFWXSocket.Send: only declared"]),
+        (add_method, ["IFWXSocket.Peek: only in the table"]),
+        (drop_interface, ["IFWXUdpDestination: only declared"]),
+        (add_interface, ["IFWXFirewall4: only in the table"]),
     ],
 )
-def test_a_damaged_table_is_reported(damage: Any, reported: str) -> None:
+def test_a_damaged_table_is_reported(damage: Any, reported: list[str]) -> None:
     table = copy.deepcopy(TABLE)
     damage(table)
-    assert differences(table) == [reported]
+    assert differences(table) == reported
 
 
 @pytest.mark.parametrize("interface", INTERFACES, ids=lambda each: each.__name__)
