@@ -156,7 +156,7 @@ def change_base(table: dict[str, Any]) -> None:
 
 
 def drop_interface_attribute(table: dict[str, Any]) -> None:
-    table["IFWXAuthenticatedUser"]["attributes"].pop()
+    table["IFWXNetworkSocketInspection"]["attributes"].pop()
 
 
 def drop_method(table: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ def add_interface(table: dict[str, Any]) -> None:
         (change_direction, ["IFWXNetworkSocket.GetSockName: params"]),
         (drop_attribute, ["IFWXConnection.AttachDataFilter: params"]),
         (drop_method_attribute, ["IFWXIOBuffer.GetBufferAndSize: attributes"]),
-        (drop_interface_attribute, ["IFWXAuthenticatedUser: attributes"]),
+        (drop_interface_attribute, ["IFWXNetworkSocketInspection: attributes"]),
         (change_slot, ["IFWXDataFilter.Detach: slot"]),
         (change_iid, ["IFWXFilter: iid"]),
         (change_base, ["IFWXFirewall3: base"]),

@@ -24,9 +24,7 @@ def test_the_filter_keeps_the_contract(direction: str) -> None:
         ({"direction": "both"}, b"ABC", b"XYZ"),
     ],
 )
-def test_whose_data_changes(
-    fwx_playbook: Any, options: dict[str, Any], server_gets: bytes, client_gets: bytes
-) -> None:
+def test_whose_data_changes(fwx_playbook: Any, options: dict[str, Any], server_gets: bytes, client_gets: bytes) -> None:
     book = fwx_playbook(UpperCase, options)
     book.client_sends(b"abc").server_gets(server_gets)
     book.server_sends(b"xyz").client_gets(client_gets)
@@ -54,7 +52,8 @@ def test_a_client_that_does_not_read_costs_a_bounded_number_of_bytes(fwx_connect
         server.send(bytes(100_000_000))
 
 
-def test_the_log_names_the_filter(started: None, fwx_connection: MemoryConnection, fwx_firewall: MemoryFirewall) -> None:
+@pytest.mark.usefixtures("started")
+def test_the_log_names_the_filter(fwx_connection: MemoryConnection, fwx_firewall: MemoryFirewall) -> None:
     client, _ = fwx_connection.established()
     client.reset()
     fwx_firewall.loop.run()
