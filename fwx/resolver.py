@@ -15,7 +15,7 @@ from fwx.interfaces.hresult import WSAHOST_NOT_FOUND
 
 logger = logging.getLogger("fwx.resolver")
 
-_THREADS = 8
+_THREADS = 32
 
 Resolved = Callable[[list[SocketAddress], int], None]
 

@@ -19,8 +19,8 @@ def admit(
     """Judge *target* for a client at *source*; return the verdict and the addresses that may be connected to.
 
     A name is judged twice: without *resolved*, when the verdict may be that it has to be resolved first, and with the
-    literal addresses it resolved to, each of which is judged like the name. An address that this service listens on is
-    never a target.
+    literal addresses it resolved to, each of which is judged like the name; those remain that the first allowed one's
+    rule allows. An address that this service listens on is never a target.
     """
     judge = engine.policy.judge
     if target.address is not None:
@@ -35,7 +35,9 @@ def admit(
         if judged.allowed:
             if not allowed:
                 verdict = judged
-            allowed.append(address)
+            # One verdict stands for the connection: what another rule allows may have other filters.
+            if verdict is not None and judged.rule == verdict.rule:
+                allowed.append(address)
         elif verdict is None:
             verdict = judged
     if verdict is None:

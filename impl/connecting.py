@@ -49,9 +49,12 @@ class Connecting:
     def close(self, abortive: bool) -> None:
         if self._endpoint is not None:
             self._endpoint.close(abortive)
-            return
-        self.fail(ERROR_OPERATION_ABORTED)
-        self._on_close()
+        elif self.backlog and not abortive:
+            # What is queued still goes out (B3.26); the deadline of connecting bounds the wait.
+            self._keep("close", False)
+        else:
+            self.fail(ERROR_OPERATION_ABORTED)
+            self._on_close()
 
     def pass_on(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -63,7 +66,7 @@ class Connecting:
         self.code = code
         posted, self._posted = self._posted, []
         for method, argument in posted:
-            if method != "shutdown":
+            if method in ("recv", "send"):
                 argument.fail(self._queue, code)
 
     def _keep(self, method: str, argument: Any) -> None:

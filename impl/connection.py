@@ -48,7 +48,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
@@ -94,6 +94,7 @@ class FWXConnection(Unknown):
         "engine",
         "id",
         "interface",
+        "on_abandoned",
         "on_ended",
         "session",
         "target",
@@ -127,6 +128,8 @@ class FWXConnection(Unknown):
         self.interface = interface
         self.agent = agent
         self.on_ended = on_ended
+        # Set while the connection is being opened: stops that when it is killed.
+        self.on_abandoned: Callable[[], None] | None = None
         self.terminating = False
         # The literal address that was connected to, once it is known.
         self.address: SocketAddress | None = None
@@ -192,6 +195,7 @@ class FWXConnection(Unknown):
     def establish(self, client: Transport, server: Transport, prefix: bytes = b"") -> None:
         """Start pumping between two connected transports; *prefix* came from the client ahead of its transport."""
         self._established = True
+        self.on_abandoned = None
         self._server_transport = server
         if not self._members:
             self._pump = Pump(client, server, self.engine.queue, self, prefix)
@@ -227,6 +231,9 @@ class FWXConnection(Unknown):
             return
         self.terminating = True
         self._result, self._reason = result, reason
+        abandon, self.on_abandoned = self.on_abandoned, None
+        if abandon is not None:
+            abandon()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
@@ -306,7 +313,20 @@ class FWXConnection(Unknown):
         self.engine.queue.post(self._finish, action)
 
     def _finish(self, action: Action) -> None:
-        """Detach the filters, say that the connection is terminating, write the record; last item of its life."""
+        """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
+        try:
+            self._take_leave(action)
+        finally:
+            self._members = []
+            self._junctions = []
+            self.session.connections.discard(self)
+            on_ended, self.on_ended = self.on_ended, None
+            if on_ended is not None:
+                on_ended(self)
+            self._pump = self._client = self._server = self._server_transport = None
+
+    def _take_leave(self, action: Action) -> None:
+        """Detach the filters, say that the connection is terminating, write the record."""
         for member in self._members:
             member.detach()
         names = ", ".join(member.host.name for member in self._members)
@@ -321,13 +341,6 @@ class FWXConnection(Unknown):
         if self.verdict.log:
             duration = self.engine.clock() - self._started
             self.engine.write_record(record_of(self, action, names, self._traffic(), duration))
-        self._members = []
-        self._junctions = []
-        self.session.connections.discard(self)
-        on_ended, self.on_ended = self.on_ended, None
-        if on_ended is not None:
-            on_ended(self)
-        self._pump = self._client = self._server = self._server_transport = None
 
     def _traffic(self) -> tuple[int, int]:
         """Return the bytes sent to the server and received from it."""

@@ -15,6 +15,22 @@ logger = logging.getLogger("fwx.filter")
 _MOST_KNOWN = 1024
 
 
+def describe(error: BaseException) -> str:
+    """Return the type and the text of a filter's *error*, whose text may be a fault of its own."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001  a filter's exception may raise anything
+        return f"{type(error).__name__}, whose text cannot be had"
+
+
+def shown(value: object) -> str:
+    """Return how *value*, a filter's, is written, which may be a fault of its own."""
+    try:
+        return repr(value)
+    except BaseException:  # noqa: BLE001  a filter's object may raise anything
+        return f"a {type(value).__name__}"
+
+
 class FaultReporter:
     """Writes a filter's fault to stderr and raises the alert for it; the traceback is shown the first time only."""
 
@@ -25,7 +41,7 @@ class FaultReporter:
 
     def report(self, filter_name: str, method: str, error: BaseException) -> str:
         """Report that *method* of the filter raised or returned *error*; return the words for the log."""
-        words = f"filter {filter_name!r} failed in {method}: {type(error).__name__}: {error}"
+        words = f"filter {filter_name!r} failed in {method}: {describe(error)}"
         frames = traceback.extract_tb(error.__traceback__)
         place = (frames[-1].filename, frames[-1].lineno) if frames else None
         key = (filter_name, method, type(error), place)

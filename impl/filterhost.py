@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from fwx.impl.boundary import attempt
+from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
 from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
 from fwx.interfaces.structs import FwxFilterHookEvents
@@ -65,7 +66,7 @@ class FilterHost:
             self._filter = made
             events, error = attempt(made, "FilterInit", firewall)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
-            error = COMError(E_UNEXPECTED, f"FilterInit returned {events!r}, not FwxFilterHookEvents with a mask")
+            error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:
             self.state = "failed"
             self.reason = self._faults.report(self.name, "FilterInit", error)
@@ -90,9 +91,11 @@ class FilterHost:
         events = FwxFilterHookEvents(self.mask)
         session_filter, error = attempt(self._filter, "AttachToSession", session, events)
         if error is None and (session_filter is None or not IFWXSessionFilter.providedBy(session_filter)):
-            error = COMError(E_UNEXPECTED, f"AttachToSession returned {session_filter!r}, not an IFWXSessionFilter")
+            error = COMError(
+                E_UNEXPECTED, f"AttachToSession returned {shown(session_filter)}, not an IFWXSessionFilter"
+            )
         if error is None and not isinstance(events.dwGlobalEvents, int):
-            error = COMError(E_UNEXPECTED, f"AttachToSession set the mask to {events.dwGlobalEvents!r}")
+            error = COMError(E_UNEXPECTED, f"AttachToSession set the mask to {shown(events.dwGlobalEvents)}")
         if error is not None:
             raise FilterFault(self._faults.report(self.name, "AttachToSession", error)) from error
         return session_filter, int(events.dwGlobalEvents)

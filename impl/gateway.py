@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,10 +18,12 @@ from fwx.impl.transport import ERROR, HANGUP
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
+    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
     WSAECONNRESET,
+    WSAETIMEDOUT,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
+
+# Names that one client may have looked up at a time; half of the resolver's threads, so that others get their turn.
+MOST_LOOK_UPS = 16
 
 
 class Entry(Protocol):
@@ -81,6 +87,7 @@ class Gateway:
         self.engine = engine
         self.sessions = sessions
         self.opening: set[Opening] = set()
+        self.look_ups: Counter[str] = Counter()
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -138,9 +145,32 @@ class Opening:
             self._admitted(addresses)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
-            self._cancel = self._gateway.engine.resolver.resolve(request.target, partial(self.step, self._resolved))
+            self._resolve()
         else:
             self._refuse(verdict.hresult, verdict.reason, Action.Denied)
+
+    def _resolve(self) -> None:
+        """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
+        gateway, host = self._gateway, self._request.client_address.host
+        if gateway.look_ups[host] >= MOST_LOOK_UPS:
+            reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
+            self._refuse(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
+            return
+        gateway.look_ups[host] += 1
+        cancel = gateway.engine.resolver.resolve(self._request.target, partial(self.step, self._resolved))
+        deadline = gateway.engine.connect_deadlines.add(partial(self.step, self._resolved_too_late))
+
+        def settle() -> None:
+            cancel()
+            deadline.cancel()
+            gateway.look_ups[host] -= 1
+            if not gateway.look_ups[host]:
+                del gateway.look_ups[host]
+
+        self._cancel = settle
+
+    def _resolved_too_late(self) -> None:
+        self.give_up(HRESULT_FROM_WIN32(WSAETIMEDOUT), f"{self._request.target.host} was not resolved in time")
 
     def give_up(self, result: int, reason: str) -> None:
         """Stop opening and refuse the client."""
@@ -155,7 +185,9 @@ class Opening:
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
-        self._cancel = None
+        settle, self._cancel = self._cancel, None
+        if settle is not None:
+            settle()
         request = self._request
         if not addresses:
             self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} could not be resolved", Action.Failed)
@@ -228,7 +260,13 @@ class Opening:
             agent=request.agent,
             on_ended=gateway.connection_ended,
         )
+        self._connection.on_abandoned = self._killed
         return self._connection
+
+    def _killed(self) -> None:
+        """A filter killed the connection while it was being opened."""
+        assert self._connection is not None
+        self.give_up(*self._connection.result)
 
 
 def _undecided(reason: str) -> Verdict:

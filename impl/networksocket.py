@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -24,6 +25,7 @@ from fwx.interfaces.hresult import (
     E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
+    FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAEACCES,
     WSAEAFNOSUPPORT,
@@ -32,11 +34,13 @@ from fwx.interfaces.hresult import (
     WSAEISCONN,
     WSAENOPROTOOPT,
     WSAENOTCONN,
+    WSAETIMEDOUT,
     COMError,
     winsock_error,
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.deadline import Deadline
     from fwx.impl.engine import Engine
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
@@ -57,6 +61,7 @@ class FWXNetworkSocket(FWXSocket):
         "_dial",
         "_endpoint",
         "_keeper",
+        "_linger",
         "_listening",
         "_local",
         "_remote",
@@ -76,6 +81,7 @@ class FWXNetworkSocket(FWXSocket):
         self._listening = False
         self._endpoint: Endpoint | None = None
         self._dial: Any = None
+        self._linger: Deadline | None = None
         self._verdict: Verdict | None = None
         self._local: SocketAddress | None = None
         self._remote: SocketAddress | None = None
@@ -255,8 +261,12 @@ class FWXNetworkSocket(FWXSocket):
         self._neighbour = self._endpoint = Endpoint(transport, self._queue, self)
 
     def terminate_connection(self) -> None:
-        """End the socket because its owner ends; what is pending fails."""
+        """End the socket because its owner ends; what is pending fails, also behind a Close that still sends."""
         self.Close(True)
+        if self._endpoint is not None:
+            self._endpoint.close(True)
+        elif isinstance(self._neighbour, Connecting):
+            self._neighbour.close(True)
 
     def completion_failed(self, error: BaseException) -> None:
         """A completion object given to this socket raised or returned a failure: the socket is reset."""
@@ -280,7 +290,20 @@ class FWXNetworkSocket(FWXSocket):
         endpoint.close(True)
 
     def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
-        """The owner posts operations and learns of it, or ends."""
+        """An open socket's owner learns of it by what it posts; a closed one has as long as its data still moves."""
+        if doomed and self._closed and self._linger is None:
+            self._watch_lingering(endpoint)
+
+    def _watch_lingering(self, endpoint: Endpoint) -> None:
+        self._linger = self.engine.linger_deadlines.add(partial(self._lingered, endpoint, endpoint.sent))
+
+    def _lingered(self, endpoint: Endpoint, sent: int) -> None:
+        if endpoint.closed:
+            return
+        if endpoint.sent != sent:
+            self._watch_lingering(endpoint)
+        else:
+            endpoint.abort(WSAETIMEDOUT)
 
     @property
     def _owner_name(self) -> str:
@@ -344,7 +367,7 @@ class FWXNetworkSocket(FWXSocket):
         if isinstance(waiting, Connecting):
             waiting.fail(code)
         self._neighbour = self._local = self._remote = None
-        if self._bound is None:
+        if self._closed:
             self._keeper.forget(self)
 
     def _post_accept(self, completion: IFWXAcceptCompletion, user_data: object) -> None:
@@ -405,6 +428,11 @@ class FWXNetworkSocket(FWXSocket):
             completion, user_data = self._accepts.popleft()
             self._queue.post(self._complete_accept, completion, user_data, None, ERROR_OPERATION_ABORTED)
         self._keeper.forget(self)
+
+    def _require_open(self) -> None:
+        super()._require_open()
+        if self.session is not None and self.session.terminated:
+            raise COMError(FWX_E_TERMINATING, "the session has ended")
 
     def _name(self, method: str, known: SocketAddress | None, code: int, text: str) -> SocketAddress:
         if known is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
 from fwx.impl.iobuffer import data_of
-from fwx.impl.operation import MOST_PENDING, Operation
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXIOBuffer, IFWXSocket
 from fwx.interfaces.hresult import (
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
+# Guards every socket's count of crossing calls: they are rare, so one lock serves all.
+_crossings = Lock()
 
 
 class Neighbour(Protocol):
@@ -67,7 +71,19 @@ class FWXSocket(Unknown):
     the loop thread the call is queued and takes effect there.
     """
 
-    __slots__ = ("_closed", "_held", "_neighbour", "_owner", "_queue", "_shut", "_terminated", "_twin", "_written")
+    __slots__ = (
+        "_closed",
+        "_crossing",
+        "_crossing_bytes",
+        "_held",
+        "_neighbour",
+        "_owner",
+        "_queue",
+        "_shut",
+        "_terminated",
+        "_twin",
+        "_written",
+    )
 
     def __init__(self, queue: RunQueue, owner: Owner, neighbour: Neighbour | None = None) -> None:
         """Made by the registry's adapters; *owner* hears of completions that fail."""
@@ -80,6 +96,9 @@ class FWXSocket(Unknown):
         self._closed = False
         self._terminated = False
         self._written = 0
+        # Calls of other threads that have not reached the loop thread, and the bytes that they send.
+        self._crossing = 0
+        self._crossing_bytes = 0
 
     def pair_with(self, twin: FWXSocket) -> None:
         """Make *twin* the filter's other socket: what it has queued to send holds back what this one receives."""
@@ -99,11 +118,11 @@ class FWXSocket(Unknown):
         if self._shut:
             raise winsock_error(WSAESHUTDOWN, "Send after Shutdown")
         neighbour = self._require_neighbour()
-        if not neighbour.takes_send():
+        if not neighbour.takes_send() or self._crossing_is_full():
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
         self._written += len(operation.data)
-        self._queue.call(neighbour.send, operation)
+        self._call(len(operation.data), neighbour.send, operation)
 
     def SendTo(
         self,
@@ -131,14 +150,14 @@ class FWXSocket(Unknown):
             raise COMError(E_POINTER, "Recv needs a completion")
         self._require_open()
         neighbour = self._require_neighbour()
-        if not neighbour.takes_recv() or (self._held and len(self._held) >= MOST_PENDING):
+        if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
         capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
         if self._held or self._must_wait():
-            self._queue.call(self._hold, operation)
+            self._call(0, self._hold, operation)
         else:
-            self._queue.call(neighbour.recv, operation)
+            self._call(0, neighbour.recv, operation)
 
     def Shutdown(self, fAbortive: bool) -> None:
         """End the sending direction, behind what is queued; *fAbortive* resets the connection (B3.25).
@@ -150,7 +169,7 @@ class FWXSocket(Unknown):
         if self._shut and not fAbortive:
             return
         self._shut = True
-        self._queue.call(neighbour.shutdown, bool(fAbortive))
+        self._call(0, neighbour.shutdown, bool(fAbortive))
         self._release_twin()
 
     def Close(self, fAbortive: bool) -> None:
@@ -161,7 +180,7 @@ class FWXSocket(Unknown):
         neighbour = self._neighbour
         self._fail_held()
         if neighbour is not None:
-            self._queue.call(neighbour.close, bool(fAbortive))
+            self._call(0, neighbour.close, bool(fAbortive))
         self._release_twin()
 
     def _GetWriteCount(self) -> int:
@@ -188,6 +207,28 @@ class FWXSocket(Unknown):
     @property
     def _backlog(self) -> int:
         return 0 if self._neighbour is None else self._neighbour.backlog
+
+    def _call(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+        """Call on the loop thread: at once, or behind the calls of other threads that are on their way there.
+
+        *size* counts against the bytes that may wait.
+        """
+        if get_ident() == self._queue.thread and not self._crossing:
+            function(argument)
+            return
+        with _crossings:
+            self._crossing += 1
+            self._crossing_bytes += size
+        self._queue.post(self._arrive, size, function, argument)
+
+    def _arrive(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+        with _crossings:
+            self._crossing -= 1
+            self._crossing_bytes -= size
+        function(argument)
+
+    def _crossing_is_full(self) -> bool:
+        return self._crossing >= MOST_PENDING or self._crossing_bytes >= MOST_QUEUED
 
     def _must_wait(self) -> bool:
         """What the twin has queued to send is enough for now; a twin that sends no more holds nothing back."""

@@ -40,9 +40,11 @@ def to_kernel(level: int, optname: int, optval: bytes) -> tuple[int, int, bytes]
     :raises KeyError: the option is not known here. :raises ValueError: the value has the wrong size.
     """
     if level == SOL_SOCKET and optname == SO_LINGER:
-        # Winsock's LINGER has two 16-bit members, Linux's two ints.
+        # Winsock's LINGER has two 16-bit members, Linux's two ints. A time above 0 would make close() block the loop:
+        # what is queued goes out in the background anyway.
         _require_size(optval, 4)
-        return (*_LINGER, struct.pack("ii", *struct.unpack("<HH", optval)))
+        on, seconds = struct.unpack("<HH", optval)
+        return (*_LINGER, struct.pack("ii", int(bool(on and not seconds)), 0))
     if level == SOL_SOCKET and optname == SO_DONTLINGER:
         _require_size(optval, 4)
         return (*_LINGER, struct.pack("ii", 0, 0) if any(optval) else struct.pack("ii", 1, 0))

@@ -63,3 +63,14 @@ def test_a_name_that_the_rules_allow_by_itself(rig: Rig) -> None:
     rig.engine.policy = rig.policy(TO_EVERYTHING)
     verdict, addresses = admit(rig.engine, CLIENT, SocketAddress("www.example", 80))
     assert (verdict.allowed, addresses) == (True, [])
+
+
+def test_addresses_of_another_rule_are_left_out(rig: Rig) -> None:
+    """The connection has one verdict: an address that another rule allows would miss that rule's filters."""
+    scanned = Rule("scanned", "allow", ("any",), ("localhost",), ("localhost",), filters=("scanner",))
+    rig.engine.policy = rig.policy(TO_THE_OUTSIDE, scanned)
+    name = SocketAddress("two.example", 80)
+    for order in ([OUTSIDE, INSIDE], [INSIDE, OUTSIDE]):
+        verdict, left = admit(rig.engine, CLIENT, name, [SocketAddress(host, 80) for host in order])
+        assert [address.host for address in left] == order[:1]
+        assert verdict.rule == ("out" if order[0] == OUTSIDE else "scanned")
