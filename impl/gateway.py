@@ -119,12 +119,13 @@ class Gateway:
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_verdict")
+    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_settle", "_verdict")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
         self._request = request
         self._cancel: Callable[[], None] | None = None
+        self._settle: Callable[[], None] | None = None
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
 
@@ -157,17 +158,22 @@ class Opening:
             self._refuse(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
             return
         gateway.look_ups[host] += 1
-        cancel = gateway.engine.resolver.resolve(self._request.target, partial(self.step, self._resolved))
         deadline = gateway.engine.connect_deadlines.add(partial(self.step, self._resolved_too_late))
+        cancel: Callable[[], None] | None = None
 
         def settle() -> None:
-            cancel()
             deadline.cancel()
             gateway.look_ups[host] -= 1
             if not gateway.look_ups[host]:
                 del gateway.look_ups[host]
 
-        self._cancel = settle
+        def abandon() -> None:
+            settle()
+            if cancel is not None:
+                cancel()
+
+        self._settle, self._cancel = settle, abandon
+        cancel = gateway.engine.resolver.resolve(self._request.target, partial(self.step, self._resolved))
 
     def _resolved_too_late(self) -> None:
         self.give_up(HRESULT_FROM_WIN32(WSAETIMEDOUT), f"{self._request.target.host} was not resolved in time")
@@ -185,7 +191,7 @@ class Opening:
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
-        settle, self._cancel = self._cancel, None
+        settle, self._settle, self._cancel = self._settle, None, None
         if settle is not None:
             settle()
         request = self._request

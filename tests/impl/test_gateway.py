@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.gateway import Gateway, Request
+from fwx.impl.gateway import MOST_LOOK_UPS, Gateway, Request
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
 from fwx.interfaces import SocketAddress, fwx_dfpc_Middle, fwxSourceWSP
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
+    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -232,6 +233,32 @@ def test_the_deadline(rig: Rig, door: Door, deaf: SocketAddress) -> None:
     rig.settle()
     rig.clock.advance(20.0)
     assert door.refusal() == HRESULT_FROM_WIN32(WSAETIMEDOUT)
+
+
+def test_the_deadline_holds_for_names_too(rig: Rig, door: Door) -> None:
+    door.open(SocketAddress("slow.example", 80))
+    rig.clock.advance(20.0)
+    assert door.refusal() == HRESULT_FROM_WIN32(WSAETIMEDOUT)
+    assert rig.names.cancelled == 1
+    assert not door.gateway.look_ups
+
+
+def test_one_client_does_not_take_the_resolver(rig: Rig, door: Door) -> None:
+    """B5.17: more look-ups than the quota are refused; those that ended count no more."""
+    doors = [Door(rig) for _ in range(MOST_LOOK_UPS)]
+    for each in doors:
+        each.gateway = door.gateway
+        each.open(SocketAddress("slow.example", 80))
+        rig.closing.append(each.listener.close)
+    door.open(SocketAddress("slow.example", 80))
+    rig.until(lambda: door.refusals)
+    assert door.refusals == [FWX_E_DNS_QUOTA_EXCEEDED]
+    assert rig.records[-1].resultcode == FWX_E_DNS_QUOTA_EXCEEDED
+    for done in rig.names.asked:
+        done([], WSAHOST_NOT_FOUND)
+    rig.settle()
+    assert [each.refusals for each in doors] == [[HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)]] * MOST_LOOK_UPS
+    assert not door.gateway.look_ups
 
 
 def test_which_filters_see_it(rig: Rig, door: Door) -> None:
