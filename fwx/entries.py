@@ -12,6 +12,7 @@ from fwx.impl.transport import INPUT
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT, fwxSourceWSP
 from fwx.interfaces.hresult import (
+    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_IS_BUSY,
     FWX_E_NETWORK_RULES_DENIED,
     FWX_E_POLICY_RULES_DENIED,
@@ -46,6 +47,7 @@ _OUTCOMES = {
     int(FWX_E_POLICY_RULES_DENIED): Outcome.DENIED,
     int(FWX_E_NETWORK_RULES_DENIED): Outcome.DENIED,
     int(FWX_E_IS_BUSY): Outcome.BUSY,
+    int(FWX_E_DNS_QUOTA_EXCEEDED): Outcome.BUSY,
     int(HRESULT_FROM_WIN32(WSAECONNREFUSED)): Outcome.CONNECTION_REFUSED,
     int(HRESULT_FROM_WIN32(WSAENETUNREACH)): Outcome.NETWORK_UNREACHABLE,
     int(HRESULT_FROM_WIN32(WSAENETDOWN)): Outcome.NETWORK_UNREACHABLE,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fwx.impl.runqueue import RunQueue
-from fwx.impl.transport import READABLE, Handler
+from fwx.impl.transport import Handler
 
 logger = logging.getLogger("fwx.network")
 
@@ -200,5 +200,3 @@ class SocketNetwork:
     def stream(self, family: int) -> SocketTransport:
         return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
 
-
-__all__ = ["READABLE", "Poller", "SocketNetwork", "SocketTransport"]

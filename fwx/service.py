@@ -66,9 +66,9 @@ class Service:
         self.log = FirewallLog(configuration.log_database, on_failure=self._log_failed, on_recovery=self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
         define = partial(self.alerts.define, source="fwx")
-        faults = define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE)
+        faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
-        filters = filters_of(configuration, FaultReporter(faults))
+        filters = filters_of(configuration, faults)
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop)
@@ -93,7 +93,7 @@ class Service:
             registry=None,
             policy=policy_of(configuration, self._local),
             resolver=self._resolver,
-            faults=FaultReporter(faults),
+            faults=faults,
             alerts=self.alerts,
             clock=time.monotonic,
             wall_clock=time.time,

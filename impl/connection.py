@@ -77,7 +77,6 @@ class FWXConnection(Unknown):
         "_block_size",
         "_client",
         "_denied_by",
-        "_established",
         "_event_type",
         "_junctions",
         "_linger",
@@ -134,7 +133,6 @@ class FWXConnection(Unknown):
         # The literal address that was connected to, once it is known.
         self.address: SocketAddress | None = None
         self._started = engine.clock()
-        self._established = False
         self._event_type = 0
         self._attaching: FilterHost | None = None
         self._denied_by = ""
@@ -194,7 +192,6 @@ class FWXConnection(Unknown):
 
     def establish(self, client: Transport, server: Transport, prefix: bytes = b"") -> None:
         """Start pumping between two connected transports; *prefix* came from the client ahead of its transport."""
-        self._established = True
         self.on_abandoned = None
         self._server_transport = server
         if not self._members:

@@ -180,7 +180,7 @@ class Opening:
 
     def give_up(self, result: int, reason: str) -> None:
         """Stop opening and refuse the client."""
-        cancel, self._cancel = self._cancel, None
+        cancel, self._cancel, self._settle = self._cancel, None, None
         if cancel is not None:
             cancel()
         self._refuse(result, reason, Action.Failed)
@@ -191,6 +191,8 @@ class Opening:
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+        if self not in self._gateway.opening:
+            return
         settle, self._settle, self._cancel = self._settle, None, None
         if settle is not None:
             settle()

@@ -41,7 +41,7 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline
-    from fwx.impl.engine import Engine
+    from fwx.impl.engine import Engine, SocketKeeper
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion, IFWXIpFilter
@@ -71,7 +71,7 @@ class FWXNetworkSocket(FWXSocket):
         "session",
     )
 
-    def __init__(self, engine: Engine, keeper: Any, session: FWXSession | None = None) -> None:
+    def __init__(self, engine: Engine, keeper: SocketKeeper, session: FWXSession | None = None) -> None:
         """Made by the registry's adapters; *keeper* closes it when its owner ends."""
         super().__init__(engine.queue, self)
         self.engine = engine

@@ -14,6 +14,7 @@ from fwx.interfaces.constants import FWX_PROTOCOL_TCP, FWX_SESSION_NAT, FWX_SESS
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
+    E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
@@ -144,7 +145,7 @@ class FWXSession(Unknown):
             self._filters[host] = host.attach(self)
         except FilterFault as fault:
             cause = fault.__cause__
-            raise cause if isinstance(cause, COMError) else COMError(REGDB_E_CLASSNOTREG, str(fault)) from fault
+            raise cause if isinstance(cause, COMError) else COMError(E_UNEXPECTED, str(fault)) from fault
 
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that obeys this session's policy and is logged as its user's (B4.7).

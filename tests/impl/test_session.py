@@ -23,6 +23,7 @@ from fwx.interfaces import (
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
     E_OUTOFMEMORY,
+    E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
@@ -107,7 +108,7 @@ def test_attach_filter(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("attach", "code"),
-    [(lambda session: E_OUTOFMEMORY, E_OUTOFMEMORY), (lambda session: 1 / 0, REGDB_E_CLASSNOTREG)],
+    [(lambda session: E_OUTOFMEMORY, E_OUTOFMEMORY), (lambda session: 1 / 0, E_UNEXPECTED)],
 )
 def test_attach_filter_that_fails(rig: Rig, attach: Any, code: int) -> None:
     """B1.23: what AttachToSession failed with, if it was an HRESULT."""
