@@ -199,4 +199,3 @@ class SocketNetwork:
 
     def stream(self, family: int) -> SocketTransport:
         return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
-
