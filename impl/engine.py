@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from fwx.impl.alert import Alerts
     from fwx.impl.deadline import DeadlineQueue
@@ -36,6 +36,14 @@ class SocketKeeper(Protocol):
     def forget(self, socket: Any) -> None: ...
 
 
+class TaskStarter(Protocol):
+    """Runs the coroutines of filters (:class:`fwx.impl.tasking.ITasks`)."""
+
+    def start(
+        self, coroutine: Coroutine[Any, Any, object], name: str, failed: Callable[[BaseException], None] | None = None
+    ) -> Any: ...
+
+
 @dataclass(slots=True)
 class Engine:
     """The parts of one service.
@@ -60,6 +68,7 @@ class Engine:
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     is_own_listener: Callable[[SocketAddress], bool]
+    tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

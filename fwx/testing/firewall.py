@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid5
 
+from fwx.aio.tasks import Tasks
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine, Resolved
@@ -118,6 +119,7 @@ class MemoryFirewall:
         self.alerts: list[Alert] = []
         self.hosts: list[FilterHost] = []
         self._faults = CollectedFaults()
+        self._tasks = Tasks(self.loop.asyncio, self._faults)
         self._ports = CLIENT.port
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
@@ -137,6 +139,7 @@ class MemoryFirewall:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             is_own_listener=lambda _: False,
+            tasks=self._tasks,
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
         self.sessions = Sessions(self.engine, self._idle)
@@ -211,6 +214,7 @@ class MemoryFirewall:
         """Stop, and give back what filters have left open; stopping twice does nothing."""
         self.stop()
         self.firewall.close_sockets()
+        self._tasks.cancel()
         self.loop.run()
         for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
             deadlines.close()

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import uvloop
 
+from fwx.aio.tasks import Tasks
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -127,6 +128,7 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
             queue=self.queue,
@@ -142,6 +144,7 @@ class Rig:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
             is_own_listener=self.own_listeners.__contains__,
+            tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)

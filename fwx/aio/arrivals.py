@@ -1,0 +1,202 @@
+"""What arrives at a socket, received data or accepted connections: given to whoever waits, kept for whoever comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from zope.interface import implementer
+
+from fwx.aio.wait import Wait
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import (
+    HRESULT_FROM_WIN32,
+    COMError,
+    IFWXAcceptCompletion,
+    IFWXIOBuffer,
+    IFWXIOCompletion,
+    IFWXNetworkSocket,
+    IFWXSocket,
+    SocketAddress,
+)
+
+T = TypeVar("T")
+
+
+class CompletionError(COMError):
+    """The failure that a completion brought.
+
+    :ivar socket: the socket whose operation failed.
+    """
+
+    def __init__(self, socket: IFWXSocket, code: int, what: str) -> None:
+        """*code* is the completion's ``Win32ErrorCode``; *what* names the operation."""
+        super().__init__(HRESULT_FROM_WIN32(code), f"{what} failed")
+        self.socket = socket
+
+
+class Arrival(Wait[T]):
+    """The wait for one arrival; giving it up takes nothing from the next one."""
+
+    __slots__ = ("_arrivals",)
+
+    def __init__(self, arrivals: Arrivals[T]) -> None:
+        super().__init__()
+        self._arrivals = arrivals
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self.pending:
+            self._asyncio_future_blocking = True
+            try:
+                yield self
+            except BaseException as error:
+                if error is not self._error:
+                    self._give_up()
+                raise
+        return self.result()
+
+    def cancel(self, msg: Any = None) -> bool:
+        self._arrivals.forget(self)
+        return super().cancel(msg)
+
+    def _give_up(self) -> None:
+        """The coroutine does not take the outcome; one that is there already goes back."""
+        if self.pending:
+            self.pending = False
+            self._arrivals.forget(self)
+        else:
+            self._arrivals.give_back(None if self._error else self._value, self._error)
+
+
+class Arrivals(Unknown, Generic[T]):
+    """The posted operations of one kind on one socket, and who waits for them.
+
+    Operations complete in order, and the oldest wait gets what comes next. An operation whose wait was given up stays
+    posted. What it brings, data or an error, is kept for the next wait, so nothing is lost and the order stays.
+    """
+
+    __slots__ = ("_closed", "_kept", "_posted", "_socket", "_waits")
+
+    def __init__(self, socket: IFWXSocket) -> None:
+        self._socket = socket
+        self._closed = False
+        self._posted = 0
+        self._kept: deque[tuple[T | None, BaseException | None]] = deque()
+        self._waits: deque[Arrival[T]] = deque()
+
+    def wait(self, post: Callable[[], None]) -> Arrival[T]:
+        """Return a wait for what comes next; *post* posts an operation, and is called unless one is there for it.
+
+        :raises COMError: what *post* raises.
+        """
+        wait = Arrival(self)
+        if self._kept:
+            _give(wait, *self._kept.popleft())
+            return wait
+        if self._posted <= len(self._waits):
+            post()
+            self._posted += 1
+        self._waits.append(wait)
+        return wait
+
+    def forget(self, wait: Arrival[T]) -> None:
+        if wait in self._waits:
+            self._waits.remove(wait)
+
+    def give_back(self, value: T | None, error: BaseException | None) -> None:
+        """Put an outcome in front of what comes next."""
+        self._kept.appendleft((value, error))
+        while self._kept and self._waits:
+            _give(self._waits.popleft(), *self._kept.popleft())
+        if self._closed:
+            self.drop()
+
+    def close(self) -> None:
+        """The socket has been closed: what was not fetched, and what still comes and nobody waits for, is dropped."""
+        self._closed = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Drop what is kept."""
+        self._kept.clear()
+
+    def _arrived(self, value: T | None, error: BaseException | None) -> None:
+        self._posted -= 1
+        if self._waits:
+            _give(self._waits.popleft(), value, error)
+            return
+        self._kept.append((value, error))
+        if self._closed:
+            self.drop()
+
+
+def _give(wait: Arrival[T], value: Any, error: BaseException | None) -> None:
+    if error is None:
+        wait.succeed(value)
+    else:
+        wait.fail(error)
+
+
+Received = tuple[IFWXIOBuffer, SocketAddress | None]
+
+
+@implementer(IFWXIOCompletion)
+class Receives(Arrivals[Received]):
+    """The posted ``Recv`` operations of a socket."""
+
+    __slots__ = ()
+
+    def CompleteAsyncIO(
+        self,
+        fSuccess: bool,
+        Win32ErrorCode: int,
+        pIOBuffer: IFWXIOBuffer | None,
+        UserData: Any,
+        ExternalAddress: SocketAddress | None,
+        ExternalAddressLength: int,
+    ) -> None:
+        if fSuccess and pIOBuffer is not None:
+            self._arrived((pIOBuffer, ExternalAddress), None)
+        else:
+            self._arrived(None, CompletionError(self._socket, Win32ErrorCode, "Recv"))
+
+
+class RawAccepted(NamedTuple):
+    """What a completed ``Accept`` brings."""
+
+    socket: IFWXNetworkSocket
+    remote: SocketAddress
+    local: SocketAddress
+
+
+@implementer(IFWXAcceptCompletion)
+class Accepts(Arrivals[RawAccepted]):
+    """The posted ``Accept`` operations of a socket."""
+
+    __slots__ = ()
+
+    def drop(self) -> None:
+        """Reset the connections that nobody has fetched."""
+        kept = list(self._kept)
+        super().drop()
+        for accepted, _ in kept:
+            if accepted is not None:
+                accepted.socket.Close(True)
+
+    def CompleteAsyncAccept(
+        self,
+        fSuccess: bool,
+        Win32ErrorCode: int,
+        pListeningSocket: IFWXNetworkSocket,
+        pAcceptSocket: IFWXNetworkSocket | None,
+        RemoteAddress: SocketAddress,
+        RemoteAddressLength: int,
+        LocalAddress: SocketAddress,
+        LocalAddressLength: int,
+        UserData: Any,
+    ) -> None:
+        if fSuccess and pAcceptSocket is not None:
+            self._arrived(RawAccepted(pAcceptSocket, RemoteAddress, LocalAddress), None)
+        else:
+            self._arrived(None, CompletionError(self._socket, Win32ErrorCode, "Accept"))
