@@ -79,8 +79,8 @@ def spawn(owner: Any, coroutine: Coroutine[Any, Any, object], *, name: str) -> T
 
     :param owner: the firewall, a session or a connection: whatever leads to the registry.
     :param name: the filter's own, under which a fault of the coroutine is reported. A fault ends the task alone.
-    :returns: the task, which the service holds until it is done. The filter cancels it in FilterShutdown or Detach; what
-        is left when the service stops is cancelled then.
+    :returns: the task, which the service holds until it is done. The filter cancels it in FilterShutdown or Detach;
+        what is left when the service stops is cancelled then.
     """
     lookup: Any = IComponentLookup
     task: Task[None] = lookup(owner).getUtility(ITasks).start(coroutine, name)

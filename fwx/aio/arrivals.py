@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from zope.interface import implementer
@@ -41,8 +42,10 @@ class Arrival(Wait[T]):
 
     __slots__ = ("_arrivals",)
 
-    def __init__(self, arrivals: Arrivals[T]) -> None:
-        super().__init__()
+    def __init__(self, loop: asyncio.AbstractEventLoop, arrivals: Arrivals[T]) -> None:
+        self._loop = loop
+        self._callback = self._error = None
+        self.pending = True
         self._arrivals = arrivals
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -76,26 +79,31 @@ class Arrivals(Unknown, Generic[T]):
     posted. What it brings, data or an error, is kept for the next wait, so nothing is lost and the order stays.
     """
 
-    __slots__ = ("_closed", "_kept", "_posted", "_socket", "_waits")
+    __slots__ = ("_closed", "_kept", "_loop", "_posted", "_socket", "_waits")
 
     def __init__(self, socket: IFWXSocket) -> None:
         self._socket = socket
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._posted = 0
         self._kept: deque[tuple[T | None, BaseException | None]] = deque()
         self._waits: deque[Arrival[T]] = deque()
 
-    def wait(self, post: Callable[[], None]) -> Arrival[T]:
-        """Return a wait for what comes next; *post* posts an operation, and is called unless one is there for it.
+    def wait(self, buffer: IFWXIOBuffer | None = None) -> Arrival[T]:
+        """Return a wait for what comes next; post an operation, with *buffer*, unless one is there for it.
 
-        :raises COMError: what *post* raises.
+        :raises COMError: the operation is refused.
         """
-        wait = Arrival(self)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        wait = Arrival(loop, self)
         if self._kept:
-            _give(wait, *self._kept.popleft())
+            wait._value, wait._error = self._kept.popleft()  # type: ignore[assignment]  # one is None
+            wait.pending = False
             return wait
         if self._posted <= len(self._waits):
-            post()
+            self._post(buffer)
             self._posted += 1
         self._waits.append(wait)
         return wait
@@ -120,6 +128,9 @@ class Arrivals(Unknown, Generic[T]):
     def drop(self) -> None:
         """Drop what is kept."""
         self._kept.clear()
+
+    def _post(self, buffer: IFWXIOBuffer | None) -> None:
+        raise NotImplementedError
 
     def _arrived(self, value: T | None, error: BaseException | None) -> None:
         self._posted -= 1
@@ -147,6 +158,9 @@ class Receives(Arrivals[Received]):
 
     __slots__ = ()
 
+    def _post(self, buffer: IFWXIOBuffer | None) -> None:
+        self._socket.Recv(buffer, self, None)
+
     def CompleteAsyncIO(
         self,
         fSuccess: bool,
@@ -156,10 +170,13 @@ class Receives(Arrivals[Received]):
         ExternalAddress: SocketAddress | None,
         ExternalAddressLength: int,
     ) -> None:
-        if fSuccess and pIOBuffer is not None:
-            self._arrived((pIOBuffer, ExternalAddress), None)
-        else:
+        if not fSuccess or pIOBuffer is None:
             self._arrived(None, CompletionError(self._socket, Win32ErrorCode, "Recv"))
+        elif self._waits:
+            self._posted -= 1
+            self._waits.popleft().succeed((pIOBuffer, ExternalAddress))
+        else:
+            self._arrived((pIOBuffer, ExternalAddress), None)
 
 
 class RawAccepted(NamedTuple):
@@ -175,6 +192,9 @@ class Accepts(Arrivals[RawAccepted]):
     """The posted ``Accept`` operations of a socket."""
 
     __slots__ = ()
+
+    def _post(self, buffer: IFWXIOBuffer | None) -> None:
+        self._socket.QueryInterface(IFWXNetworkSocket).Accept(self, None)
 
     def drop(self) -> None:
         """Reset the connections that nobody has fetched."""

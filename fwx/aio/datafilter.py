@@ -59,7 +59,9 @@ class AsyncDataFilter(Unknown):
         if task is not None:
             task.cancel()
 
-    async def _run(self, internal: AsyncSocket, external: AsyncSocket, connection: Any, context: Any, faults: Any) -> None:
+    async def _run(
+        self, internal: AsyncSocket, external: AsyncSocket, connection: Any, context: Any, faults: Any
+    ) -> None:
         sockets = [each for each in (internal, external) if each is not None]
         abortive = True
         try:

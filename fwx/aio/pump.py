@@ -11,11 +11,12 @@ from fwx.aio.socket import AsyncSocket
 
 async def pump(source: AsyncSocket, sink: AsyncSocket) -> None:
     """Pass on what *source* receives to *sink*, one buffer at a time, up to the end; then pass on the end (B3.29)."""
+    received, sent = source._receives.wait, sink._sends.wait
     while True:
-        buffer = await source.receive()
+        buffer, _ = await received()
         if not buffer.GetBufferSizes()[1]:
             break
-        await sink.send(buffer)
+        await sent(buffer)
     sink.shutdown()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -38,17 +39,39 @@ class Accepted(NamedTuple):
 class _Sends(Unknown):
     """The completion of a socket's sends; each one's user data is who waits for it."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_loop", "_socket")
 
     def __init__(self, socket: IFWXSocket) -> None:
         self._socket = socket
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wait(self, buffer: IFWXIOBuffer) -> Wait[None]:
+        """Post *buffer* and return the wait for its completion.
+
+        :raises COMError: the send is refused.
+        """
+        wait = self._made()
+        self._socket.Send(buffer, self, wait)
+        return wait
+
+    def wait_to(self, buffer: IFWXIOBuffer, address: SocketAddress) -> Wait[None]:
+        """As :meth:`wait`, for a datagram to *address*."""
+        wait = self._made()
+        self._socket.SendTo(buffer, address, None, self, wait)
+        return wait
+
+    def _made(self) -> Wait[None]:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return Wait(loop)
 
     def CompleteAsyncIO(
         self,
         fSuccess: bool,
         Win32ErrorCode: int,
         pIOBuffer: IFWXIOBuffer | None,
-        UserData: Wait[None],
+        UserData: Any,
         ExternalAddress: SocketAddress | None,
         ExternalAddressLength: int,
     ) -> None:
@@ -88,11 +111,11 @@ class AsyncSocket:
         :param buffer: where to put the data; ``None``, the recommended form, has the service supply it (B3.12). When
             an earlier receive was cancelled, the data comes in the buffer of that one: what counts is the result.
         """
-        return (await self._receive(buffer))[0]
+        return (await self._receives.wait(buffer))[0]
 
     async def receive_from(self, buffer: IFWXIOBuffer | None = None) -> Received:
         """Wait for a datagram; return its buffer, and the external party's address, ``None`` on TCP (B3.21)."""
-        return await self._receive(buffer)
+        return await self._receives.wait(buffer)
 
     async def send(self, data: IFWXIOBuffer | bytes | bytearray | memoryview) -> None:
         """Send *data* (``Send``) and wait until the kernel, or the next filter, has taken all of it (B3.14).
@@ -100,15 +123,11 @@ class AsyncSocket:
         Waiting for each send is what holds a fast sender back. A buffer is frozen; other bytes than ``bytes`` are
         copied first.
         """
-        wait: Wait[None] = Wait()
-        self.socket.Send(_buffer_of(data), self._sends, wait)
-        await wait
+        await self._sends.wait(_buffer_of(data))
 
     async def send_to(self, data: IFWXIOBuffer | bytes | bytearray | memoryview, address: SocketAddress) -> None:
         """Send a datagram to *address* (``SendTo``); for UDP sockets (B3.23)."""
-        wait: Wait[None] = Wait()
-        self.socket.SendTo(_buffer_of(data), address, None, self._sends, wait)
-        await wait
+        await self._sends.wait_to(_buffer_of(data), address)
 
     async def connect(self, address: SocketAddress) -> None:
         """Connect to *address* (``Connect``) and wait for the outcome.
@@ -126,8 +145,7 @@ class AsyncSocket:
         """Wait for one connection (``Accept``) of a socket that listens."""
         if self._accepts is None:
             self._accepts = Accepts(self.socket)
-        accepts, network_socket = self._accepts, self.socket.QueryInterface(IFWXNetworkSocket)
-        accepted = await accepts.wait(lambda: network_socket.Accept(accepts, None))
+        accepted = await self._accepts.wait()
         return Accepted(AsyncSocket(accepted.socket), accepted.remote, accepted.local)
 
     def shutdown(self, abortive: bool = False) -> None:
@@ -146,7 +164,7 @@ class AsyncSocket:
         return self
 
     async def __anext__(self) -> IFWXIOBuffer:
-        buffer = await self.receive()
+        buffer, _ = await self._receives.wait()
         if not buffer.GetBufferSizes()[1]:
             raise StopAsyncIteration
         return buffer
@@ -159,10 +177,6 @@ class AsyncSocket:
     ) -> None:
         """Close the socket: by a reset where an exception leaves the block, for the stream is not whole then."""
         self.close(kind is not None)
-
-    def _receive(self, buffer: IFWXIOBuffer | None) -> Wait[Received]:
-        receives = self._receives
-        return receives.wait(lambda: self.socket.Recv(buffer, receives, None))
 
 
 def _buffer_of(data: Any) -> IFWXIOBuffer:

@@ -59,7 +59,7 @@ class Tasks:
             logger.warning("a task of filter %r does not end when it is cancelled", task.get_name())
             # The loop would wait for it for ever when it is closed.
             asyncio._unregister_task(task)
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  as asyncio.gather does it
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does
 
     def cancel(self) -> None:
         """Cancel every task."""

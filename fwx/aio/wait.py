@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class Wait(Generic[T]):
-    """The outcome of one operation, to be awaited once, by one task.
+    """The outcome of one operation, to be awaited once, by one task of *loop*.
 
     It keeps asyncio's protocol for future-like objects, so every task can wait on it. Unlike a future it lets the task
     go on inside the completion that settles it: without another round of the event loop, and in the order in which
-    completions come.
+    completions come. It is therefore settled on the loop's thread alone, as all completions come.
 
     :ivar pending: it has been neither settled nor cancelled.
     """
@@ -24,26 +24,29 @@ class Wait(Generic[T]):
 
     _callback: Callable[[Any], object] | None
     _context: Context
-    _loop: asyncio.AbstractEventLoop
+    _error: BaseException | None
     _value: T
 
-    def __init__(self) -> None:
-        self._asyncio_future_blocking = False
-        self._callback = None
-        self._error: BaseException | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop  # a task that finds no get_loop() asks for it by this name
+        self._callback = self._error = None
         self.pending = True
 
     def succeed(self, value: T) -> None:
         """Settle it with *value*; without effect when it is not pending."""
         if self.pending:
+            self.pending = False
             self._value = value
-            self._settle()
+            if self._callback is not None:
+                self._wake(self._callback)
 
     def fail(self, error: BaseException) -> None:
         """Settle it with *error*; without effect when it is not pending."""
         if self.pending:
+            self.pending = False
             self._error = error
-            self._settle()
+            if self._callback is not None:
+                self._wake(self._callback)
 
     def __await__(self) -> Generator[Any, None, T]:
         if self.pending:
@@ -59,12 +62,8 @@ class Wait(Generic[T]):
             raise self._error
         return self._value
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
         """Have *callback* called once, when it is settled or cancelled; a task does this for itself."""
-        self._loop = asyncio.get_running_loop()
         self._context = context
         self._callback = callback
 
@@ -77,19 +76,10 @@ class Wait(Generic[T]):
         if self._callback is not None:
             # Who cancels runs in a task of its own: the cancelled one goes on later.
             self._loop.call_soon(self._callback, self, context=self._context)
-            self._callback = None
         return True
 
-    def _settle(self) -> None:
-        self.pending = False
-        callback = self._callback
-        if callback is None:
-            return
-        self._callback = None
+    def _wake(self, callback: Callable[[Any], object]) -> None:
         loop = self._loop
-        if asyncio._get_running_loop() is not loop:
-            loop.call_soon_threadsafe(callback, self, context=self._context)
-            return
         running = asyncio.current_task(loop)
         if running is None:
             self._context.run(callback, self)

@@ -46,14 +46,14 @@ class MemoryEventLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._memory.time()
 
-    def call_soon(  # type: ignore[override]  as typeshed has it, less the type variables
+    def call_soon(  # type: ignore[override]  # typeshed has type variables here
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._memory.queue.post(_run, handle)
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]  the queue takes posts of any thread
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # the queue takes posts of any thread
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -161,7 +161,8 @@ class MemoryFirewall:
         """
         clsid = uuid5(GUID_NULL, name)
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
-        host.start(self.firewall)
+        with self.loop.asyncio.running():
+            host.start(self.firewall)
         self.hosts.append(host)
         self.engine.filters = (*self.engine.filters, host)
         return host
@@ -185,7 +186,8 @@ class MemoryFirewall:
         inner, outer = self.network.pair(target, address)
         entry = _MemoryEntry(inner)
         before = set(self.sessions.connections())
-        self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
+        with self.loop.asyncio.running():
+            self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
         made = [connection for connection in self.sessions.connections() if connection not in before]
         self.loop.run()
         server = None
@@ -197,8 +199,9 @@ class MemoryFirewall:
 
     def end_connections(self) -> None:
         """End every connection there is, as a stopping service does."""
-        for connection in self.sessions.connections():
-            connection.end()
+        with self.loop.asyncio.running():
+            for connection in self.sessions.connections():
+                connection.end()
         self.loop.run()
 
     def stop(self, *, filters_first: bool = True) -> None:
@@ -206,8 +209,9 @@ class MemoryFirewall:
         self.gateway.close()
         self.end_connections()
         steps = [self._stop_filters, self.sessions.close]
-        for step in steps if filters_first else reversed(steps):
-            step()
+        with self.loop.asyncio.running():
+            for step in steps if filters_first else reversed(steps):
+                step()
         self.loop.run()
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class MemoryLoop:
         self._timers: list[MemoryTimer] = []
         # Whatever the queue wants to be drained for, run() drains it.
         self.queue = RunQueue(lambda _: None, lambda _: None)
-        self.asyncio = MemoryEventLoop(self)
+        self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
 
     def time(self) -> float:
         """Return the time in seconds; only :meth:`advance` changes it."""

@@ -254,6 +254,7 @@ class Rig:
         self.sessions.close()
         self.firewall.close_sockets()
         self.turns(3)
+        self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
         self.engine.connect_deadlines.close()
