@@ -83,7 +83,7 @@ class Wait(Generic[T]):
         return True
 
     def _thrown(self, error: BaseException) -> None:
-        """The coroutine is left by *error*, the outcome for one, whose traceback leads here: hold neither it nor the task."""
+        """The coroutine is left by *error*, whose traceback leads here: hold neither it nor the task."""
         self.pending = False
         self._callback = self._error = None
 
