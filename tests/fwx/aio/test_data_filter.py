@@ -169,7 +169,7 @@ def test_a_filter_may_look_at_the_reset(world: World) -> None:
             seen.append(error.hresult)
             await external.send(b"the client is gone")
 
-    _, client, server = world.open(making(run))
+    _, client, _ = world.open(making(run))
     client.reset()
     world.settle()
     assert seen == [HRESULT_FROM_WIN32(WSAECONNRESET)]
@@ -186,8 +186,7 @@ def test_a_connection_that_is_killed_ends_its_task(world: World) -> None:
             try:
                 await internal.receive()
             except COMError as error:
-                assert error.hresult == HRESULT_FROM_WIN32(WSAECONNABORTED)
-                order.append("receive")
+                order.append(error.hresult.name)
                 raise
 
         def Detach(self) -> None:
@@ -199,7 +198,7 @@ def test_a_connection_that_is_killed_ends_its_task(world: World) -> None:
     client.expect_reset()
     server.expect_reset()
     ended(world, HRESULT_FROM_WIN32(WSAECONNABORTED), "killed by a filter")
-    assert order == ["receive", "Detach"]
+    assert order == [HRESULT_FROM_WIN32(WSAECONNABORTED).name, "Detach"]
     assert world.faults == []
 
 
