@@ -276,6 +276,10 @@ class Policy:
             verdict = self._verdicts[key] = self._judge(source, destination, transport, resolved)
         return verdict
 
+    def protocol_name(self, guid: UUID) -> str | None:
+        """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
+        return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
+
     def _judge(
         self, source: str, destination: SocketAddress, transport: str, resolved: str | Address | None
     ) -> Verdict:

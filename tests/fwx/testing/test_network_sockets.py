@@ -36,7 +36,7 @@ class OtherNames(FWXNetworkSocket):
 
 class HasANameAtOnce(FWXNetworkSocket):
     def GetSockName(self) -> SocketAddress:
-        return SocketAddress("127.0.0.1", 0) if self._bound is None else super().GetSockName()
+        return SocketAddress("127.0.0.1", 0) if self._local_end.transport is None else super().GetSockName()
 
 
 class SendsNowhere(FWXNetworkSocket):
@@ -47,7 +47,7 @@ class SendsNowhere(FWXNetworkSocket):
 
 class BindsAgain(FWXNetworkSocket):
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: Any) -> None:
-        if self._bound is None:
+        if self._local_end.transport is None:
             super().Bind(Address, AddressLength, pIpFilter)
 
 
@@ -58,7 +58,7 @@ class IgnoresLengths(FWXNetworkSocket):
 
 class ListensUnbound(FWXNetworkSocket):
     def Listen(self, Backlog: int) -> None:
-        if self._bound is None:
+        if self._local_end.transport is None:
             self.Bind(SocketAddress("127.0.0.1", 0), None, None)
         super().Listen(Backlog)
 
