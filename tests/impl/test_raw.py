@@ -443,16 +443,16 @@ def test_a_look_up() -> None:
     assert face.GetHostByAddr(b"\xc0\0\2\1", 4, 2, buffer, room) == S_OK
 
 
-V4, OTHER_V4 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
-V6, OTHER_V6 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+FOUR, FOUR_2 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+SIX, SIX_2 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
 
 
 @pytest.mark.parametrize(
     ("addresses", "left", "size"),
     [
-        ((V4, OTHER_V4), (V4, OTHER_V4), 8),
-        ((V6, OTHER_V6), (V6, OTHER_V6), 32),
-        ((V6, V4, OTHER_V6, OTHER_V4), (V4, OTHER_V4), 8),
+        ((FOUR, FOUR_2), (FOUR, FOUR_2), 8),
+        ((SIX, SIX_2), (SIX, SIX_2), 32),
+        ((SIX, FOUR, SIX_2, FOUR_2), (FOUR, FOUR_2), 8),
         ((), (), 0),
     ],
 )
