@@ -156,9 +156,11 @@ class HostNames:
         self._require_open()
         look_up, queue = self._new(question, done), self._engine.queue
         queue.call(self._begin, look_up)
-        return partial(queue.call, self._drop, look_up)
+        return partial(self._cancel, look_up)
 
     def _begin(self, look_up: _LookUp) -> None:
+        if look_up.done is None:
+            return
         try:
             look_up.verdict = self._permit(look_up.question)
             answer = self._known(look_up.question)
@@ -234,9 +236,11 @@ class HostNames:
         if look_up.cancel is not None:
             look_up.cancel()
 
-    def _drop(self, look_up: _LookUp) -> None:
-        """Nobody wants it any more."""
+    def _cancel(self, look_up: _LookUp) -> None:
         look_up.done = None
+        self._engine.queue.call(self._drop, look_up)
+
+    def _drop(self, look_up: _LookUp) -> None:
         if look_up in self._pending:
             self._abandon(look_up)
 
