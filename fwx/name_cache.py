@@ -15,7 +15,9 @@ NEGATIVE_SECONDS: Final = 10.0
 MOST_NAMES: Final = 4096
 
 # How long an outcome is remembered, by its Windows error; one that is not here may be another one next time.
-_SECONDS: Final = MappingProxyType({0: ANSWER_SECONDS, WSAHOST_NOT_FOUND: NEGATIVE_SECONDS, WSANO_DATA: NEGATIVE_SECONDS})
+_SECONDS: Final = MappingProxyType(
+    {0: ANSWER_SECONDS, WSAHOST_NOT_FOUND: NEGATIVE_SECONDS, WSANO_DATA: NEGATIVE_SECONDS}
+)
 
 
 class NameCache:
