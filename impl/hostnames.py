@@ -49,8 +49,8 @@ Told = Callable[["Hostent | None", HRESULT], object]
 class IHostNames(Interface):
     """Look-ups that tell when they have ended, so that nobody asks again and again.
 
-    ``IHostNames(piSession)`` obeys that session's policy and writes its log, ``IHostNames(pIFWXFirewall)`` does neither:
-    as ``GetHostByName`` and ``GetHostByAddr`` of the same object. Any thread may call.
+    ``IHostNames(piSession)`` obeys that session's policy and writes its log, ``IHostNames(pIFWXFirewall)`` does
+    neither: as ``GetHostByName`` and ``GetHostByAddr`` of the same object. Any thread may call.
     """
 
     def look_up(name: str, done: Told) -> Callable[[], None]:
@@ -59,8 +59,8 @@ class IHostNames(Interface):
         *done* is called once, on the loop thread, never inside this call.
 
         :returns: what cancels the look-up: *done* is then not called, unless it has been.
-        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` for bad arguments; ``WSAHOST_NOT_FOUND`` for a name that nobody
-            can have. *done* is not called then.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` for bad arguments; ``WSAHOST_NOT_FOUND`` for a name that
+            nobody can have; ``FWX_E_TERMINATING`` after the end of the owner. *done* is not called then.
         """
 
     def look_up_address(address: IPv4Address | IPv6Address, done: Told) -> Callable[[], None]:
