@@ -95,8 +95,9 @@ class HostNames:
         self._polled: dict[Question, _LookUp] = {}
         self._closed = False
 
-    def __len__(self) -> int:
-        """Return how many look-ups are under way."""
+    @property
+    def pending(self) -> int:
+        """How many look-ups are under way."""
         return len(self._pending)
 
     def by_name(self, name: Any) -> Hostent:

@@ -116,7 +116,7 @@ def test_what_is_not_known_is_looked_up_once_while_the_filter_asks_again(
     else:
         assert ask() == answer.host
     assert rig.names.looking_up == []
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
 
 
 @pytest.mark.parametrize("code", [WSATRY_AGAIN, WSANO_RECOVERY])
@@ -133,9 +133,9 @@ def test_a_look_up_ends_by_the_deadline(rig: Rig, owner: Any) -> None:
     told: Told = []
     assert code_of(owner.GetHostByName, NAME) == failure(WSATRY_AGAIN)
     IHostNames(owner).look_up(NAME, teller(told))
-    assert len(owner.names) == 2
+    assert owner.names.pending == 2
     rig.clock.advance(20.0)
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
     assert rig.names.cancelled == 2
     rig.settle()
     assert told == [(None, failure(WSATRY_AGAIN))]
@@ -247,7 +247,7 @@ def test_addresses_that_are_none(rig: Rig, owner: Any, arguments: tuple[Any, ...
 def test_bad_arguments_of_a_look_up(rig: Rig, owner: Any, address: Any, done: Any, code: int) -> None:
     assert code_of(IHostNames(owner).look_up_address, address, done) == code
     rig.settle()
-    assert (rig.names.looking_up, len(owner.names)) == ([], 0)
+    assert (rig.names.looking_up, owner.names.pending) == ([], 0)
 
 
 # ---- policy and log --------------------------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def test_after_the_end(rig: Rig, owner: Any) -> None:
     end = rig.firewall.close_sockets if owner is rig.firewall else owner.terminate
     end()
     assert rig.names.cancelled == 2
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
     rig.settle()
     assert told == [(None, FWX_E_TERMINATING)]
     for name in (NAME, "192.0.2.1"):
@@ -428,7 +428,7 @@ def test_cancelled(rig: Rig, owner: Any, when: str) -> None:
     cancel()
     rig.settle()
     assert told == []
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
     assert rig.names.cancelled == (when == "pending")
 
 
@@ -518,7 +518,7 @@ def test_another_thread_does_not_wait_for_a_loop_that_stands_still(
     call.join(10)
     assert call.result == failure(WSATRY_AGAIN)
     rig.settle()
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
     assert rig.names.looking_up == []
 
 
@@ -536,7 +536,7 @@ def test_look_up_from_another_thread(rig: Rig, owner: Any) -> None:
     assert not rig.names.looking_up
     Call(dropped.result).join(10)
     rig.settle()
-    assert len(owner.names) == 0
+    assert owner.names.pending == 0
 
 
 # ---- the COM face ----------------------------------------------------------------------------------------------------
