@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwx.impl.alert import Alerts
-    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.logrecord import LogRecord
+    from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
@@ -60,8 +61,10 @@ class Engine:
     """The parts of one service.
 
     :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
+    :ivar call_later: calls back after so many seconds, on the loop thread; for times that one socket alone has.
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
+    :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
     """
 
@@ -75,9 +78,11 @@ class Engine:
     alerts: Alerts
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
+    call_later: Callable[[float, Callable[[], None]], Timer]
     connect_deadlines: DeadlineQueue
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
+    packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

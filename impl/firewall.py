@@ -10,10 +10,11 @@ from zope.interface import implementer
 from fwx.impl.boundary import attempt
 from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.ipfilter import FWXIpFilter
+from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXFirewall2, IFWXNetworkSocket
-from fwx.interfaces.constants import FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_NOTIMPL, E_POINTER, WSAEPROTONOSUPPORT, COMError, winsock_error
+from fwx.interfaces import IFWXFirewall2
+from fwx.interfaces.hresult import E_NOTIMPL, E_POINTER, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         IFWXIpFilter,
         IFWXLowResourceRecoverer,
         IFWXNetConfigDetector,
+        IFWXNetworkSocket,
         IFWXOverlapped,
         IFWXRadiusAuthenticator,
         IFWXSession,
@@ -68,12 +70,9 @@ class FWXFirewall(Unknown):
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that belongs to no user; no policy applies to it (B4.6).
 
-        :raises COMError: ``WSAEPROTONOSUPPORT`` anything but TCP in this version.
+        :raises COMError: ``WSAEPROTONOSUPPORT`` neither TCP nor UDP.
         """
-        if Protocol != FWX_PROTOCOL_TCP:
-            raise winsock_error(WSAEPROTONOSUPPORT, f"protocol {Protocol}; this version makes TCP sockets (6)")
-        socket: IFWXNetworkSocket = self.engine.registry.getAdapter(self, IFWXNetworkSocket, name="tcp")
-        return socket
+        return make_socket(self.engine.registry, self, Protocol)
 
     def CreateConstBuffer(self, pBuffer: Any, dwBufferLength: int | None = None) -> IFWXIOBuffer:
         """Wrap memory of the caller without copying; it must stay unchanged as long as the buffer lives (B3.16, B3.17).
@@ -103,7 +102,8 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def CreateIpFilter(self) -> IFWXIpFilter:
-        raise COMError(E_NOTIMPL)
+        """Make a set of addresses, empty at first (B6.31)."""
+        return FWXIpFilter()
 
     def StartHeavyBlockingOperation(self) -> None:
         raise COMError(E_NOTIMPL)

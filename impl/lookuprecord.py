@@ -42,6 +42,7 @@ def record_of(
         resultcode=int(result),
         rule=verdict.rule,
         connection_time=int(seconds * 1000),
+        username=session.user_name,
         session_id=session.id,
         interface="a session's look-up",
         reason=reason,

@@ -344,6 +344,10 @@ class Policy:
             for compiled in self._compiled
         )
 
+    def protocol_name(self, guid: UUID) -> str | None:
+        """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
+        return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
+
     def _judge(
         self, source: str, destination: SocketAddress, transport: str, resolved: str | Address | None
     ) -> Verdict:

@@ -9,9 +9,10 @@ from zope.interface import implementer
 
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
+from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXNetworkSocket, IFWXSession
-from fwx.interfaces.constants import FWX_PROTOCOL_TCP, FWX_SESSION_NAT, FWX_SESSION_TERMINATED
+from fwx.interfaces import IFWXSession
+from fwx.interfaces.constants import FWX_SESSION_NAT, FWX_SESSION_TERMINATED
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
@@ -20,9 +21,7 @@ from fwx.interfaces.hresult import (
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     REGDB_E_CLASSNOTREG,
-    WSAEPROTONOSUPPORT,
     COMError,
-    winsock_error,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         IFWXConnection,
         IFWXFirewallAction,
         IFWXIpFilter,
+        IFWXNetworkSocket,
         IFWXSessionFilter,
         IUnknown,
         SocketAddress,
@@ -59,6 +59,7 @@ class FWXSession(Unknown):
         "names",
         "source",
         "terminated",
+        "user_name",
     )
 
     def __init__(self, engine: Engine, address: SocketAddress, source: FwxFirewallEventSource) -> None:
@@ -71,6 +72,8 @@ class FWXSession(Unknown):
         self.last_ended = 0
         self.terminated = False
         self.names = HostNames(engine, self)
+        # Whom the log names; nobody until an entry has authenticated the client.
+        self.user_name = ""
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
         self._sockets: set[Any] = set()
 
@@ -164,15 +167,11 @@ class FWXSession(Unknown):
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that obeys this session's policy and is logged as its user's (B4.7).
 
-        :raises COMError: ``WSAEPROTONOSUPPORT`` anything but TCP in this version; ``FWX_E_TERMINATING`` the session has
-            ended.
+        :raises COMError: ``WSAEPROTONOSUPPORT`` neither TCP nor UDP; ``FWX_E_TERMINATING`` the session has ended.
         """
         if self.terminated:
             raise COMError(FWX_E_TERMINATING, "the session has ended")
-        if Protocol != FWX_PROTOCOL_TCP:
-            raise winsock_error(WSAEPROTONOSUPPORT, f"protocol {Protocol}; this version makes TCP sockets (6)")
-        socket: IFWXNetworkSocket = self.engine.registry.getAdapter(self, IFWXNetworkSocket, name="tcp")
-        return socket
+        return make_socket(self.engine.registry, self, Protocol)
 
     def AllowFutureConnect(
         self,

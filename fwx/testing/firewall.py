@@ -17,6 +17,7 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.gateway import Gateway, Request
 from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
+from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
@@ -146,6 +147,7 @@ class MemoryFirewall:
     :ivar faults: what filters did wrong, in words, in order.
     :ivar alerts: the alerts that were raised; :attr:`records`, the records of the firewall log.
     :ivar observer: what data filters do with their sockets.
+    :ivar packet_filter: the ports that sockets have open.
     """
 
     def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
@@ -153,6 +155,7 @@ class MemoryFirewall:
         self.loop = MemoryLoop()
         self.network = MemoryNetwork(self.loop, capacity)
         self.names = Names(self.loop.queue)
+        self.packet_filter = MemoryPacketFilter()
         self.records: list[LogRecord] = []
         self.alerts: list[Alert] = []
         self.hosts: list[FilterHost] = []
@@ -172,9 +175,11 @@ class MemoryFirewall:
             alerts=alerts,
             clock=loop.time,
             wall_clock=loop.time,
+            call_later=loop.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, loop.time, loop.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
+            packet_filter=self.packet_filter,
             is_own_listener=lambda _: False,
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)

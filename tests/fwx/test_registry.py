@@ -61,6 +61,8 @@ class Engine(SimpleNamespace):
             ),
             faults=SimpleNamespace(report=lambda *fault: self.reported.append(fault)),
             registry=None,
+            call_later=None,
+            network=SimpleNamespace(stream=None, datagram=None),
         )
 
     def drain(self) -> None:
@@ -316,7 +318,6 @@ ADDRESS = SocketAddress("10.0.0.1", 1)
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
     "HookToCompletionPort": (1,),
     "CreateOverlapped": (),
-    "CreateIpFilter": (),
     "StartHeavyBlockingOperation": (),
     "EndHeavyBlockingOperation": (),
     "GetClientSession": (ADDRESS,),

@@ -23,6 +23,7 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.junction import junction
 from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import LocalAddresses, Network, Networks
+from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.sessions import Sessions
 from fwx.impl.sockets import FWXSocket
@@ -136,6 +137,7 @@ class Rig:
         self.queue = self.poller.queue
         self.network = SocketNetwork(self.poller)
         self.names = Names()
+        self.packet_filter = MemoryPacketFilter()
         self.records: list[LogRecord] = []
         self.alerts: list[Alert] = []
         self.own_listeners: set[SocketAddress] = set()
@@ -155,9 +157,11 @@ class Rig:
             alerts=alerts,
             clock=self.clock,
             wall_clock=self.clock,
+            call_later=self.clock.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, self.clock, self.clock.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
+            packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
