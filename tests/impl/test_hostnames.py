@@ -105,7 +105,7 @@ def ask_for(owner: Any, question: Question) -> Callable[[], Hostent]:
 def test_what_is_not_known_is_looked_up_once_while_the_filter_asks_again(
     rig: Rig, owner: Any, question: Question, answer: Answer
 ) -> None:
-    """B5.14: resolution takes its time, and the loop is not the one that waits."""
+    """The loop is not the one that waits."""
     ask = ask_for(owner, question)
     for _ in range(3):
         assert code_of(ask) == failure(WSATRY_AGAIN)
