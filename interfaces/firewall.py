@@ -73,7 +73,7 @@ class IFWXFirewall(IUnknown):
         :param Protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP`` (B4.8).
         :returns: *piSocket*.
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEPROTONOSUPPORT)``, another protocol than
-            TCP, which is all that this version has; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
+            these two; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT.
         """
 
     def CreateConstBuffer(
@@ -117,7 +117,7 @@ class IFWXFirewall(IUnknown):
         """Make an empty set of addresses (B6.31). Called by a filter.
 
         :returns: *ppIpFilter*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_OUTOFMEMORY``.
+        :raises COMError: the SDK names no code; here ``E_OUTOFMEMORY``.
         """
 
     def StartHeavyBlockingOperation() -> None:

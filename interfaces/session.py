@@ -338,8 +338,8 @@ class IFWXSession(IUnknown):
         :param Protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP`` (B4.8).
         :returns: *piSocket*; its ``SetSockOpt`` and ``GetSockOpt`` answer ``E_NOTIMPL``.
         :raises COMError: ``E_OUTOFMEMORY``; else the Winsock or Windows error as an HRESULT. Here
-            ``HRESULT_FROM_WIN32(WSAEPROTONOSUPPORT)``, another protocol than TCP, which is all that this version has;
-            ``FWX_E_TERMINATING``, the session has ended.
+            ``HRESULT_FROM_WIN32(WSAEPROTONOSUPPORT)``, another protocol than these two; ``FWX_E_TERMINATING``, the
+            session has ended.
         """
 
     def HostAccessCheck(
