@@ -13,13 +13,16 @@ from zope.interface import implementer
 from zope.interface.interfaces import IComponentLookup
 
 from fwx.aio.datafilter import AsyncDataFilter
+from fwx.aio.names import get_host_by_addr, get_host_by_name
 from fwx.aio.pump import pump, together
 from fwx.aio.socket import Accepted, AsyncSocket
 from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.hostnames import IHostNames
 from fwx.impl.tasking import ITasks
+from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
@@ -34,10 +37,14 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "EventDefinition",
     "FilterOptions",
     "IComponentLookup",
+    "IHostNames",
+    "ISocketTimeouts",
     "Severity",
     "TearOff",
     "Unknown",
     "define_event",
+    "get_host_by_addr",
+    "get_host_by_name",
     "implementer",
     "pump",
     "signal",

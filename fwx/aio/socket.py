@@ -13,6 +13,9 @@ from fwx.aio.wait import Wait
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
+    E_INVALIDARG,
+    HRESULT_FROM_WIN32,
+    WSAEOPNOTSUPP,
     COMError,
     IFWXIOBuffer,
     IFWXIOCompletion,
@@ -132,9 +135,14 @@ class AsyncSocket:
     async def connect(self, address: SocketAddress) -> None:
         """Connect to *address* (``Connect``) and wait for the outcome.
 
-        ``Connect`` has no completion. A send of no bytes waits behind it and ends as it ends (B4.14).
+        ``Connect`` has no completion. A send of no bytes waits behind it and ends as it ends (B4.14). On a UDP socket
+        that would be a datagram, so there *address* is no name: :func:`get_host_by_name` comes first.
+
+        :raises COMError: ``E_INVALIDARG`` a name, for a UDP socket.
         """
         network_socket = self.socket.QueryInterface(IFWXNetworkSocket)
+        if isinstance(address, SocketAddress) and address.address is None and _takes_datagrams(network_socket):
+            raise COMError(E_INVALIDARG, f"{address.host} is a name: look it up first")
         network_socket.Connect(address)
         try:
             network_socket.GetPeerName()
@@ -177,6 +185,15 @@ class AsyncSocket:
     ) -> None:
         """Close the socket: by a reset where an exception leaves the block, for the stream is not whole then."""
         self.close(kind is not None)
+
+
+def _takes_datagrams(network_socket: Any) -> bool:
+    """Tell whether it is a UDP socket, by what it says to an ``Accept`` that no socket takes."""
+    try:
+        network_socket.Accept(None, None)
+    except COMError as error:
+        return bool(error.hresult == HRESULT_FROM_WIN32(WSAEOPNOTSUPP))
+    return False
 
 
 def _buffer_of(data: Any) -> IFWXIOBuffer:
