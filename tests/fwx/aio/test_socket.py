@@ -24,13 +24,14 @@ from fwx.interfaces import (
     WSAENOTSOCK,
     WSAEOPNOTSUPP,
     WSAESHUTDOWN,
+    WSAETIMEDOUT,
     COMError,
     IFWXSocket,
     SocketAddress,
 )
 from fwx.sdk import AsyncSocket
 from fwx.testing import PlainBuffer
-from tests.fwx.aio.conftest import World
+from tests.fwx.aio.conftest import MemoryWorld, World
 
 DATA = bytes(range(256)) * 300
 
@@ -648,3 +649,99 @@ def test_nothing_is_left_of_a_socket(world: World, ends: Ends) -> None:
     del socket
     gc.collect()
     assert [part() for part in parts] == [None] * 3
+
+
+# ---- datagrams -------------------------------------------------------------------------------------------------------
+
+
+def datagram_socket(world: World, *, bound: bool) -> AsyncSocket:
+    socket = AsyncSocket(world.firewall.CreateNetworkSocket(17))
+    if bound:
+        socket.socket.Bind(SocketAddress("127.0.0.1", 0), None, None)
+    return socket
+
+
+def test_datagrams_come_with_their_senders(world: World) -> None:
+    """B3.21, B3.23; an empty one is a datagram like others."""
+    server, client = datagram_socket(world, bound=True), datagram_socket(world, bound=True)
+
+    async def talk() -> list[tuple[bytes, Any]]:
+        got: list[tuple[bytes, Any]] = []
+        for data in (b"one", b"", b"three"):
+            await client.send_to(data, server.socket.GetSockName())
+            buffer, sender = await server.receive_from()
+            got.append((data_of(buffer), sender))
+            await server.send_to(bytearray(data[::-1]), sender)
+            buffer, _ = await client.receive_from()
+            assert data_of(buffer) == data[::-1]
+        return got
+
+    sender = client.socket.GetSockName()
+    assert world.run(talk()) == [(b"one", sender), (b"", sender), (b"three", sender)]
+    server.close()
+    client.close()
+
+
+def test_cancelled_receives_lose_no_datagram(world: World) -> None:
+    server, client = datagram_socket(world, bound=True), datagram_socket(world, bound=True)
+    task = world.start(server.receive_from())
+    task.cancel()
+    world.settle()
+
+    async def talk() -> list[bytes]:
+        for number in range(3):
+            await client.send_to(bytes([number]), server.socket.GetSockName())
+        return [data_of((await server.receive_from())[0]) for _ in range(3)]
+
+    assert world.run(talk()) == [b"\0", b"\1", b"\2"]
+    server.close()
+    client.close()
+
+
+def test_connecting_sends_no_datagram(world: World) -> None:
+    """Where a send of no bytes would be one, nobody sends it."""
+    server, client = datagram_socket(world, bound=True), datagram_socket(world, bound=False)
+
+    async def talk() -> bytes:
+        await client.connect(server.socket.GetSockName())
+        await client.send(b"first")
+        return data_of(await server.receive())
+
+    assert world.run(talk()) == b"first"
+    assert failure(world, datagram_socket(world, bound=False).connect(SocketAddress("name.example", 9))) == E_INVALIDARG
+    server.close()
+    client.close()
+
+
+def test_a_datagram_goes_somewhere(world: World) -> None:
+    socket = datagram_socket(world, bound=True)
+    assert failure(world, socket.send_to(b"x", None)) == E_POINTER  # type: ignore[arg-type]
+    socket.close()
+
+
+def test_connecting_by_name(world: World) -> None:
+    listener, address = listening(world)
+    names = world.rig.names if world.kind != "memory" else world.memory.names  # type: ignore[attr-defined]
+    names.table["server.example"] = ["127.0.0.1"]
+    near = network_socket(world)
+    world.run(near.connect(SocketAddress("server.example", address.port)))
+    assert near.socket.GetPeerName() == address
+    near.close()
+    listener.close()
+
+
+def test_a_time_out_of_the_socket_is_raised() -> None:
+    """SO_RCVTIMEO fails the receive, and the socket with it, as it does a Recv."""
+    world = MemoryWorld()
+    listener, address = listening(world)
+    near = network_socket(world)
+    world.run(near.connect(address))
+    near.socket.SetSockOpt(0xFFFF, 0x1006, (5000).to_bytes(4, "little"))
+    task = world.start(near.receive())
+    world.memory.loop.advance(6)
+    with pytest.raises(COMError) as raised:
+        task.result()
+    assert raised.value.hresult == winsock(WSAETIMEDOUT)
+    near.close()
+    listener.close()
+    world.close()
