@@ -24,7 +24,7 @@ async def together(*coroutines: Coroutine[Any, Any, object]) -> None:
     """Run *coroutines* at once and return when all have returned.
 
     When one fails the others are cancelled, and when they have ended the failure is raised; as an ``ExceptionGroup``
-    where several failed. It is a :class:`asyncio.TaskGroup`, which does for what this is too small for.
+    where several failed. It is a ``asyncio.TaskGroup``, which does for what this is too small for.
     """
     try:
         async with asyncio.TaskGroup() as group:

@@ -91,7 +91,7 @@ class AsyncSocket:
     Used in coroutines of the loop thread alone. One object serves a socket: receives that two of them post would take
     each other's data.
 
-    Nothing is lost when the task of a call is cancelled, by :func:`asyncio.timeout` for one. A receive or an accept
+    Nothing is lost when the task of a call is cancelled, by ``asyncio.timeout`` for one. A receive or an accept
     stays posted, and what it brings goes to the next call; a send stays queued and goes out; a connect goes on.
 
     Every method raises the :class:`~fwx.interfaces.hresult.COMError` of the COM call. What the completion reports is

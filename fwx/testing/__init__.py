@@ -13,6 +13,7 @@ from fwx.testing.buffers import PlainBuffer, check_buffer
 from fwx.testing.completions import Accepted, AcceptRecorder, Done, Recorder, check_completion
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
 from fwx.testing.datagramsockets import check_datagram_socket
+from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
@@ -33,6 +34,7 @@ __all__ = [
     "Dialogue",
     "Done",
     "MemoryConnection",
+    "MemoryEventLoop",
     "MemoryFirewall",
     "MemoryLoop",
     "MemoryNetwork",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -299,3 +301,33 @@ def test_a_coroutine_that_ignores_its_end_does_not_hold_up_the_service(
     assert client.exactly(opened, 1) == b"x"
     firewall.stop()
     assert "a task of filter 'Data' does not end when it is cancelled" in firewall.stderr()
+
+
+EXAMPLE = """
+[[filter]]
+name = "shout"
+use = "shout:Shout"
+everywhere = true
+"""
+
+
+@LOOPS
+def test_the_example(serve: Any, origin: Any, client: Any, source_tree: Path, loop: str) -> None:
+    """examples/shout.py, which docs/async.rst shows, in a service: only the server's data is changed."""
+    path = os.pathsep.join((str(source_tree), str(source_tree / "examples")))
+    firewall = serve(EXAMPLE, loop=loop, env={"PYTHONPATH": path})
+    taken: list[bytes] = []
+
+    def answer(sock: socket.socket) -> None:
+        taken.append(client.to_end(sock))
+        for piece in (b"hello ", b"client \xe9, ", b"bye"):
+            sock.sendall(piece)
+
+    opened = client.socks(firewall.address(), origin(answer).address)
+    opened.sendall(b"hello server")
+    opened.shutdown(socket.SHUT_WR)
+    assert client.to_end(opened) == b"HELLO CLIENT \xe9, BYE"
+    assert taken == [b"hello server"]
+    row = firewall.wait_row()
+    assert (row["filters"], row["resultcode"], row["reason"]) == ("shout", 0, "")
+    firewall.wait_base_line()
