@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from zope.interface import implementer
@@ -47,17 +48,28 @@ class Arrival(Wait[T]):
         self.pending = True
         self._arrivals = arrivals
 
+    def __await__(self) -> Generator[Any, None, T]:
+        if self.pending:
+            self._asyncio_future_blocking = True
+            try:
+                yield self
+            except BaseException as error:
+                self._thrown(error)
+                raise
+        return self.result()
+
     def cancel(self, msg: Any = None) -> bool:
         self._arrivals.forget(self)
         return super().cancel(msg)
 
     def _thrown(self, error: BaseException) -> None:
+        """The coroutine is left by *error*: by its outcome, or by what keeps it from taking one."""
         if self.pending:
+            self.pending = False
             self._arrivals.forget(self)
         elif error is not self._error and not isinstance(self._error, asyncio.CancelledError):
             # The outcome came, and something else was thrown into the coroutine before it could take it.
             self._arrivals.give_back(None if self._error else self._value, self._error)
-        super()._thrown(error)
 
 
 class Arrivals(Unknown, Generic[T]):

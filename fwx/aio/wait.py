@@ -51,12 +51,8 @@ class Wait(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if self.pending:
             self._asyncio_future_blocking = True
-            try:
-                yield self
-            except BaseException as error:
-                self._thrown(error)
-                raise
-        return self._take()
+            yield self
+        return self.result()
 
     # asyncio's protocol.
 
@@ -81,20 +77,6 @@ class Wait(Generic[T]):
             # Who cancels runs in a task of its own: the cancelled one goes on later.
             self._loop.call_soon(self._callback, self, context=self._context)
         return True
-
-    def _thrown(self, error: BaseException) -> None:
-        """The coroutine is left by *error*, whose traceback leads here: hold neither it nor the task."""
-        self.pending = False
-        self._callback = self._error = None
-
-    def _take(self) -> T:
-        error, self._error = self._error, None
-        if error is None:
-            return self._value
-        try:
-            raise error
-        finally:
-            del error  # else the traceback would hold this frame, and this frame the traceback
 
     def _wake(self, callback: Callable[[Any], object]) -> None:
         loop = self._loop

@@ -283,6 +283,20 @@ async def _from_a_reset(internal: AsyncSocket, external: AsyncSocket) -> None:
         raise ValueError("boom") from error
 
 
+async def _beside_a_reset(internal: AsyncSocket, external: AsyncSocket) -> None:
+    async def fails_at_the_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("boom")
+
+    async def closes() -> None:
+        await external.receive()
+        internal.close(abortive=True)
+
+    await together(fails_at_the_end(), internal.receive(), closes())
+
+
 @pytest.mark.parametrize("run", [_at_once, _in_a_completion, _in_a_timer, _in_a_direction, _from_a_reset])
 def test_a_fault_ends_the_connection(world: World, run: Run, caplog: pytest.LogCaptureFixture) -> None:
     """DESIGN 5: as in a completion; reported once, with the filter's name, and the connection fails closed."""
@@ -298,6 +312,34 @@ def test_a_fault_ends_the_connection(world: World, run: Run, caplog: pytest.LogC
     if world.kind != "memory":
         assert "raise ValueError" in caplog.text
         assert world.faults[0].startswith("filter 'filter' failed in run")
+
+
+def test_a_fault_beside_a_reset_is_a_fault(world: World) -> None:
+    """In a group of failures one is enough."""
+    _, client, server = world.open(making(_beside_a_reset))
+    server.send(b"x")
+    client.expect_reset()
+    server.expect_reset()
+    world.settle()
+    (fault,) = world.faults
+    assert "ExceptionGroup" in fault
+
+
+def test_a_side_that_the_filter_closes_under_a_receive_resets_the_other(world: World) -> None:
+    """B3.30: the receive fails, and what fails is not passed off as whole."""
+
+    async def run(internal: AsyncSocket, external: AsyncSocket) -> None:
+        async def closes() -> None:
+            await external.receive()
+            internal.close()
+
+        await together(pump(internal, external), closes())
+
+    _, client, server = world.open(making(run))
+    server.send(b"x")
+    client.expect_end()
+    server.expect_reset()
+    assert world.faults == []
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_group_fails_as_a_whole(run: Runner) -> None:
         run(work())
 
 
-def test_cancelled_calls_do_not_run(run: Runner) -> None:
+def test_cancelled_calls_do_not_run(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> list[str]:
         loop = asyncio.get_running_loop()
         ran: list[str] = []
@@ -114,6 +114,7 @@ def test_cancelled_calls_do_not_run(run: Runner) -> None:
         return ran
 
     assert run(work()) == ["soon", "from a thread", "later"]
+    assert not caplog.records
 
 
 def test_what_nobody_caught_is_logged(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
