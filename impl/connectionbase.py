@@ -30,11 +30,14 @@ from fwx.interfaces.hresult import (
     FWX_E_BAD_CONTEXT,
     FWX_E_FILTER_NOT_REGISTERED,
     FWX_E_NOT_EMULATED,
+    FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
     WSAECONNABORTED,
+    WSAEINVAL,
     COMError,
+    winsock_error,
 )
 
 if TYPE_CHECKING:
@@ -300,6 +303,18 @@ class ConnectionBase(Unknown):
     def Kill(self) -> None:
         """End the connection by force (B3.32); from any thread."""
         self.engine.queue.call(self.end, HRESULT_FROM_WIN32(WSAECONNABORTED), "killed by a filter")
+
+    def GetExternalSocketName(self) -> SocketAddress:
+        """:raises COMError: ``WSAEINVAL`` this kind of connection has no such socket."""
+        raise winsock_error(WSAEINVAL, "the connection has no socket of its own towards the outside")
+
+    def GetExternalPeerName(self) -> SocketAddress:
+        """:raises COMError: ``WSAEINVAL`` this kind of connection has no one peer."""
+        raise winsock_error(WSAEINVAL, "the connection has no one peer")
+
+    def SetBufferSize(self, BufferSize: int) -> None:
+        """:raises COMError: ``FWX_E_NOT_SUPPORTED`` this kind of connection receives no stream in blocks."""
+        raise COMError(FWX_E_NOT_SUPPORTED, "the connection carries no stream")
 
     def GetSession(self) -> IFWXSession:
         """Return the session that the connection belongs to.
