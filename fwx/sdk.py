@@ -14,7 +14,10 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.tlscredentials import TlsCredentials
+from fwx.impl.tlsinfo import ITls, TlsInfo
 from fwx.impl.unknown import TearOff, Unknown
+from fwx.impl.unreadsocket import UnreadSocket
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
 
@@ -25,12 +28,17 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "EventDefinition",
     "FilterOptions",
     "IComponentLookup",
+    "ITls",
     "Severity",
     "TearOff",
+    "TlsCredentials",
+    "TlsInfo",
     "Unknown",
+    "UnreadSocket",
     "define_event",
     "implementer",
     "signal",
+    "tls_info",
 ]
 
 
@@ -60,3 +68,13 @@ def signal(event: EventDefinition, message: str, *, key: str = "") -> bool:
     The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27).
     """
     return event.signal(message, key=key)
+
+
+def tls_info(socket: Any) -> TlsInfo | None:
+    """Return what an SSL socket and its peer agreed on; ``None`` before the handshake is done, and in a tunnel.
+
+    :raises TypeError: *socket* is no SSL socket.
+    """
+    tls: Any = ITls
+    info: TlsInfo | None = tls(socket).tls_info()
+    return info

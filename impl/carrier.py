@@ -31,8 +31,14 @@ class CarrierOwner(Protocol):
     def delivered(self, operations: Sequence[Operation]) -> None:
         """What these operations sent has been taken underneath."""
 
-    def carrier_failed(self, code: int) -> None:
-        """The socket underneath has failed with the Windows error *code*; told once."""
+    def receiving_failed(self, code: int) -> None:
+        """The socket underneath has failed a Recv with the Windows error *code*; told once."""
+
+    def sending_failed(self, code: int) -> None:
+        """The socket underneath has failed a Send or Shutdown with the Windows error *code*; told once.
+
+        What the peer sent before may still be received: of neighbouring filters each direction fails by itself.
+        """
 
     def carrier_faulted(self, method: str, error: BaseException) -> None:
         """*method* of the socket underneath, a filter's own, raised what it must not raise."""
@@ -47,7 +53,7 @@ class Carrier(Unknown):
     that is put right here.
     """
 
-    __slots__ = ("_asked", "_calls", "_closed", "_failed", "_owner", "_queue", "_sending", "_socket", "_tag", "ended")
+    __slots__ = ("_asked", "_calls", "_closed", "_failed", "_mute", "_owner", "_queue", "_sending", "_socket", "_tag", "ended")
 
     def __init__(self, queue: RunQueue, socket: IFWXSocket, owner: CarrierOwner) -> None:
         self._queue = queue
@@ -58,6 +64,7 @@ class Carrier(Unknown):
         self._sending: dict[int, Sequence[Operation]] = {}
         self._calls = 0
         self._failed = False
+        self._mute = False
         self._closed = False
         self.ended = False
 
@@ -77,17 +84,17 @@ class Carrier(Unknown):
             return
         self._tag += 1
         self._asked = self._tag
-        self._call("Recv", None, self, self._tag)
+        self._call("Recv", self._receiving_failed, None, self, self._tag)
 
     def send(self, data: bytes, operations: Sequence[Operation] = ()) -> bool:
         """Send *data*, with which *operations* are complete; without data they are when what was sent before is.
 
         False: there is nothing to wait for, they are complete now.
         """
-        if data:
+        if data and not self._mute:
             self._tag += 1
             self._sending[self._tag] = operations
-            self._call("Send", FWXIOBuffer(data), self, self._tag)
+            self._call("Send", self._sending_failed, FWXIOBuffer(data), self, self._tag)
         elif self._sending:
             last = next(reversed(self._sending))
             self._sending[last] = (*self._sending[last], *operations)
@@ -103,13 +110,14 @@ class Carrier(Unknown):
 
     def shutdown(self) -> None:
         """End the sending direction underneath, behind what is queued there."""
-        self._call("Shutdown", False)
+        if not self._mute:
+            self._call("Shutdown", self._sending_failed, False)
 
     def close(self, abortive: bool) -> None:
         """Close the socket underneath; what comes of its Recv is nobody's any more."""
         if not self._closed or abortive:
             self._closed = True
-            self._call("Close", abortive)
+            self._call("Close", None, abortive)
 
     def CompleteAsyncIO(
         self,
@@ -133,37 +141,44 @@ class Carrier(Unknown):
                 self._received(code, buffer)
         elif tag in self._sending:
             if code:
-                self._fail(code)
+                self._sending_failed(code)
             else:
                 self._owner.delivered(self._sending.pop(tag))
 
     def _received(self, code: int, buffer: IFWXIOBuffer | None) -> None:
         if code:
-            self._fail(code)
+            self._receiving_failed(code)
             return
         try:
             data = data_of(buffer)  # type: ignore[arg-type]  it judges what a filter's socket hands over
         except BaseException as error:  # noqa: BLE001  a filter's own buffer may raise anything
             self._owner.carrier_faulted("CompleteAsyncIO", error)
-            self._fail(WSAECONNABORTED)
+            self._receiving_failed(WSAECONNABORTED)
             return
         self.ended = not len(data)
         self._owner.carried(data)
 
-    def _call(self, name: str, *args: Any) -> None:
+    def _call(self, name: str, failed: Callable[[int], None] | None, *args: Any) -> None:
+        """Call a method of the socket underneath; what it raises is told later, by *failed*."""
         self._calls += 1
         try:
             method: Callable[..., Any] = getattr(self._socket, name)
             method(*args)
-        except COMError as error:
-            self._queue.post(self._fail, WIN32_FROM_HRESULT(error.hresult))
         except BaseException as error:  # noqa: BLE001  the socket may be a filter's own
-            self._owner.carrier_faulted(name, error)
-            self._queue.post(self._fail, WSAECONNABORTED)
+            code = WIN32_FROM_HRESULT(error.hresult) if isinstance(error, COMError) else WSAECONNABORTED
+            if failed is None or not isinstance(error, COMError):
+                self._owner.carrier_faulted(name, error)
+            if failed is not None:
+                self._queue.post(failed, code)
         finally:
             self._calls -= 1
 
-    def _fail(self, code: int) -> None:
+    def _receiving_failed(self, code: int) -> None:
         if not self._failed:
             self._failed = True
-            self._owner.carrier_failed(code)
+            self._owner.receiving_failed(code)
+
+    def _sending_failed(self, code: int) -> None:
+        if not self._mute:
+            self._mute = True
+            self._owner.sending_failed(code)

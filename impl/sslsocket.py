@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fwx.interfaces import IFWXAcceptCompletion, IFWXIOBuffer, IFWXIOCompletion, IFWXIpFilter
 
 
-@implementer(ITls)
+@implementer(IFWXNetworkSocket, ITls)
 class FWXSSLSocket(OwnedSocket):
     """A TLS connection over any ``IFWXSocket``, which is this socket's from then on.
 

@@ -48,6 +48,9 @@ class TlsLayer:
 
     Nothing is asked for underneath but during the handshake and while a Recv is posted that has no data. A Send is
     complete when the socket underneath has taken its last byte, and only two blocks are on their way there.
+
+    :ivar opened: the handshake is done. :ivar info: what was agreed on then.
+    :ivar broken: the Windows error after which nothing passes any more, 0 while all is well.
     """
 
     datagrams = False
@@ -57,7 +60,7 @@ class TlsLayer:
         "_closing",
         "_codec",
         "_first",
-        "_opened",
+        "_mute",
         "_over",
         "_owner",
         "_plain",
@@ -70,7 +73,9 @@ class TlsLayer:
         "_write_ended",
         "backlog",
         "broken",
+        "info",
         "on_room",
+        "opened",
         "received",
         "sent",
     )
@@ -83,7 +88,7 @@ class TlsLayer:
         self._owner = owner
         self._codec: Codec | None = None
         self._first = b""
-        self._opened = False
+        self.opened = False
         self._remembered = False
         self._recvs: deque[Operation] = deque()
         self._sends: deque[Operation] = deque()
@@ -91,8 +96,11 @@ class TlsLayer:
         self._plain = b""
         self._shutting = False
         self._write_ended = False
+        # The Windows error after which nothing goes out any more.
+        self._mute = 0
         self._closing = False
         self._over = False
+        self.info: TlsInfo | None = None
         self.backlog = 0
         self.broken = 0
         self.received = 0
@@ -102,16 +110,6 @@ class TlsLayer:
     def start(self) -> None:
         """Begin the handshake."""
         self._advance()
-
-    @property
-    def info(self) -> TlsInfo | None:
-        """What was agreed on; ``None`` before the handshake is done."""
-        return self._codec.info() if self._codec is not None and self._opened else None
-
-    @property
-    def opened(self) -> bool:
-        """The handshake is done."""
-        return self._opened
 
     @property
     def closing(self) -> bool:
@@ -127,7 +125,7 @@ class TlsLayer:
         return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
 
     def has_data(self) -> bool:
-        return bool(self._plain) or (self._opened and self._codec is not None and self._codec.has_data())
+        return bool(self._plain) or (self.opened and self._codec is not None and self._codec.has_data())
 
     def recv(self, operation: Operation) -> None:
         """Take a posted Recv."""
@@ -140,8 +138,9 @@ class TlsLayer:
 
     def send(self, operation: Operation) -> None:
         """Take a posted Send."""
-        if self._closing or self.broken or self._shutting:
-            operation.fail(self._queue, self.broken or (WSAECONNABORTED if self._closing else WSAESHUTDOWN))
+        if self._closing or self.broken or self._mute or self._shutting:
+            code = WSAECONNABORTED if self._closing else WSAESHUTDOWN
+            operation.fail(self._queue, self.broken or self._mute or code)
             return
         self.backlog += len(operation.data)
         self._sends.append(operation)
@@ -169,7 +168,7 @@ class TlsLayer:
                 self._carrier.close(True)
         elif abortive:
             self.abort(ERROR_OPERATION_ABORTED)
-        elif self._opened or self._sends:
+        elif self.opened or self._sends:
             self._shutting = True
             self._advance()
         else:
@@ -208,9 +207,19 @@ class TlsLayer:
         else:
             self._look_for_end()
 
-    def carrier_failed(self, code: int) -> None:
-        """The socket underneath has failed."""
-        self._break(code, "" if self._opened else "the connection failed during the handshake", abortive=True)
+    def receiving_failed(self, code: int) -> None:
+        """Nothing comes from underneath any more, not even its end."""
+        self._break(code, "" if self.opened else "the connection failed during the handshake", abortive=True)
+
+    def sending_failed(self, code: int) -> None:
+        """Nothing goes out any more; what the peer sent before it left can still be received."""
+        self._mute = code
+        if self._closing:
+            self._break(code, "", abortive=True)
+        else:
+            self._drop(code)
+            if self.on_room is not None:
+                self.on_room()
 
     def carrier_faulted(self, method: str, error: BaseException) -> None:
         self._owner.carrier_faulted(method, error)
@@ -223,11 +232,11 @@ class TlsLayer:
             self._settle()
             return
         try:
-            if self._opened or self._handshake():
+            if self.opened or self._handshake():
                 self._receive()
                 self._transmit()
         except ssl.SSLError as error:
-            interrupted = not self._opened and isinstance(error, ssl.SSLEOFError)
+            interrupted = not self.opened and isinstance(error, ssl.SSLEOFError)
             reason = "the peer ended the connection during the handshake" if interrupted else words(error)
             self._break(winsock_code(error), reason, abortive=False)
 
@@ -248,7 +257,8 @@ class TlsLayer:
         if not done:
             self._carrier.ask()
             return False
-        self._opened = True
+        self.opened = True
+        self.info = codec.info()
         self._owner.layer_opened(self)
         return True
 
@@ -354,7 +364,7 @@ class TlsLayer:
 
     def _finish(self, abortive: bool) -> None:
         """Close the socket underneath, in order or by a reset; what it has not taken yet may still complete."""
-        if self._opened and not self.broken and self._codec is not None:
+        if self.opened and not self.broken and self._codec is not None:
             self._role.remember(self._codec)
         self._over = True
         if abortive or self.broken:
