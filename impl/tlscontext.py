@@ -99,12 +99,13 @@ def _require_certificate(certificate: bytes) -> None:
 
 
 def _problem(error: ssl.SSLError, asked: bool) -> str:
-    reason = getattr(error, "reason", None)
-    if reason is None:  # all that Python tells of a key that OpenSSL cannot read
-        return "password: it does not decrypt the key" if asked else "key: there is none that can be read"
+    """The certificate itself could be read before."""
+    reason = getattr(error, "reason", None) or ""
+    if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
+        return f"certificate: {words(error)}"
     if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return "key: it does not belong to the certificate"
-    return f"certificate: {words(error)}"
+    return "password: it does not decrypt the key" if asked else "key: there is none that can be read"
 
 
 def load_authorities(context: ssl.SSLContext, authorities: bytes | Path | None) -> None:
