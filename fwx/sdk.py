@@ -14,6 +14,8 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.hostnames import IHostNames
+from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.impl.tlsinfo import ITls, TlsInfo
 from fwx.impl.unknown import TearOff, Unknown
@@ -28,6 +30,8 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "EventDefinition",
     "FilterOptions",
     "IComponentLookup",
+    "IHostNames",
+    "ISocketTimeouts",
     "ITls",
     "Severity",
     "TearOff",

@@ -118,8 +118,8 @@ class DatagramOperation(Operation):
         self.target = target
         self.external: SocketAddress | None = None
 
-    def deliver_from(self, queue: RunQueue, block: Any, address: SocketAddress) -> None:
-        """Post a Recv's outcome: the datagram *block* of the external *address*.
+    def deliver_from(self, queue: RunQueue, block: Any, address: SocketAddress | None) -> None:
+        """Post a Recv's outcome: the datagram *block*, with its external *address*.
 
         What does not fit into the caller's buffer is lost, and the completion fails with ``WSAEMSGSIZE`` and brings
         what did fit, as Winsock's ``recvfrom`` does.

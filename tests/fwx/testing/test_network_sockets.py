@@ -124,6 +124,22 @@ class HasAFilter(FWXNetworkSocket):
         return self
 
 
+class AcceptsEveryone(FWXNetworkSocket):
+    def _admits_peer(self, peer: SocketAddress) -> bool:
+        return True
+
+
+class ConnectsEverywhere(FWXNetworkSocket):
+    def Connect(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
+        self._local_end.restrict(None)
+        super().Connect(Address, AddressLength)
+
+
+class SharesItsFilter(FWXNetworkSocket):
+    def SetIpFilter(self, pIpFilter: Any) -> None:
+        self._local_end._ip_filter = pIpFilter
+
+
 class FailsItsSlot(FWXNetworkSocket):
     def _SetPacketFilterOptions(self, fForInternalUse: bool, dwForInternalUse: int) -> None:
         raise COMError(E_FAIL)
@@ -164,6 +180,9 @@ WRONG: tuple[tuple[str, type[FWXNetworkSocket], str], ...] = (
         "an Accept that was pending at Close never happened",
     ),
     ("starts without an IP filter", HasAFilter, "GetIpFilter of a new socket is not None"),
+    ("accepts whom its IP filter includes", AcceptsEveryone, "the IP filter never happened"),
+    ("connects where its IP filter includes", ConnectsEverywhere, "Connect to an address outside: expected"),
+    ("keeps a copy of its IP filter", SharesItsFilter, "a change of the filter changed the socket's copy"),
     ("the undocumented slot answers", FailsItsSlot, "expected <HRESULT 0x80004001 E_NOTIMPL>"),
     ("keeps its options, or has none", ForgetsOptions, "SO_KEEPALIVE after it was set: expected b'\\x01"),
 )
