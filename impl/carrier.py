@@ -53,7 +53,19 @@ class Carrier(Unknown):
     that is put right here.
     """
 
-    __slots__ = ("_asked", "_calls", "_closed", "_failed", "_mute", "_owner", "_queue", "_sending", "_socket", "_tag", "ended")
+    __slots__ = (
+        "_asked",
+        "_calls",
+        "_closed",
+        "_failed",
+        "_mute",
+        "_owner",
+        "_queue",
+        "_sending",
+        "_socket",
+        "_tag",
+        "ended",
+    )
 
     def __init__(self, queue: RunQueue, socket: IFWXSocket, owner: CarrierOwner) -> None:
         self._queue = queue
@@ -145,12 +157,12 @@ class Carrier(Unknown):
             else:
                 self._owner.delivered(self._sending.pop(tag))
 
-    def _received(self, code: int, buffer: IFWXIOBuffer | None) -> None:
+    def _received(self, code: int, buffer: Any) -> None:
         if code:
             self._receiving_failed(code)
             return
         try:
-            data = data_of(buffer)  # type: ignore[arg-type]  it judges what a filter's socket hands over
+            data = data_of(buffer)
         except BaseException as error:  # noqa: BLE001  a filter's own buffer may raise anything
             self._owner.carrier_faulted("CompleteAsyncIO", error)
             self._receiving_failed(WSAECONNABORTED)

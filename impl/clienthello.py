@@ -58,7 +58,7 @@ class _Reader:
 
 
 def read_greeting(data: bytes) -> Greeting:
-    """Read the first bytes of a client. What is no ClientHello counts as complete: OpenSSL says what is wrong with it."""
+    """Read the first bytes of a client. What is no ClientHello counts as complete: OpenSSL will say what is wrong."""
     try:
         message = _message(data)
         return _INCOMPLETE if message is None else Greeting(True, _name(_Reader(message)))

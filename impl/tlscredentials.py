@@ -31,7 +31,7 @@ _MOST_SESSIONS: Final = 1024
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TlsCredentials:
-    """The credentials of SSL sockets, made once by a filter and given to ``CreateSSLNetworkSocket`` any number of times.
+    """The credentials of SSL sockets: made once by a filter, given to ``CreateSSLNetworkSocket`` any number of times.
 
     Files are read when the object is made, never later. The same object serves both roles: the *client role*, which
     connects to a server, and the *server role*, which clients connect to. It may be shared by threads and services.
@@ -78,8 +78,8 @@ class TlsCredentials:
     def __post_init__(self) -> None:
         """Read the files and try everything out.
 
-        :raises ValueError: a file is missing or holds nothing of the kind, the key does not belong to the certificate, a
-            protocol, cipher or name is unknown; the text begins with the name of the field.
+        :raises ValueError: a file is missing or holds nothing of the kind, the key does not belong to the certificate,
+            a protocol, cipher or name is unknown; the text begins with the name of the field.
         """
         object.__setattr__(self, "protocols", _texts("protocols", self.protocols))
         object.__setattr__(self, "alpn", _texts("alpn", self.alpn))

@@ -1,4 +1,4 @@
-"""The inputs of ``CreateSSLNetworkSocket``, judged, as one object: what the adapter ``ssl`` is made of (B4.16, B4.17)."""
+"""The inputs of ``CreateSSLNetworkSocket``, judged, as one object, which the adapter ``ssl`` gets (B4.16, B4.17)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ITlsParameters(Interface):
     ask_for_client_certificate = Attribute("bool: ask the client for a certificate; means nothing in the client role")
     host_name = Attribute("str | None: the server's name, in lower case and as IDNA, or literal address")
     credentials = Attribute("TlsCredentials | None: those of the socket's creator")
-    default_credentials = Attribute("TlsCredentials | None: what holds without any; the client role shows no certificate")
+    default_credentials = Attribute("TlsCredentials | None: what holds without any; a client does not show theirs")
     side = Attribute("FwxSslSocketSide: fwxServerSide plays the TLS client, fwxClientSide the TLS server")
     protocol = Attribute("UUID: of the protocol on the socket, GUID_NULL for none")
     send_timeout = Attribute("int: milliseconds, 0 for no limit")
@@ -79,7 +79,7 @@ def parameters_of(
     fAllowHTTPSTunnelingMode: Any,
     pExistingSocket: Any,
 ) -> TlsParameters:
-    """Judge the inputs of ``CreateSSLNetworkSocket``; *nobody* gives what holds in the client role where no credentials are given.
+    """Judge the inputs of ``CreateSSLNetworkSocket``; *nobody* gives the credentials of a client that has none.
 
     :raises COMError: ``E_INVALIDARG``, ``E_POINTER`` without a GUID.
     """

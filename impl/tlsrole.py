@@ -39,8 +39,7 @@ class ClientRole:
         host_name, session = self._host_name, None
         if host_name is not None:
             session = self._credentials.session_for(host_name, anonymous=self._anonymous)
-        codec = TlsCodec(self._credentials.client_context(anonymous=self._anonymous), host_name, session)
-        return codec
+        return TlsCodec(self._credentials.client_context(anonymous=self._anonymous), host_name, session)
 
     def remember(self, codec: Codec) -> None:
         if self._host_name is not None and isinstance(codec, TlsCodec):

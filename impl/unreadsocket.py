@@ -71,7 +71,7 @@ class UnreadSocket(Unknown):
                 buffer = FWXIOBuffer(block) if pIOBuffer is None else pIOBuffer
                 if pIOBuffer is not None:
                     pIOBuffer.Append(block, len(block))
-                delivery = _Delivery(self, pIFWXIOCompletion, buffer)
+                delivery = Delivery(self, pIFWXIOCompletion, buffer)
                 self._firewall.PostTaskCompletion(delivery, UserData)
                 return
         self._socket.Recv(pIOBuffer, pIFWXIOCompletion, UserData)
@@ -97,7 +97,7 @@ class UnreadSocket(Unknown):
 
 
 @implementer(IFWXTaskCompletion)
-class _Delivery(Unknown):
+class Delivery(Unknown):
     """Completes one Recv from the run queue, as every completion comes."""
 
     __slots__ = ("_buffer", "_completion", "_socket")

@@ -223,7 +223,7 @@ def test_nothing_is_known_before_the_handshake(memory: MemoryFirewall, wire: Cal
     assert sdk.tls_info(towards_server(memory.firewall, None, certificates.client())) is None
     with pytest.raises(TypeError):
         sdk.tls_info(end.socket)
-    
+
 
 def test_default_credentials_stand_for_nobody(talk: Callable[..., Conversation]) -> None:
     """B4.16: they hold no user: the client role shows no certificate of theirs. The server role has to."""
@@ -258,7 +258,9 @@ def test_client_certificates(
     """B4.16: the client is asked for a certificate where the socket or its credentials say so."""
     options = {"authorities": roots(), "protocols": (version,)}
     server = certificates.server(require_client_certificate=requires, **options)
-    made = talk(client=shows(client_leaf(), **options) if shown else TlsCredentials(**options), server=server, asks=asks)
+    made = talk(
+        client=shows(client_leaf(), **options) if shown else TlsCredentials(**options), server=server, asks=asks
+    )
     made.pair.send(made.client, b"hello")
     assert made.pair.receive_all(made.server, 5) == b"hello"
     info = sdk.tls_info(made.server)
@@ -391,7 +393,7 @@ def test_ends_that_have_nothing_in_common(
     assert any(words in reason for reason in made.reasons), made.reasons
 
 
-# ---- names, sessions, protocols ------------------------------------------------------------------------------------------
+# ---- names, sessions, protocols --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -657,7 +659,7 @@ def test_a_handshake_has_a_deadline(memory: MemoryFirewall, wire: Callable[[], W
 
 
 def test_the_default_time_outs(memory: MemoryFirewall) -> None:
-    """B4.16: they are those of every operation on the socket, in milliseconds; what is half done ends the connection."""
+    """B4.16: they are those of every operation on the socket, in milliseconds; one that is up ends the connection."""
     made = Conversation(firewall=memory, send_timeout=0, recv_timeout=1500)
     recorder = Recorder()
     made.loop.run()
@@ -864,7 +866,9 @@ def test_a_socket_that_still_connects(memory: MemoryFirewall) -> None:
 class Holder(sdk.DataPump):
     """A data filter that lays TLS over its external socket, and holds both."""
 
-    def SetSockets(self, piInternalSocket: Any, pIExternalSocket: Any, piConnection: Any, punkFilterContext: Any) -> None:
+    def SetSockets(
+        self, piInternalSocket: Any, pIExternalSocket: Any, piConnection: Any, punkFilterContext: Any
+    ) -> None:
         self.plain = piInternalSocket
         self.secure = towards_server(self.firewall, pIExternalSocket, certificates.client())
         self.received = Recorder()

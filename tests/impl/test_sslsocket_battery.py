@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
-from fwx.testing import MemoryFirewall, SocketPair, SslSocketMaker, check_socket, check_ssl_socket, memory_pair
 from fwx.impl.unreadsocket import UnreadSocket
+from fwx.testing import MemoryFirewall, SocketPair, SslSocketMaker, check_socket, check_ssl_socket, memory_pair
 from tests.impl import certificates
 from tests.impl.conftest import Rig
 from tests.impl.tlsparts import UNDERNEATH, Conversation, kernel_sockets, towards_client, towards_server
@@ -31,9 +28,7 @@ def test_the_battery_over_memory_and_over_filters(underneath: str, version: str)
             talk = Conversation(UNDERNEATH[underneath], client=client, server=server, firewall=memory)
             return SocketPair(talk.client, talk.server, talk.loop.run, talk.under.close)
 
-        return SslSocketMaker(
-            pair, lambda: towards_server(memory.firewall, None), memory.loop.run, memory.close
-        )
+        return SslSocketMaker(pair, lambda: towards_server(memory.firewall, None), memory.loop.run, memory.close)
 
     battery = check_ssl_socket(make)
     battery.require()
@@ -71,9 +66,7 @@ def test_an_ssl_socket_over_an_ssl_socket() -> None:
             right = towards_client(memory.firewall, outer.server, certificates.server())
             return SocketPair(left, right, memory.loop.run, outer.under.close)
 
-        return SslSocketMaker(
-            pair, lambda: towards_server(memory.firewall, None), memory.loop.run, memory.close
-        )
+        return SslSocketMaker(pair, lambda: towards_server(memory.firewall, None), memory.loop.run, memory.close)
 
     check_ssl_socket(make).require()
 

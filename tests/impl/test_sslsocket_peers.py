@@ -19,7 +19,7 @@ from fwx.impl.tlscredentials import TlsCredentials
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.testing import AcceptRecorder, Recorder
 from tests.impl import certificates
-from tests.impl.certificates import SERVER, chain_of, client_leaf, key_of, roots, server_leaf, shows
+from tests.impl.certificates import SERVER, chain_of, client_leaf, key_of, roots, shows
 from tests.impl.conftest import Rig
 from tests.impl.tlsparts import towards_client, towards_server
 
@@ -316,9 +316,7 @@ def test_ncat(rig: Rig, serve: Callable[..., Server], run: Run) -> None:
 
 
 @pytest.mark.requires("nginx", "curl")
-def test_nginx_as_client(
-    rig: Rig, serve: Callable[..., Server], run: Run, background: Any, folder: Path
-) -> None:
+def test_nginx_as_client(rig: Rig, serve: Callable[..., Server], run: Run, background: Any, folder: Path) -> None:
     """nginx passes a request on to our server, whose certificate it checks."""
     server, port = serve(local(), pages=True), free_port()
     proxy = f"""

@@ -126,7 +126,9 @@ def test_nothing_is_received_that_was_not_sent(version: str, position: int, kind
     whole = encrypted(wires, data)
     at = position % len(whole)
     changed = {
-        "change": whole[:at] + bytes(each ^ 0x55 for each in whole[at : at + len(garbage)]) + whole[at + len(garbage) :],
+        "change": whole[:at]
+        + bytes(each ^ 0x55 for each in whole[at : at + len(garbage)])
+        + whole[at + len(garbage) :],
         "insert": whole[:at] + garbage + whole[at:],
         "remove": whole[:at] + whole[at + len(garbage) :],
         "cut": whole[:at],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.endpoint import Endpoint
+from fwx.impl.sockets import FWXSocket
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.interfaces import (
     FWX_PROTOCOL_TCP,
@@ -16,8 +18,6 @@ from fwx.interfaces import (
 from fwx.testing import AcceptRecorder, MemoryFirewall, MemoryPeer, Recorder, SocketPair, memory_pair, neighbour_pair
 from fwx.testing.sockets import CLIENT, SocketOwner
 from fwx.testing.sockets import SERVER as SERVER_ADDRESS
-from fwx.impl.endpoint import Endpoint
-from fwx.impl.sockets import FWXSocket
 from tests.impl import certificates
 
 if TYPE_CHECKING:
