@@ -12,8 +12,9 @@ _SERVER_NAME: Final = 0
 _HOST_NAME: Final = 0
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
-# OpenSSL's own limit of a ClientHello; what is longer is left to OpenSSL to refuse.
-_LONGEST: Final = 131396
+# Nobody's ClientHello comes near these. What is beyond is OpenSSL's to judge: reading byte by byte must cost little.
+_LONGEST: Final = 1 << 14
+_MOST_RECORDS: Final = 64
 
 
 class Greeting(NamedTuple):
@@ -70,22 +71,24 @@ def _message(data: bytes) -> bytes | None:
     """Put the ClientHello together, which may be spread over records; ``None`` while bytes are missing."""
     message = bytearray()
     position = 0
-    while position + _RECORD_HEADER <= len(data):
-        length = int.from_bytes(data[position + 3 : position + 5], "big")
-        if data[position] != HANDSHAKE or data[position + 1] != 3 or not length:
-            raise _BadError
+    for _ in range(_MOST_RECORDS):
         start = position + _RECORD_HEADER
-        message += data[start : start + length]
+        if start > len(data):
+            return None
+        length = int.from_bytes(data[position + 3 : start], "big")
+        if data[position] != HANDSHAKE or data[position + 1] != 3 or not 0 < length <= _LONGEST:
+            raise _BadError
         position = start + length
+        if position > len(data):
+            return None
+        message += data[start:position]
         if len(message) >= _MESSAGE_HEADER:
             size = int.from_bytes(message[1:_MESSAGE_HEADER], "big")
             if message[0] != _CLIENT_HELLO or size > _LONGEST:
                 raise _BadError
             if len(message) >= _MESSAGE_HEADER + size:
                 return bytes(message[_MESSAGE_HEADER : _MESSAGE_HEADER + size])
-    if data and data[0] != HANDSHAKE:
-        raise _BadError
-    return None
+    raise _BadError
 
 
 def _name(hello: _Reader) -> str | None:

@@ -90,7 +90,7 @@ class FWXSSLSocket(OwnedSocket):
         if self._layer is None:
             self._queue.call(self._close_bound)
         else:
-            self._queue.call(self._watch_lingering, self._layer)
+            self._call(0, self._watch_lingering, self._layer)
 
     # IFWXNetworkSocket.
 

@@ -52,7 +52,7 @@ class TlsCredentials:
     :ivar require_client_certificate: server role: refuse clients that show no certificate. Needs *authorities*.
     :ivar names: server role: the credentials for each host name that a client may ask for (SNI): ``www.example`` or
         ``*.example``, which stands for one label. A client that asks for none of them, or for nothing, meets these
-        credentials. The other's settings hold then, all of them; its own *names* do not count.
+        credentials. The other's settings hold then, all of them; it has no *names* of its own.
     :ivar resume: keep sessions, so that a client that comes again needs no full handshake.
     """
 
@@ -168,14 +168,17 @@ class TlsCredentials:
         if isinstance(certificate, bytes) and not anonymous:
             load_certificate(context, certificate, key if isinstance(key, bytes) else None, self.password)
         if server:
-            context.sni_callback = _note_name
+            context.sni_callback = self._judge_name
         return context
 
+    def _judge_name(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
+        """Keep the host name that the client asked for, as OpenSSL reads it.
 
-def _note_name(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
-    """Keep the host name that the client asked for."""
-    if isinstance(tls, TlsObject):
-        tls.requested_name = name
+        Who chose these credentials read it too. Where the two differ, somebody tries to get in by another name.
+        """
+        if isinstance(tls, TlsObject):
+            tls.requested_name = name
+        return None if self.for_name(name) is self else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
 
 def _texts(name: str, values: Any) -> tuple[str, ...]:
@@ -191,6 +194,8 @@ def _checked_names(names: Mapping[str, TlsCredentials]) -> dict[str, TlsCredenti
             raise ValueError(f"names: {name!r} leads to {type(credentials).__name__}, not to TlsCredentials")
         if not credentials.has_certificate:
             raise ValueError(f"names: the credentials of {name!r} have no certificate")
+        if credentials.names:
+            raise ValueError(f"names: the credentials of {name!r} have names of their own")
         checked[name.lower()] = credentials
     return checked
 

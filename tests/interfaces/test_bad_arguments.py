@@ -23,8 +23,8 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.idl import Passing
 from fwx.testing import AttachingFilter, MemoryFirewall, memory_pair
-from tests.impl import certificates
-from tests.impl.tlsparts import towards_server
+from tests.impl.tls import certificates
+from tests.impl.tls.parts import towards_server
 
 
 class Keeper(sdk.DataPump):

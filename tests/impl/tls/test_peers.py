@@ -18,10 +18,10 @@ from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.testing import AcceptRecorder, Recorder
-from tests.impl import certificates
-from tests.impl.certificates import SERVER, chain_of, client_leaf, key_of, roots, shows
 from tests.impl.conftest import Rig
-from tests.impl.tlsparts import towards_client, towards_server
+from tests.impl.tls import certificates
+from tests.impl.tls.certificates import SERVER, chain_of, client_leaf, key_of, roots, shows
+from tests.impl.tls.parts import towards_client, towards_server
 
 VERSIONS = {"TLSv1.2": "tls1_2", "TLSv1.3": "tls1_3"}
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\npage\n"

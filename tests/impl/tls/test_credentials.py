@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fwx.impl.tlscredentials import TlsCredentials
-from tests.impl import certificates
-from tests.impl.certificates import chain_of, client_leaf, key_of, roots, server_leaf
+from tests.impl.tls import certificates
+from tests.impl.tls.certificates import chain_of, client_leaf, key_of, roots, server_leaf
 
 
 def encrypted_key() -> bytes:
@@ -58,6 +58,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "numbers for ALPN": ({"alpn": (2,)}, "alpn: a tuple of strings"),
     "clients of nobody": ({"require_client_certificate": True}, "authorities: say which"),
     "a name that leads nowhere": ({"names": {"a.example": None}}, "names: 'a.example' leads to NoneType"),
+    "a name with names": (
+        {"names": {"a.example": certificates.server(names={"b.example": certificates.server()})}},
+        "names: the credentials of 'a.example' have names",
+    ),
     "a name without a certificate": ({"names": {"a.example": TlsCredentials()}}, "names: the credentials of 'a.exa"),
 }
 

@@ -11,16 +11,8 @@ from fwx import sdk
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.interfaces import E_INVALIDARG, E_NOINTERFACE, E_POINTER, COMError
 from fwx.testing import MemoryFirewall, Recorder, SocketPair, memory_pair
-from tests.impl import certificates
-from tests.impl.tlsparts import towards_client, towards_server
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryFirewall]:
-    memory = MemoryFirewall()
-    yield memory
-    memory.close()
-    assert not memory.network.open_transports
+from tests.impl.tls import certificates
+from tests.impl.tls.parts import towards_client, towards_server
 
 
 @pytest.fixture

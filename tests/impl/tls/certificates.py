@@ -58,3 +58,13 @@ def server(**options: Any) -> TlsCredentials:
 
 def client(**options: Any) -> TlsCredentials:
     return TlsCredentials(**{"authorities": roots(), **options})
+
+
+def issued(*names: str, **options: Any) -> TlsCredentials:
+    """Return credentials with a new certificate of the authority."""
+    return shows(authority().issue_cert(*names, **options))
+
+
+def self_signed() -> TlsCredentials:
+    ca = stranger()
+    return TlsCredentials(certificate=ca.cert_pem.bytes(), key=ca.private_key_pem.bytes())

@@ -6,9 +6,9 @@ import pytest
 
 from fwx.impl.unreadsocket import UnreadSocket
 from fwx.testing import MemoryFirewall, SocketPair, SslSocketMaker, check_socket, check_ssl_socket, memory_pair
-from tests.impl import certificates
 from tests.impl.conftest import Rig
-from tests.impl.tlsparts import UNDERNEATH, Conversation, kernel_sockets, towards_client, towards_server
+from tests.impl.tls import certificates
+from tests.impl.tls.parts import UNDERNEATH, Conversation, kernel_sockets, towards_client, towards_server
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 

@@ -25,8 +25,8 @@ from fwx.interfaces.hresult import (
     winsock_error,
 )
 from fwx.testing import MemoryFirewall, PlainBuffer, Recorder, memory_pair
-from tests.impl import certificates
-from tests.impl.tlsparts import Conversation, TwoWires, Wire, towards_client, towards_server
+from tests.impl.tls import certificates
+from tests.impl.tls.parts import Conversation, TwoWires, Wire, towards_client, towards_server
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 

@@ -43,7 +43,7 @@ def test_every_beginning_is_incomplete() -> None:
     assert {read_greeting(HELLO[:length]) for length in range(len(HELLO))} == {Greeting(False, None)}
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
+@pytest.mark.parametrize("size", [10, 33, 100, 1000])
 def test_a_hello_in_many_records(size: int) -> None:
     whole = records(HELLO, size)
     assert read_greeting(whole) == Greeting(True, "www.example.com")
@@ -54,6 +54,7 @@ def test_a_hello_in_many_records(size: int) -> None:
     "data",
     [
         b"GET / HTTP/1.1\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",
         b"\x17\x03\x03\x00\x05hello",
         b"\x16\x02\x00\x00\x05hello",
         b"\x16\x03\x01\x00\x00\x00",
@@ -64,6 +65,12 @@ def test_a_hello_in_many_records(size: int) -> None:
 )
 def test_what_is_no_hello_waits_for_nothing(data: bytes) -> None:
     assert read_greeting(data) == Greeting(True, None)
+
+
+def test_what_costs_too_much_to_read_is_left_to_openssl() -> None:
+    """Each byte that comes has the whole read again."""
+    assert read_greeting(records(HELLO, 1)) == Greeting(True, None)
+    assert read_greeting(b"\x16\x03\x01\x40\x01") == Greeting(True, None)
 
 
 @given(st.binary(max_size=200))

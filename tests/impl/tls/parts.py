@@ -18,7 +18,7 @@ from fwx.interfaces import (
 from fwx.testing import AcceptRecorder, MemoryFirewall, MemoryPeer, Recorder, SocketPair, memory_pair, neighbour_pair
 from fwx.testing.sockets import CLIENT, SocketOwner
 from fwx.testing.sockets import SERVER as SERVER_ADDRESS
-from tests.impl import certificates
+from tests.impl.tls import certificates
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
