@@ -11,9 +11,7 @@ from fwx import sdk
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
 from fwx.impl.tlscredentials import TlsCredentials
-from fwx.interfaces.hresult import (
-    WSAECONNABORTED,
-)
+from fwx.interfaces.hresult import HRESULT_FROM_WIN32, WSAECONNABORTED
 from fwx.testing import Recorder
 from tests.impl.tls import certificates
 from tests.impl.tls.certificates import SERVER, issued, roots, shows

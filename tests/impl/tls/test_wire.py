@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from zope.interface import implementer
 
 from fwx import sdk
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.tls import TlsLayer
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import (
@@ -332,6 +334,39 @@ def test_a_foreign_socket_with_foreign_buffers() -> None:
     towards_client(memory.firewall, under.right, certificates.server())
     memory.loop.run()
     assert sdk.tls_info(client) is not None
+    memory.close()
+    under.close()
+
+
+def test_a_foreign_socket_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B5.10: a filter's own socket may complete on any thread; the work is done on the loop's."""
+    threads: set[int] = set()
+    carried = TlsLayer.carried
+
+    def watch(layer: TlsLayer, data: Any) -> None:
+        threads.add(threading.get_ident())
+        carried(layer, data)
+
+    def elsewhere(call: Any, *args: Any) -> None:
+        completion = args[-2]
+
+        def pass_on(done: Any) -> None:
+            thread = threading.Thread(
+                target=completion.CompleteAsyncIO, args=(done.success, done.code, done.buffer, done.tag, None, 0)
+            )
+            thread.start()
+            thread.join()
+
+        call(args[0], Recorder(pass_on), args[-1])
+
+    monkeypatch.setattr(TlsLayer, "carried", watch)
+    memory = MemoryFirewall()
+    under = memory_pair(memory.loop)
+    client = towards_server(memory.firewall, Failing(under.left, "Recv", 1, elsewhere), certificates.client())
+    towards_client(memory.firewall, under.right, certificates.server())
+    memory.loop.run()
+    assert sdk.tls_info(client) is not None
+    assert threads == {memory.loop.queue.thread}
     memory.close()
     under.close()
 
