@@ -118,7 +118,7 @@ def test_the_adapter_makes_it(memory: MemoryFirewall) -> None:
 
 
 def test_the_com_face_takes_all_twelve(memory: MemoryFirewall) -> None:
-    """B4.17: with the GUID and the existing socket; the credentials go through as the objects that they are."""
+    """B4.17: with the GUID and the existing socket; credentials pass as objects. B4.18: the result cannot connect."""
     under, cell = memory_pair(memory.loop), Ref[Any]()
     face = raw(memory.firewall, IFWXFirewall2)
     arguments = (0, SERVER, len(SERVER), certificates.client(), None, 1, GUID_NULL, 5, 6, 0, under.left)
