@@ -182,7 +182,7 @@ class FWXSocket(Unknown):
         neighbour = self._require_neighbour()
         if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
-        capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
+        capacity = None if pIOBuffer is None else emptied(pIOBuffer)
         kind = DatagramOperation if neighbour.datagrams else Operation
         operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
         if self._held or self._must_wait():
@@ -316,7 +316,7 @@ def check_address(address: SocketAddress, length: int | None) -> None:
         whole(length, "AddressLength", most=address.length)
 
 
-def _emptied(buffer: IFWXIOBuffer) -> int:
+def emptied(buffer: IFWXIOBuffer) -> int:
     """Make sure that the caller's buffer can be received into; return how much it holds."""
     if not IFWXIOBuffer.providedBy(buffer):
         raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")

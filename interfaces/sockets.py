@@ -186,10 +186,10 @@ class IFWXNetworkSocket(IFWXSocket):
         :param Address: the local address; port 0 lets the system choose.
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
         :param pIpFilter: the only addresses that the socket may deal with; ``None`` for no limit (B4.10).
-        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEINVAL)``, bound already;
-            ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``E_POINTER``, no address; ``E_INVALIDARG``, not an
-            address, or no IP filter of the service's; else the Winsock error as an HRESULT: ``WSAEADDRINUSE``,
-            ``WSAEACCES`` for a privileged port, ``WSAEADDRNOTAVAIL``, ``WSAEAFNOSUPPORT``.
+        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEINVAL)``, bound already, or an SSL socket
+            over another; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``E_POINTER``, no address;
+            ``E_INVALIDARG``, not an address, or no IP filter of the service's; else the Winsock error as an HRESULT:
+            ``WSAEADDRINUSE``, ``WSAEACCES`` for a privileged port, ``WSAEADDRNOTAVAIL``, ``WSAEAFNOSUPPORT``.
         """
 
     def GetSockName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT", "out"))]:

@@ -21,6 +21,7 @@ from fwx.testing.memory import MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTran
 from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.playbook import Playbook, PlaybookError
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
+from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
 from fwx.testing.verification import Breach, breaches, verify
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Recorder",
     "SocketMaker",
     "SocketPair",
+    "SslSocketMaker",
     "breaches",
     "check_buffer",
     "check_completion",
@@ -56,6 +58,7 @@ __all__ = [
     "check_ip_filter",
     "check_network_socket",
     "check_socket",
+    "check_ssl_socket",
     "memory_pair",
     "neighbour_pair",
     "verify",
