@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
-from fwx.impl.iobuffer import data_of
+from fwx.impl.iobuffer import begin_receive, data_of, give_back
 from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXIOBuffer, IFWXSocket
+from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import (
-    E_INVALIDARG,
     E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
@@ -32,7 +32,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.operation import Owner
     from fwx.impl.runqueue import RunQueue
-    from fwx.interfaces import IFWXIOCompletion, SocketAddress
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
@@ -121,8 +121,8 @@ class FWXSocket(Unknown):
         if not neighbour.takes_send() or self._crossing_is_full():
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
-        self._written += len(operation.data)
         self._call(len(operation.data), neighbour.send, operation)
+        self._written += len(operation.data)
 
     def SendTo(
         self,
@@ -152,12 +152,13 @@ class FWXSocket(Unknown):
         neighbour = self._require_neighbour()
         if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
-        capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
+        capacity = None if pIOBuffer is None else begin_receive(pIOBuffer)
         operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
-        if self._held or self._must_wait():
-            self._call(0, self._hold, operation)
-        else:
-            self._call(0, neighbour.recv, operation)
+        try:
+            self._call(0, self._take, neighbour, operation)
+        except COMError:
+            give_back(pIOBuffer)
+            raise
 
     def Shutdown(self, fAbortive: bool) -> None:
         """End the sending direction, behind what is queued; *fAbortive* resets the connection (B3.25).
@@ -169,7 +170,10 @@ class FWXSocket(Unknown):
         if self._shut and not fAbortive:
             return
         self._shut = True
-        self._call(0, neighbour.shutdown, bool(fAbortive))
+        if fAbortive:
+            self._call(0, self._leave, neighbour.shutdown, True)
+        else:
+            self._call(0, neighbour.shutdown, False)
         self._release_twin()
 
     def Close(self, fAbortive: bool) -> None:
@@ -178,9 +182,9 @@ class FWXSocket(Unknown):
             return
         self._closed = True
         neighbour = self._neighbour
-        self._fail_held()
         if neighbour is not None:
-            self._call(0, neighbour.close, bool(fAbortive))
+            with suppress(COMError):  # of another thread, when the connection has just been ended
+                self._call(0, self._leave, neighbour.close, bool(fAbortive))
         self._release_twin()
 
     def _GetWriteCount(self) -> int:
@@ -200,32 +204,43 @@ class FWXSocket(Unknown):
 
     def terminate(self) -> None:
         """Refuse further calls: the connection is being ended, its filter is about to be detached."""
-        self._terminated = True
+        with _crossings:
+            self._terminated = True
         self._fail_held()
         self._twin = None
+
+    @property
+    def is_called(self) -> bool:
+        """Calls of other threads are on their way to the loop thread."""
+        return bool(self._crossing)
 
     @property
     def _backlog(self) -> int:
         return 0 if self._neighbour is None else self._neighbour.backlog
 
-    def _call(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+    def _call(self, size: int, function: Callable[..., None], *arguments: Any) -> None:
         """Call on the loop thread: at once, or behind the calls of other threads that are on their way there.
 
         *size* counts against the bytes that may wait.
+
+        :raises COMError: ``FWX_E_TERMINATING`` the connection was ended since the caller looked: nothing may arrive
+            behind Detach (B3.31).
         """
         if get_ident() == self._queue.thread and not self._crossing:
-            function(argument)
+            function(*arguments)
             return
         with _crossings:
+            if self._terminated:
+                raise COMError(FWX_E_TERMINATING, "the connection has ended")
             self._crossing += 1
             self._crossing_bytes += size
-        self._queue.post(self._arrive, size, function, argument)
+        self._queue.post(self._arrive, size, function, arguments)
 
-    def _arrive(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+    def _arrive(self, size: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         with _crossings:
             self._crossing -= 1
             self._crossing_bytes -= size
-        function(argument)
+        function(*arguments)
 
     def _crossing_is_full(self) -> bool:
         return self._crossing >= MOST_PENDING or self._crossing_bytes >= MOST_QUEUED
@@ -237,17 +252,26 @@ class FWXSocket(Unknown):
 
     def _release_twin(self) -> None:
         """This socket sends no more, so it holds the other one's Recvs back no more."""
-        if self._twin is not None:
-            self._queue.call(self._twin._release_held)
+        twin = self._twin
+        if twin is not None:
+            self._queue.call(twin._release_held)
 
-    def _hold(self, operation: Operation) -> None:
-        if self._closed or self._terminated:
+    def _take(self, neighbour: Neighbour, operation: Operation) -> None:
+        """Pass a Recv on to the neighbour, or hold it back while the twin has enough to send."""
+        if not self._held and not self._must_wait():
+            neighbour.recv(operation)
+        elif self._closed or self._terminated:
             operation.fail(self._queue, ERROR_OPERATION_ABORTED)
-            return
-        if self._held is None:
-            self._held = deque()
-        self._held.append(operation)
-        self._release_held()
+        else:
+            if self._held is None:
+                self._held = deque()
+            self._held.append(operation)
+            self._release_held()
+
+    def _leave(self, function: Callable[[bool], None], abortive: bool) -> None:
+        """End both directions by *function*; what was held back was posted last, so it fails last (B3.31)."""
+        function(abortive)
+        self._fail_held()
 
     def _release_held(self) -> None:
         held = self._held
@@ -268,14 +292,3 @@ class FWXSocket(Unknown):
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
         if self._closed:
             raise winsock_error(WSAENOTSOCK, "the socket has been closed")
-
-
-def _emptied(buffer: IFWXIOBuffer) -> int:
-    """Make sure that the caller's buffer can be received into; return how much it holds."""
-    if not IFWXIOBuffer.providedBy(buffer):
-        raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")
-    allocated, _ = buffer.GetBufferSizes()
-    if allocated < 1:
-        raise COMError(E_INVALIDARG, "a buffer to receive into must hold at least one byte")
-    buffer.SetDataSize(0)
-    return allocated
