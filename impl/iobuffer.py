@@ -8,7 +8,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from fwx.impl.argument import whole
+from fwx.impl.argument import DWORD_MOST, whole
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXIOBuffer
 from fwx.interfaces.hresult import E_ACCESSDENIED, E_INVALIDARG, E_POINTER, FWX_E_BUFFERFULL, COMError
@@ -65,10 +65,10 @@ class FWXIOBuffer(Unknown):
         """
         if block is None:
             raise COMError(E_POINTER, "a constant buffer needs a block of memory")
-        if type(block) is bytes and (length is None or length == len(block)):
-            return cls(block)
         view = _bytes_of(block)
-        return cls(view if length is None else view[: whole(length, "the block's length", most=len(view))])
+        most = min(len(view), DWORD_MOST)
+        size = whole(len(view) if length is None else length, "the block's length", most=most)
+        return cls(block if type(block) is bytes and size == len(block) else view[:size])
 
     @classmethod
     def window(cls, original: IFWXIOBuffer, offset: int, length: int) -> FWXIOBuffer:
