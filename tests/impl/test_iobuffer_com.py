@@ -227,13 +227,12 @@ def test_create_window_buffer(firewall: Any, original: Any, offset: int, length:
 def test_memory_that_a_dword_cannot_measure(firewall: Any) -> None:
     """B3.16: sizes are DWORDs; four gigabytes that nobody has touched take no memory."""
     cell = Ref()
-    with mmap.mmap(-1, (1 << 32) + 1) as memory, memoryview(memory) as view:
-        assert firewall.CreateConstBuffer(view, 0xFFFF_FFFF, cell) == S_OK
-        assert cell.value.GetBufferSizes() == (0xFFFF_FFFF, 0xFFFF_FFFF)
-        cell.value = None
-        with pytest.raises(COMError) as failure:
-            FWXIOBuffer.constant(view)
-        assert failure.value.hresult == E_INVALIDARG
+    memory = mmap.mmap(-1, (1 << 32) + 1)
+    assert firewall.CreateConstBuffer(memory, 0xFFFF_FFFF, cell) == S_OK
+    assert cell.value.GetBufferSizes() == (0xFFFF_FFFF, 0xFFFF_FFFF)
+    with pytest.raises(COMError) as failure:
+        FWXIOBuffer.constant(memory)
+    assert failure.value.hresult == E_INVALIDARG
 
 
 def test_what_comes_out_carries_a_reference(firewall: Any) -> None:

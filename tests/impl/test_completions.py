@@ -1,0 +1,505 @@
+"""Completions: faulty ones are isolated, their order holds when a socket ends, nothing comes after Detach; sizes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from zope.interface import implementer
+
+from fwx.data_pump import DataPump
+from fwx.impl.iobuffer import LARGEST, FWXIOBuffer
+from fwx.impl.junction import junction
+from fwx.impl.sockets import HIGH_WATER, FWXSocket
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXDataFilter, IFWXIOCompletion
+from fwx.interfaces.hresult import (
+    E_FAIL,
+    ERROR_OPERATION_ABORTED,
+    FWX_E_TERMINATING,
+    COMError,
+)
+from fwx.testing import PlainBuffer, neighbour_pair
+from tests.impl.parts import Recorder
+
+if TYPE_CHECKING:
+    from tests.impl.conftest import Rig, Side
+
+
+def in_a_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+@implementer(IFWXDataFilter)
+class Keeper(Unknown):
+    """Keeps its sockets, and the order of what the service tells it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def SetSockets(self, internal: Any, external: Any, connection: Any, context: Any) -> None:
+        self.internal, self.external, self.connection = internal, external, connection
+
+    def Detach(self) -> None:
+        self.told.append("Detach")
+
+
+# ---- faulty completion objects ---------------------------------------------------------------------------------------
+
+
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Faulty:
+    """A completion object that *does* something instead of its duty."""
+
+    def __init__(self, does: Callable[[], object]) -> None:
+        self.does = does
+        self.calls = 0
+
+    def CompleteAsyncIO(self, *args: Any) -> object:
+        self.calls += 1
+        return self.does()
+
+
+class WithoutTheMethod:
+    """A plain object."""
+
+
+class WithAnother:
+    """Takes other parameters."""
+
+    def CompleteAsyncIO(self, fSuccess: bool) -> None:
+        raise AssertionError("called with too few")
+
+
+class WithNoMethod:
+    CompleteAsyncIO = 5
+
+
+def raising(error: type[BaseException]) -> Callable[[], object]:
+    def does() -> object:
+        raise error
+
+    return does
+
+
+def endless() -> object:
+    return endless()
+
+
+FAULTS: dict[str, Callable[[], Any]] = {
+    **{
+        f"raises {error.__name__}": lambda error=error: Faulty(raising(error))
+        for error in (
+            ValueError,
+            SystemExit,
+            KeyboardInterrupt,
+            GeneratorExit,
+            StopIteration,
+            MemoryError,
+            BaseException,
+            Unspeakable,
+        )
+    },
+    "recurses": lambda: Faulty(endless),
+    "returns E_FAIL": lambda: Faulty(lambda: E_FAIL),
+    "returns a negative number": lambda: Faulty(lambda: -1),
+    "returns a number of 40 bits": lambda: Faulty(lambda: 1 << 39),
+    "is a plain object": WithoutTheMethod,
+    "takes other parameters": WithAnother,
+    "has a number for a method": WithNoMethod,
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize("method", ["Send", "Recv"])
+def test_a_faulty_completion_ends_its_connection_alone(rig: Rig, watcher: Any, fault: str, method: str) -> None:
+    """B5.9, DESIGN 5: reported once, with the filter's name; its connection is reset; another one goes on."""
+    other = rig.open(watcher())
+    keeper = Keeper()
+    opened = rig.open(hosts=(rig.attaching(keeper, name="faulty"), rig.attaching(watcher(), name="innocent")))
+    completion = FAULTS[fault]()
+    if method == "Send":
+        keeper.internal.Send(FWXIOBuffer(b"x"), completion, 0)
+    else:
+        keeper.internal.Recv(None, completion, 0)
+        opened.client.send(b"x")
+    opened.client.expect_reset_after_data()
+    opened.server.expect_reset()
+    rig.until_gone(opened.connection)
+    assert keeper.told == ["Detach"]
+    assert [alert.key for alert in rig.alerts] == ["faulty/CompleteAsyncIO"]
+    assert "'faulty' failed in CompleteAsyncIO" in rig.records[-1].reason
+    other.client.send(b"still here")
+    other.server.expect(b"still here")
+    other.server.send(b"and back")
+    other.client.expect(b"and back")
+
+
+@pytest.mark.parametrize("answer", ["text", b"bytes", 1, True, False, 2.5, object(), (), [E_FAIL], lambda: E_FAIL])
+def test_garbage_that_says_no_failure(rig: Rig, side: Side, answer: object) -> None:
+    """B5.9: what is no number is no HRESULT, so it is no failure."""
+    side.socket.Send(FWXIOBuffer(b"x"), Faulty(lambda: answer), 0)  # type: ignore[arg-type]
+    side.far.expect(b"x")
+    rig.settle()
+    assert side.owner.failures == []
+
+
+@pytest.mark.parametrize("method", ["Close", "Shutdown"])
+@pytest.mark.parametrize("abortive", [False, True])
+def test_a_completion_that_ends_its_socket(rig: Rig, side: Side, method: str, abortive: bool) -> None:
+    """B5.3: from inside; the others that were pending complete afterwards, in order, each once."""
+    depth: list[int] = []
+
+    def end(done: Any) -> None:
+        depth.append(1)
+        assert sum(depth) == 1, "a completion inside a completion"
+        if done.tag == 0:
+            getattr(side.socket, method)(abortive)
+        depth.append(-1)
+
+    taken = Recorder(end)
+    for tag in range(3):
+        side.socket.Recv(None, taken, tag)
+    side.far.send(b"x")
+    rig.until(lambda: taken.calls)
+    rig.settle()
+    if method == "Close" or abortive:
+        assert taken.outcomes == [(0, True, 0), *((tag, False, ERROR_OPERATION_ABORTED) for tag in (1, 2))]
+    else:
+        assert taken.tags == [0], "a half close leaves receiving"
+    assert side.owner.failures == []
+
+
+def test_a_completion_that_posts_a_hundred(rig: Rig, side: Side) -> None:
+    """B5.3, DESIGN 5: none of them completes inside, all of them do, in order."""
+    inside: list[bool] = []
+
+    def post(done: Any) -> None:
+        assert not inside, "a completion inside a completion"
+        inside.append(True)
+        if done.tag == "first":
+            for number in range(100):
+                side.socket.Send(FWXIOBuffer(b"%02d" % number), sends, number)
+            rig.queue.drain()
+        inside.clear()
+
+    sends = Recorder(post)
+    side.socket.Send(FWXIOBuffer(b"go "), sends, "first")
+    side.far.expect(b"go " + b"".join(b"%02d" % number for number in range(100)))
+    rig.until(lambda: len(sends.calls) == 101)
+    assert sends.tags == ["first", *range(100)]
+    assert side.owner.failures == []
+
+
+def test_a_completion_that_kills_its_connection(rig: Rig, watcher: Any) -> None:
+    """B3.31, B3.32: what is pending fails before Detach, which comes once the completion has returned."""
+    keeper = Keeper()
+    opened = rig.open(keeper, watcher())
+
+    def kill(done: Any) -> None:
+        keeper.told.append(f"{done.tag} {done.success}")
+        keeper.connection.Kill()
+
+    taken = Recorder(kill)
+    for tag in ("first", "second"):
+        keeper.internal.Recv(None, taken, tag)
+    keeper.external.Recv(None, taken, "external")
+    opened.client.send(b"x")
+    rig.until_gone(opened.connection)
+    assert keeper.told == ["first True", "second False", "external False", "Detach"]
+    assert not rig.alerts
+
+
+# ---- the order at the end, other threads -----------------------------------------------------------------------------
+
+
+def held_back(rig: Rig) -> tuple[FWXSocket, Recorder]:
+    """Return a socket with one Recv posted to its neighbour, and two held back because its twin has enough to send."""
+    owner: Any = None
+    socket, twin = (FWXSocket(rig.queue, owner, junction(rig.queue)[0]) for _ in range(2))
+    socket.pair_with(twin)
+    taken = Recorder()
+    socket.Recv(None, taken, 0)
+    twin.Send(FWXIOBuffer(bytes(HIGH_WATER)), None, 0)
+    socket.Recv(None, taken, 1)
+    socket.Recv(None, taken, 2)
+    return socket, taken
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda socket: socket.Close(False),
+        lambda socket: socket.Close(True),
+        lambda socket: socket.Shutdown(True),
+        lambda socket: (socket._neighbour.abort(ERROR_OPERATION_ABORTED), socket.terminate()),
+    ],
+    ids=["Close", "Close(True)", "Shutdown(True)", "the connection's end"],
+)
+def test_what_is_held_back_fails_in_its_turn(rig: Rig, end: Any, in_thread: bool) -> None:
+    """B3.31, B5.3: in the order of posting, also where the first had been handed to the neighbour already."""
+    socket, taken = held_back(rig)
+    in_a_thread(lambda: end(socket)) if in_thread else end(socket)
+    rig.until(lambda: len(taken.calls) == 3)
+    rig.settle()
+    assert taken.outcomes == [(tag, False, ERROR_OPERATION_ABORTED) for tag in range(3)]
+
+
+def test_a_recv_of_another_thread_does_not_overtake(rig: Rig) -> None:
+    """B5.3: whether a Recv is held back is decided on the loop, in the order of posting."""
+    near, far = neighbour_pair(), neighbour_pair()
+    owner, taken = Unknown(), Recorder()
+    socket = FWXSocket(rig.queue, owner, near.left._neighbour)  # type: ignore[arg-type]
+    twin = FWXSocket(rig.queue, owner, far.left._neighbour)  # type: ignore[arg-type]
+    socket.pair_with(twin)
+    twin.Send(FWXIOBuffer(bytes(HIGH_WATER)), None, 0)
+
+    def post() -> None:
+        socket.Recv(None, taken, "first")
+        # There is room again, and none when the loop comes to it.
+        backlog, near_full = far.left._neighbour._outbound, HIGH_WATER
+        backlog.backlog = 0
+        socket.Recv(None, taken, "second")
+        backlog.backlog = near_full
+
+    in_a_thread(post)
+    rig.settle()
+    for data in (b"one", b"two"):
+        near.right.Send(FWXIOBuffer(data), None, 0)
+    far.receive(far.right)
+    near.settle()
+    rig.until(lambda: len(taken.calls) == 2)
+    assert taken.tags == ["first", "second"]
+
+
+class Slow(PlainBuffer):
+    """Takes its time where the service asks it: until :attr:`go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__(8, b"late")
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def _wait(self) -> None:
+        self.asked.set()
+        assert self.go_on.wait(10)
+
+    def GetBufferAndSize(self) -> memoryview:
+        self._wait()
+        return super().GetBufferAndSize()
+
+    def GetBufferSizes(self) -> tuple[int, int]:
+        self._wait()
+        return super().GetBufferSizes()
+
+
+@pytest.mark.parametrize("method", ["Send", "Recv"])
+def test_a_call_that_comes_too_late(rig: Rig, watcher: Any, method: str) -> None:
+    """B3.31, B1.34: a call of another thread that the end overtakes is refused, and does not complete after Detach."""
+    keeper, late, refused = Keeper(), Slow(), list[int]()
+    opened = rig.open(keeper, watcher())
+    taken = Recorder(lambda done: keeper.told.append("completion"))
+
+    def post() -> None:
+        try:
+            getattr(keeper.internal, method)(late, taken, 0)
+        except COMError as error:
+            refused.append(error.hresult)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    assert late.asked.wait(10)
+    opened.connection.end()
+    rig.until_gone(opened.connection)
+    late.go_on.set()
+    thread.join()
+    rig.settle()
+    assert keeper.told == ["Detach"]
+    assert refused == [FWX_E_TERMINATING]
+
+
+def test_a_recv_that_the_end_overtakes_gives_its_buffer_back(rig: Rig) -> None:
+    """B3.31: refused behind the loop thread's back; the buffer is its allocator's as before."""
+
+    class Overtaken(FWXSocket):
+        def _require_open(self) -> None:
+            super()._require_open()
+            self._terminated = True
+
+    owner: Any = Unknown()
+    socket, mine, codes = Overtaken(rig.queue, owner, junction(rig.queue)[0]), FWXIOBuffer.allocated(8), list[int]()
+
+    def post() -> None:
+        with pytest.raises(COMError) as failure:
+            socket.Recv(mine, Recorder(), 0)
+        codes.append(failure.value.hresult)
+
+    in_a_thread(post)
+    assert codes == [FWX_E_TERMINATING]
+    assert mine.Append(b"mine") == 4
+
+
+@pytest.mark.parametrize("round", range(20))
+def test_threads_race_with_the_end(rig: Rig, watcher: Any, round: int) -> None:
+    """B3.31, B5.10: two threads post while the connection is ended: all that was accepted completes before Detach."""
+    keeper, accepted, started = Keeper(), list[object](), threading.Barrier(3)
+    opened = rig.open(keeper, watcher())
+    taken = Recorder(lambda done: keeper.told.append("completion"))
+
+    def post(socket: Any) -> None:
+        started.wait()
+        for _ in range(300):
+            for method, buffer in (("Send", FWXIOBuffer(b"x")), ("Recv", None)):
+                tag = object()
+                try:
+                    getattr(socket, method)(buffer, taken, tag)
+                except COMError:
+                    return
+                accepted.append(tag)
+
+    threads = [threading.Thread(target=post, args=(each,)) for each in (keeper.internal, keeper.external)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    rig.turns(round)
+    opened.connection.end()
+    rig.until_gone(opened.connection)
+    for thread in threads:
+        thread.join()
+    rig.settle()
+    assert keeper.told[-1] == "Detach"
+    assert keeper.told.count("Detach") == 1
+    assert len(taken.tags) == len(accepted)
+    assert set(map(id, taken.tags)) == set(map(id, accepted))
+
+
+# ---- user data -------------------------------------------------------------------------------------------------------
+
+
+class Untouchable:
+    """Fails whoever does more than to hand it on."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared")
+
+    def __hash__(self) -> int:
+        raise AssertionError("hashed")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("judged")
+
+    def __repr__(self) -> str:
+        raise AssertionError("written")
+
+
+@pytest.mark.parametrize("kind", [Untouchable, lambda: None, lambda: 0, lambda: (1 << 64) - 1, lambda: [1, 2]])
+def test_user_data_is_handed_back_as_it_is(rig: Rig, side: Side, kind: Callable[[], object]) -> None:
+    """B5.5: whatever it is, the same object, on success and on failure."""
+    tags, taken = [kind() for _ in range(3)], Recorder()
+    side.socket.Send(FWXIOBuffer(b"x"), taken, tags[0])
+    side.far.expect(b"x")
+    rig.settle()
+    side.socket.Recv(None, taken, tags[1])
+    side.socket.Recv(None, taken, tags[2])
+    side.far.send(b"y")
+    rig.until(lambda: len(taken.calls) == 2)
+    side.socket.Close(False)
+    rig.settle()
+    assert [id(done.tag) for done in taken.calls] == [id(tag) for tag in tags]
+
+
+def test_one_object_serves_many_sockets(rig: Rig, watcher: Any) -> None:
+    """B5.5: told apart by the user data."""
+    keepers = [Keeper() for _ in range(3)]
+    opened = [rig.open(hosts=(rig.attaching(keeper, name=f"filter {id(keeper)}"),)) for keeper in keepers]
+    taken = Recorder()
+    for number, keeper in enumerate(keepers):
+        keeper.internal.Recv(None, taken, number)
+    for number in (2, 0, 1):
+        opened[number].client.send(b"%d" % number)
+        rig.until(lambda number=number: taken.tags[-1:] == [number])
+    assert [(done.tag, done.data) for done in taken.calls] == [(2, b"2"), (0, b"0"), (1, b"1")]
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+EMPTY: dict[str, Callable[[], Any]] = {
+    "constant": lambda: FWXIOBuffer.constant(b""),
+    "allocated, without room": lambda: FWXIOBuffer.allocated(0),
+    "allocated, nothing in it": lambda: FWXIOBuffer.allocated(9),
+    "a window": lambda: FWXIOBuffer.window(FWXIOBuffer.constant(b"abc"), 3, 0),
+    "a filter's own": lambda: PlainBuffer(4),
+}
+
+
+@pytest.mark.parametrize("kind", list(EMPTY))
+def test_a_send_of_nothing(rig: Rig, side: Side, kind: str) -> None:
+    """B3.24: it completes and sends nothing; the other side sees no end of the stream, neither before nor after."""
+    sends, empty = Recorder(), EMPTY[kind]()
+    side.socket.Send(empty, sends, "alone")
+    rig.settle()
+    assert sends.outcomes == [("alone", True, 0)]
+    assert sends.calls[0].buffer is empty
+    side.far.take()
+    rig.settle()
+    for tag, buffer in (("before", EMPTY[kind]()), ("data", FWXIOBuffer(b"data")), ("after", EMPTY[kind]())):
+        side.socket.Send(buffer, sends, tag)
+    side.far.expect(b"data")
+    rig.settle()
+    side.far.take()
+    rig.settle()
+    assert (side.far.ended, side.far.error, bytes(side.far.data)) == (False, None, b"")
+    assert sends.tags == ["alone", "before", "data", "after"]
+    assert side.socket._GetWriteCount() == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_nothing_through_a_chain(rig: Rig, watcher: Any, count: int) -> None:
+    """B3.24: a filter that sends empty buffers ends nobody's stream, however many filters are behind it."""
+
+    class Padding(DataPump):
+        def inspect(self, to_server: bool, buffer: Any) -> Any:
+            for socket in (self._internal, self._external):
+                assert socket is not None
+                socket.Send(FWXIOBuffer(b""), None, None)
+            return buffer
+
+    opened = rig.open(*(Padding() for _ in range(count)), watcher())
+    for near, far in ((opened.client, opened.server), (opened.server, opened.client)):
+        near.send(b"something")
+        far.expect(b"something")
+        far.expect_nothing()
+        near.expect_nothing()
+    opened.client.shutdown()
+    opened.server.expect_end()
+
+
+def test_the_largest_buffer(rig: Rig, side: Side) -> None:
+    """IFWXIOBuffer: 64 MiB can be made and received into; only what is needed of it is used."""
+    mine, taken = FWXIOBuffer.allocated(LARGEST), Recorder()
+    side.socket.Recv(mine, taken, 0)
+    side.far.send(b"x" * 1000)
+    rig.until(lambda: taken.calls)
+    assert mine.GetBufferSizes() == (LARGEST, 1000)
+    mine.SetDataSize(LARGEST)
+    assert not any(mine.ReadAt(1000, 1 << 16))
+    assert not any(mine.ReadAt(LARGEST - (1 << 16), 1 << 16))
+
+
+def test_an_interface_is_not_asked_for(rig: Rig, side: Side) -> None:
+    """IFWXSocket: a completion object is called by its method; that it says what it provides is good manners."""
+    done = Faulty(lambda: None)
+    assert not IFWXIOCompletion.providedBy(done)
+    side.socket.Send(FWXIOBuffer(b"x"), done, 0)  # type: ignore[arg-type]
+    side.far.expect(b"x")
+    rig.settle()
+    assert done.calls == 1
