@@ -254,31 +254,30 @@ def test_what_is_held_back_fails_in_its_turn(rig: Rig, end: Any, in_thread: bool
     assert taken.outcomes == [(tag, False, ERROR_OPERATION_ABORTED) for tag in range(3)]
 
 
-def test_a_recv_of_another_thread_does_not_overtake(rig: Rig) -> None:
-    """B5.3: whether a Recv is held back is decided on the loop, in the order of posting."""
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_no_recv_overtakes_one_that_is_held_back(rig: Rig, in_thread: bool) -> None:
+    """B5.3: also where there is room again for a moment; what another thread posts is judged when it arrives."""
     near, far = neighbour_pair(), neighbour_pair()
     owner, taken = Unknown(), Recorder()
-    socket = FWXSocket(rig.queue, owner, near.left._neighbour)  # type: ignore[arg-type]
-    twin = FWXSocket(rig.queue, owner, far.left._neighbour)  # type: ignore[arg-type]
+    socket, twin = (FWXSocket(rig.queue, owner, each.left._neighbour) for each in (near, far))  # type: ignore[arg-type]
     socket.pair_with(twin)
     twin.Send(FWXIOBuffer(bytes(HIGH_WATER)), None, 0)
+    queued = twin._neighbour._outbound  # type: ignore[union-attr]
 
     def post() -> None:
         socket.Recv(None, taken, "first")
-        # There is room again, and none when the loop comes to it.
-        backlog, near_full = far.left._neighbour._outbound, HIGH_WATER
-        backlog.backlog = 0
+        queued.backlog = 0
         socket.Recv(None, taken, "second")
-        backlog.backlog = near_full
+        queued.backlog = HIGH_WATER
 
-    in_a_thread(post)
+    in_a_thread(post) if in_thread else post()
     rig.settle()
     for data in (b"one", b"two"):
         near.right.Send(FWXIOBuffer(data), None, 0)
     far.receive(far.right)
     near.settle()
     rig.until(lambda: len(taken.calls) == 2)
-    assert taken.tags == ["first", "second"]
+    assert [(done.tag, done.data) for done in taken.calls] == [("first", b"one"), ("second", b"two")]
 
 
 class Slow(PlainBuffer):
@@ -326,6 +325,42 @@ def test_a_call_that_comes_too_late(rig: Rig, watcher: Any, method: str) -> None
     assert refused == [FWX_E_TERMINATING]
 
 
+class SlowQueue:
+    """A run queue on which other threads are interrupted just before they post, until :attr:`go_on`."""
+
+    def __init__(self, queue: Any) -> None:
+        self.queue, self.thread = queue, queue.thread
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def post(self, *args: Any) -> None:
+        if threading.get_ident() != self.thread:
+            self.asked.set()
+            assert self.go_on.wait(10)
+        self.queue.post(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.queue, name)
+
+
+def test_the_end_waits_for_a_call_that_was_accepted(rig: Rig, watcher: Any) -> None:
+    """B3.31: one whose thread has been interrupted on its way to the loop completes before Detach too."""
+    keeper = Keeper()
+    opened = rig.open(keeper, watcher())
+    slow: Any = SlowQueue(rig.queue)
+    keeper.internal._queue = slow
+    taken = Recorder(lambda done: keeper.told.append("completion"))
+    thread = threading.Thread(target=keeper.internal.Recv, args=(None, taken, 0))
+    thread.start()
+    assert slow.asked.wait(10)
+    opened.connection.end()
+    rig.settle()
+    assert keeper.told == []
+    slow.go_on.set()
+    rig.until_gone(opened.connection)
+    thread.join()
+    assert keeper.told == ["completion", "Detach"]
+
+
 def test_a_recv_that_the_end_overtakes_gives_its_buffer_back(rig: Rig) -> None:
     """B3.31: refused behind the loop thread's back; the buffer is its allocator's as before."""
 
@@ -347,8 +382,8 @@ def test_a_recv_that_the_end_overtakes_gives_its_buffer_back(rig: Rig) -> None:
     assert mine.Append(b"mine") == 4
 
 
-@pytest.mark.parametrize("round", range(20))
-def test_threads_race_with_the_end(rig: Rig, watcher: Any, round: int) -> None:
+@pytest.mark.parametrize("turns", range(20))
+def test_threads_race_with_the_end(rig: Rig, watcher: Any, turns: int) -> None:
     """B3.31, B5.10: two threads post while the connection is ended: all that was accepted completes before Detach."""
     keeper, accepted, started = Keeper(), list[object](), threading.Barrier(3)
     opened = rig.open(keeper, watcher())
@@ -369,7 +404,7 @@ def test_threads_race_with_the_end(rig: Rig, watcher: Any, round: int) -> None:
     for thread in threads:
         thread.start()
     started.wait()
-    rig.turns(round)
+    rig.turns(turns)
     opened.connection.end()
     rig.until_gone(opened.connection)
     for thread in threads:

@@ -144,7 +144,7 @@ def test_a_chain_gives_back_what_passed(rig: Rig) -> None:
 
 
 def test_a_filter_that_releases_after_send(pair: SocketPair, rig: Rig) -> None:
-    """B3.15, IFWXIOBuffer: released right after Send as C++ does; what is in flight is whole, and so is what arrives."""
+    """B3.15, IFWXIOBuffer: right after Send, as in C++; what is in flight is whole, and so is what arrives."""
     cell: Ref[Any] = Ref()
     assert raw(rig.firewall, IFWXFirewall2).CreateBuffer(5, cell) == S_OK
     made, sends = raw(cell.value, IFWXIOBuffer), Recorder()

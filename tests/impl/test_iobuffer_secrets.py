@@ -153,7 +153,7 @@ def test_a_window_keeps_what_it_shows(pairs: Any) -> None:
 
 def test_a_received_buffer_that_is_kept(pairs: Any) -> None:
     """B3.12, B3.15: nothing that arrives later, here or elsewhere, gets into it."""
-    first, second = pairs
+    first = pairs[0]
     first.send(first.left, SECRET)
     kept = first.receive(first.right).buffer
     view = kept.GetBufferAndSize()
