@@ -14,6 +14,8 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.hostnames import IHostNames
+from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
@@ -25,6 +27,8 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "EventDefinition",
     "FilterOptions",
     "IComponentLookup",
+    "IHostNames",
+    "ISocketTimeouts",
     "Severity",
     "TearOff",
     "Unknown",

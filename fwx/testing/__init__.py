@@ -12,6 +12,7 @@ from fwx.testing.battery import Battery, Check, ConformanceError, Outcome
 from fwx.testing.buffers import PlainBuffer, check_buffer
 from fwx.testing.completions import Accepted, AcceptRecorder, Done, Recorder, check_completion
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
+from fwx.testing.datagramsockets import check_datagram_socket
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
@@ -48,6 +49,7 @@ __all__ = [
     "check_buffer",
     "check_completion",
     "check_data_filter",
+    "check_datagram_socket",
     "check_filter",
     "check_ip_filter",
     "check_network_socket",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
 from fwx.interfaces import SocketAddress
+from fwx.testing.memorydatagrams import MemoryDatagrams
 
 CAPACITY = 64 << 10
 """How many bytes one direction of a connection takes before its reader must read."""
@@ -300,6 +301,9 @@ class MemoryTransport:
 
     # The rest.
 
+    def has_data(self) -> bool:
+        return bool(self._inbox) or self._ended or self._reset or bool(self._error)
+
     def take_error(self) -> int:
         error, self._error = self._error, 0
         return error
@@ -339,7 +343,8 @@ class MemoryTransport:
 class MemoryNetwork:
     """Makes the transports of one loop (:class:`fwx.impl.transport.Network`) and joins them.
 
-    :ivar open_transports: those that have not been closed, by whoever made them.
+    :ivar open_transports: the streams that have not been closed, by whoever made them.
+    :ivar open_datagrams: likewise the datagram sockets.
     """
 
     def __init__(self, loop: MemoryLoop, capacity: int = CAPACITY) -> None:
@@ -347,6 +352,7 @@ class MemoryNetwork:
         self.loop = loop
         self.capacity = capacity
         self.open_transports: set[MemoryTransport] = set()
+        self.open_datagrams: set[MemoryDatagrams] = set()
         self._ports = _FIRST_PORT
         self._descriptors = _FIRST_DESCRIPTOR
 
@@ -355,6 +361,12 @@ class MemoryNetwork:
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise _failure(errno.EAFNOSUPPORT)
         return MemoryTransport(self, family)
+
+    def datagram(self, family: int) -> MemoryDatagrams:
+        """Make an unbound datagram socket. :raises OSError: *family* is neither IPv4 nor IPv6."""
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise _failure(errno.EAFNOSUPPORT)
+        return MemoryDatagrams(self, family)
 
     def pair(self, left: SocketAddress, right: SocketAddress) -> tuple[MemoryTransport, MemoryTransport]:
         """Make two connected ends with these addresses."""
@@ -388,6 +400,10 @@ class MemoryNetwork:
         """Tell whether a socket is bound to exactly this place."""
         place = SocketAddress(host, port)
         return any(each.local == place and each.peer is None for each in self.open_transports)
+
+    def datagrams_at(self, address: SocketAddress) -> MemoryDatagrams | None:
+        """Return the datagram socket that a datagram to *address* reaches."""
+        return next((each for each in self.open_datagrams if each.is_reached_by(address)), None)
 
     def free_address(self, family: int) -> SocketAddress:
         """Return a local address for a socket that connects without having been bound."""
