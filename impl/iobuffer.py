@@ -11,7 +11,7 @@ from zope.interface import implementer
 from fwx.impl.argument import DWORD_MOST, whole
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXIOBuffer
-from fwx.interfaces.hresult import E_ACCESSDENIED, E_INVALIDARG, E_POINTER, FWX_E_BUFFERFULL, COMError
+from fwx.interfaces.hresult import E_ACCESSDENIED, E_INVALIDARG, E_OUTOFMEMORY, E_POINTER, FWX_E_BUFFERFULL, COMError
 
 Block = bytes | bytearray | memoryview
 
@@ -53,7 +53,7 @@ class FWXIOBuffer(Unknown):
     def allocated(length: int) -> AllocatedBuffer:
         """Make an empty buffer for *length* bytes that its maker can write to.
 
-        :raises COMError: ``E_INVALIDARG`` the length is negative or over 64 MiB.
+        :raises COMError: ``E_INVALIDARG`` the length is negative or over 64 MiB; ``E_OUTOFMEMORY``.
         """
         return AllocatedBuffer(length)
 
@@ -186,9 +186,12 @@ class AllocatedBuffer(FWXIOBuffer):
     _block: bytearray | bytes
 
     def __init__(self, length: int) -> None:
-        """Make an empty buffer for *length* bytes. :raises COMError: ``E_INVALIDARG`` negative or over 64 MiB."""
+        """Make an empty buffer; raises as :meth:`FWXIOBuffer.allocated`."""
         self._capacity = whole(length, "the buffer's length", most=LARGEST)
-        super().__init__(bytearray(self._capacity))
+        try:
+            super().__init__(bytearray(self._capacity))
+        except MemoryError as error:
+            raise COMError(E_OUTOFMEMORY, f"no memory for a buffer of {length} bytes") from error
         self._size = 0
         # The most bytes that were ever in use: behind them the block is zero.
         self._most = 0

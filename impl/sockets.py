@@ -122,7 +122,8 @@ class FWXSocket(Unknown):
     def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
         """Post *pIOBuffer*, which is frozen from now on (B3.14).
 
-        :raises COMError: ``E_POINTER`` no buffer; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
+        :raises COMError: ``E_POINTER`` no buffer; ``E_INVALIDARG`` none of bytes; ``E_ACCESSDENIED`` one that waits for
+            a Recv; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
             ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` once the connection ends. A peer that
             is gone is no error of the call: the completion reports it.
         """
@@ -174,8 +175,8 @@ class FWXSocket(Unknown):
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
 
         :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` a buffer that holds nothing, ``E_ACCESSDENIED``
-            one that is not the caller's to change; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
-            pending; ``FWX_E_TERMINATING`` once the connection ends.
+            one that is not the caller's to change or is posted already; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS``
+            4096 Recvs are pending; ``FWX_E_TERMINATING`` once the connection ends.
         """
         if pIFWXIOCompletion is None:
             raise COMError(E_POINTER, "Recv needs a completion")

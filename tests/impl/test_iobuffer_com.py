@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -222,6 +224,28 @@ def test_create_window_buffer(firewall: Any, original: Any, offset: int, length:
     assert cell.value is None
     if isinstance(parent, FWXIOBuffer):
         assert parent.Append(b"x") == 1, "a window that was refused has frozen nothing"
+
+
+_LIMITED = """
+import resource
+from fwx.impl.raw import Ref, raw
+from fwx.interfaces import E_OUTOFMEMORY, IFWXFirewall2
+from fwx.testing import MemoryFirewall
+firewall, cell = raw(MemoryFirewall().firewall, IFWXFirewall2), Ref()
+assert firewall.CreateBuffer(64 << 20, cell) == 0
+cell.value = None
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20),) * 2)
+assert firewall.CreateBuffer(64 << 20, cell) == E_OUTOFMEMORY
+assert cell.value is None
+assert firewall.CreateBuffer(1 << 20, cell) == 0
+"""
+
+
+def test_create_buffer_without_memory() -> None:
+    """B3.16: in a process that may have 16 MiB more, not 64."""
+    done = subprocess.run([sys.executable, "-c", _LIMITED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_memory_that_a_dword_cannot_measure(firewall: Any) -> None:
