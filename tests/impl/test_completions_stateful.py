@@ -42,6 +42,8 @@ SIZES = st.sampled_from([0, 1, 3, 1000, 70_000, 600_000])
 SETTINGS = settings(
     max_examples=60, stateful_step_count=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
+# A failure is made small before it is told.
+pytestmark = pytest.mark.timeout(400)
 RECEIVERS = {
     "the service's": lambda: None,
     "allocated": lambda: FWXIOBuffer.allocated(500),

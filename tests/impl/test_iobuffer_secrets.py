@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.endpoint import LARGEST_BLOCK
-from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.iobuffer import LARGEST, FWXIOBuffer
 from fwx.interfaces import IFWXIOBuffer
 from fwx.interfaces.hresult import (
     E_ACCESSDENIED,
@@ -368,14 +368,19 @@ def test_sizes_that_are_none(pairs: Any, sizes: Any) -> None:
     assert code_of(pair.right.Recv, Liar(GetBufferSizes=sizes), Recorder(), 0) == E_INVALIDARG
 
 
-def test_a_capacity_that_nobody_has(pairs: Any) -> None:
-    """B3.13: a size that a filter claims takes no memory of the service's."""
-    (pair, _), taken = pairs, Recorder()
-    mine = Liar(GetBufferSizes=((1 << 32) - 1, 0))
+def test_a_capacity_that_nobody_has() -> None:
+    """B3.13: a size that a filter claims takes no memory of the service's, whatever it is."""
+    pair, taken, asked = memory_pair(), Recorder(), list[int]()
+    transport = pair.right._neighbour.transport
+    receive = transport.recv
+    transport.recv = lambda size: asked.append(size) or receive(size)
     pair.send(pair.left, bytes(3 * LARGEST_BLOCK))
-    pair.right.Recv(mine, taken, 0)
-    pair.until(lambda: taken.calls, "the completion")
-    assert taken.outcomes == [(0, False, WSAEFAULT)]
+    for mine in (Liar(GetBufferSizes=((1 << 32) - 1, 0)), FWXIOBuffer.allocated(LARGEST)):
+        pair.right.Recv(mine, taken, 0)
+        pair.settle()
+    assert max(asked) == LARGEST_BLOCK
+    assert [done.success for done in taken.calls] == [False, True]
+    pair.close()
 
 
 @pytest.mark.parametrize(
