@@ -86,14 +86,15 @@ class FWXFirewall(Unknown):
     def CreateBuffer(self, dwBufferLength: int) -> IFWXIOBuffer:
         """Make an empty buffer that can hold *dwBufferLength* bytes (B3.16).
 
-        :raises COMError: ``E_INVALIDARG`` over 64 MiB.
+        :raises COMError: ``E_INVALIDARG`` over 64 MiB; ``E_OUTOFMEMORY``.
         """
         return FWXIOBuffer.allocated(dwBufferLength)
 
     def CreateWindowBuffer(self, pIOBufferOriginal: IFWXIOBuffer, dwOffset: int, dwLength: int) -> IFWXIOBuffer:
         """View a part of another buffer, which stays alive and is frozen (B3.16, B3.17).
 
-        :raises COMError: ``E_POINTER`` no original; ``E_INVALIDARG`` the part reaches beyond its data.
+        :raises COMError: ``E_POINTER`` no original; ``E_INVALIDARG`` the part reaches beyond its data;
+            ``E_ACCESSDENIED`` a Recv into it is pending.
         """
         return FWXIOBuffer.window(pIOBufferOriginal, dwOffset, dwLength)
 

@@ -8,8 +8,7 @@ from typing import Any
 from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
-from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.impl.sockets import emptied
+from fwx.impl.iobuffer import FWXIOBuffer, begin_receive, end_receive
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
     IFWXFirewall2,
@@ -19,7 +18,7 @@ from fwx.interfaces import (
     IFWXTaskCompletion,
     SocketAddress,
 )
-from fwx.interfaces.hresult import E_POINTER, HRESULT, S_OK, COMError
+from fwx.interfaces.hresult import E_POINTER, HRESULT, S_OK, WSAEFAULT, COMError
 
 
 @implementer(IFWXSocket)
@@ -66,12 +65,9 @@ class UnreadSocket(Unknown):
             raise COMError(E_POINTER, "Recv needs a completion")
         with self._lock:
             if self._unread and not self._closed:
-                size = len(self._unread) if pIOBuffer is None else emptied(pIOBuffer)
+                size = len(self._unread) if pIOBuffer is None else begin_receive(pIOBuffer)
                 block, self._unread = self._unread[:size], self._unread[size:]
-                buffer = FWXIOBuffer(block) if pIOBuffer is None else pIOBuffer
-                if pIOBuffer is not None:
-                    pIOBuffer.Append(block, len(block))
-                delivery = Delivery(self, pIFWXIOCompletion, buffer)
+                delivery = Delivery(self, pIFWXIOCompletion, pIOBuffer, block)
                 self._firewall.PostTaskCompletion(delivery, UserData)
                 return
         self._socket.Recv(pIOBuffer, pIFWXIOCompletion, UserData)
@@ -100,17 +96,29 @@ class UnreadSocket(Unknown):
 class Delivery(Unknown):
     """Completes one Recv from the run queue, as every completion comes."""
 
-    __slots__ = ("_buffer", "_completion", "_socket")
+    __slots__ = ("_block", "_buffer", "_completion", "_socket")
 
-    def __init__(self, socket: UnreadSocket, completion: IFWXIOCompletion, buffer: IFWXIOBuffer) -> None:
+    def __init__(
+        self, socket: UnreadSocket, completion: IFWXIOCompletion, buffer: IFWXIOBuffer | None, block: bytes
+    ) -> None:
         self._socket = socket
         self._completion = completion
         self._buffer = buffer
+        self._block = block
 
     def CompleteTask(self, UserData: object) -> None:
-        """Hand over the data; a completion that fails resets the socket, as on every socket."""
-        outcome = (True, 0, self._buffer, UserData, None, 0)
-        _, error = attempt(self._completion, "CompleteAsyncIO", *outcome)
+        """Hand over the data; a buffer or a completion that fails resets the socket, as on every socket."""
+        buffer, error = self._buffer, None
+        if buffer is None:
+            buffer = FWXIOBuffer(self._block)
+        else:
+            _, error = attempt(self, "_fill", buffer)
+        outcome = (True, 0, buffer) if error is None else (False, WSAEFAULT, None)
+        _, failed = attempt(self._completion, "CompleteAsyncIO", *outcome, UserData, None, 0)
+        error = error or failed
         if error is not None:
             self._socket.Close(True)
             raise error  # the service reports it
+
+    def _fill(self, buffer: IFWXIOBuffer) -> None:
+        end_receive(buffer, self._block)

@@ -86,8 +86,8 @@ class IFWXFirewall(IUnknown):
         :param pBuffer: the memory; it stays alive as long as the buffer, and unchanged (B3.17).
         :param dwBufferLength: bytes of it; ``None`` for all.
         :returns: *pIOBuffer*.
-        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, more than the memory has, or not bytes;
-            ``E_POINTER``, no memory.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, more than the memory has or a DWORD holds, or
+            not bytes; ``E_POINTER``, no memory.
         """
 
     def CreateBuffer(dwBufferLength: DWORD) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
@@ -110,7 +110,7 @@ class IFWXFirewall(IUnknown):
         :param dwLength: its length in bytes.
         :returns: *pIOBuffer*.
         :raises COMError: the SDK names no code; here ``E_INVALIDARG``, the part reaches beyond the bytes in use;
-            ``E_POINTER``, no other buffer.
+            ``E_POINTER``, no other buffer; ``E_ACCESSDENIED``, one that waits for a ``Recv``.
         """
 
     def CreateIpFilter() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:
