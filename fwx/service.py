@@ -23,6 +23,7 @@ from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -32,6 +33,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.upstreams import upstreams_of
 
 logger = logging.getLogger("fwx.service")
 
@@ -56,7 +58,8 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
-        :raises ConfigurationError: the configuration asks for what this version cannot do; every key is named.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
+            cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
@@ -70,6 +73,8 @@ class Service:
         faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         filters = filters_of(configuration, faults)
+        upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
+        ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
@@ -104,6 +109,7 @@ class Service:
             write_record=self.log.write,
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
+            routes=ways_out,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])

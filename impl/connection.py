@@ -130,7 +130,7 @@ class FWXConnection(Unknown):
         # Set while the connection is being opened: stops that when it is killed.
         self.on_abandoned: Callable[[], None] | None = None
         self.terminating = False
-        # The literal address that was connected to, once it is known.
+        # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
         self._started = engine.clock()
         self._event_type = 0
@@ -190,12 +190,15 @@ class FWXConnection(Unknown):
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason
 
-    def establish(self, client: Transport, server: Transport, prefix: bytes = b"") -> None:
-        """Start pumping between two connected transports; *prefix* came from the client ahead of its transport."""
+    def establish(self, client: Transport, server: Transport, prefix: bytes = b"", answer: bytes = b"") -> None:
+        """Start pumping between two connected transports.
+
+        *prefix* came from the client, *answer* from the server, ahead of their transports.
+        """
         self.on_abandoned = None
         self._server_transport = server
         if not self._members:
-            self._pump = Pump(client, server, self.engine.queue, self, prefix)
+            self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
             self._pump.start()
             return
         queue = self.engine.queue
@@ -203,6 +206,8 @@ class FWXConnection(Unknown):
         self._server = Endpoint(server, queue, self)
         if prefix:
             self._client.set_prefix(prefix)
+        if answer:
+            self._server.set_prefix(answer)
         if self._block_size:
             self._client.set_block_size(self._block_size)
             self._server.set_block_size(self._block_size)

@@ -19,6 +19,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import (
@@ -181,6 +182,7 @@ class MemoryFirewall:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda _: False,
+            routes=routes(),
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
         self.sessions = Sessions(self.engine, self._idle)

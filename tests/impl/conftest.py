@@ -25,6 +25,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import (
@@ -163,6 +164,7 @@ class Rig:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
+            routes=routes(),
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
