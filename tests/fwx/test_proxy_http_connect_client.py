@@ -169,11 +169,15 @@ def test_refused_accounts(account: Account | None, words: str) -> None:
 @pytest.mark.parametrize("size", [1, 1024, 100_000])
 def test_lies(said: bytes, size: int) -> None:
     client = asked(ACCOUNT)
-    with pytest.raises(UpstreamError) as failure:
+
+    def say() -> None:
         for at in range(0, len(said), size):
             client.receive(said[at : at + size])
             assert not client.established
         client.receive(b"\r\n\r\n")
+
+    with pytest.raises(UpstreamError) as failure:
+        say()
     assert (failure.value.errno, client.on_target) == (errno.EPROTO, False)
 
 
@@ -221,8 +225,7 @@ def test_garbage(said: bytes, size: int) -> None:
     for at in range(0, len(said), size):
         try:
             client.receive(said[at : at + size])
-        except OSError as error:
-            assert error.strerror
+        except OSError:
             break
         if client.established:
             break

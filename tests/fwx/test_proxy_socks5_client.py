@@ -225,8 +225,7 @@ def test_garbage(said: bytes, size: int, has_account: bool) -> None:
     for at in range(0, len(said), size):
         try:
             client.receive(said[at : at + size])
-        except UpstreamError as error:
-            assert error.strerror
+        except UpstreamError:
             break
         assert len(client._buffer) <= 262 + size
         if client.established:

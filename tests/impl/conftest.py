@@ -39,6 +39,7 @@ from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
+from tests.impl.way import Way
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -345,6 +346,11 @@ def closed() -> SocketAddress:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return SocketAddress.from_sockaddr(sock.getsockname())
+
+
+@pytest.fixture
+def way(rig: Rig) -> Way:
+    return Way(rig)
 
 
 @pytest.fixture
