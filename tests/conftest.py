@@ -20,10 +20,15 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "gcc": "gcc",
         "haproxy": "haproxy",
         "ip": "iproute2",
+        "microsocks": "microsocks",
         "ncat": "ncat",
         "nginx": "nginx",
         "ps": "procps",
         "ss": "iproute2",
+        "ssh": "openssh-client",
+        "ssh-keygen": "openssh-client",
+        "sshd": "openssh-server",
+        "tinyproxy": "tinyproxy-bin",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }
 )

@@ -15,8 +15,9 @@ from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import LONGEST_HANDSHAKE
 from fwx.proxy.upstream import Account, UpstreamError, askable
 
+# tinyproxy says 401 of a wrong password, and 407 where there is none.
+_OF_THE_ACCOUNT: Final = frozenset({HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED})
 _REFUSALS: Final = {
-    HTTPStatus.UNAUTHORIZED: errno.EACCES,
     HTTPStatus.FORBIDDEN: errno.EACCES,
     HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: errno.EACCES,
     HTTPStatus.REQUEST_TIMEOUT: errno.ETIMEDOUT,
@@ -111,12 +112,12 @@ class HttpConnectClient:
             raise self._nonsense("its response is of another version than HTTP/1")
         if 200 <= status < 300:
             return
-        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        if status in _OF_THE_ACCOUNT:
             self.on_target = False
             wants = "wants a user name and password"
             if self._account is not None:
                 wants = f"refuses the password of user {self._account.user!r}, or wants another method than Basic"
-            raise UpstreamError(errno.EACCES, f"it {wants} (HTTP status 407)")
+            raise UpstreamError(errno.EACCES, f"it {wants} (HTTP status {status})")
         words = f"HTTP status {status}{_phrase(status)}"
         kind = _error_type(response)
         if kind in _NO_SUCH_NAME:
