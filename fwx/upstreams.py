@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from fwx.config_model import Configuration, Upstream
 from fwx.config_problems import ConfigurationError, Problem
@@ -17,6 +14,7 @@ from fwx.interfaces import SocketAddress
 from fwx.proxy.http_connect_client import HttpConnectClient
 from fwx.proxy.socks5_client import Socks5Client
 from fwx.proxy.upstream import Account
+from fwx.secret_file import read_secret
 
 _CLIENTS: dict[str, type[Socks5Client] | type[HttpConnectClient]] = {"socks5": Socks5Client, "http": HttpConnectClient}
 
@@ -65,23 +63,3 @@ def _account(configuration: Configuration, table: Upstream) -> Account | None:
     account = Account(table.user, password)
     _CLIENTS[table.kind](table.address, account)
     return account
-
-
-def read_secret(file: Path) -> str:
-    """Read the password in *file*: its text without the end of the line.
-
-    :raises ValueError: it cannot be read, others than its owner may read it, or it holds no password.
-    """
-    try:
-        with file.open("rb") as opened:
-            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
-            if mode & 0o077:
-                raise ValueError(f"{file} has mode {mode:04o}, which lets other users in; expected 0600")
-            password = opened.read().decode().rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(f"{file} cannot be opened: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not UTF-8 text") from None
-    if not password.strip() or not password.isprintable():
-        raise ValueError(f"{file} is empty, or has more than a password in it")
-    return password
