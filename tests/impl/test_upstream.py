@@ -250,7 +250,7 @@ def test_the_client_goes_away(rig: Rig, way: Way, door: Door, when: str) -> None
 
 
 def test_a_rule_without_upstream_goes_straight(rig: Rig, way: Way, door: Door) -> None:
-    """B8.1: straight out is the default, and each rule has its own way."""
+    """B8.1, B8.4: straight out is the default; what is near has a rule of its own."""
     straight = Rule("web", "allow", ("any",), ("localhost",), ("localhost",))
     chain(rig, way, straight, BY_NAME)
     door.open()
