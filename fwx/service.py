@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fwx.aio.tasks import Tasks
 from fwx.composition import filters_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
@@ -44,6 +45,8 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
+# How long the tasks of filters have to end when they are cancelled.
+TASK_SECONDS = 2.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -76,6 +79,7 @@ class Service:
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
+        self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
         # The policy keeps it up to date: it is asked about every connection, and first.
@@ -110,6 +114,7 @@ class Service:
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
             routes=ways_out,
+            tasks=self._tasks,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -168,6 +173,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
     def hurry(self) -> None:
@@ -179,6 +185,8 @@ class Service:
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()
+        self._run_queue_dry()
+        await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
         for deadlines in self._deadlines.values():
             deadlines.close()
