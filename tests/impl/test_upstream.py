@@ -272,7 +272,10 @@ def test_a_route_that_is_not_there(rig: Rig, way: Way, door: Door, caplog: pytes
 
 
 def test_a_sessions_socket_follows_the_rule(rig: Rig, way: Way, recorder: Any) -> None:
-    """B4.22, B8.7: the filter does nothing for it; the peer's name is the target's (B8.8)."""
+    """B4.22, B8.7: the filter does nothing for it; the peer's name is the target's (B8.8).
+
+    B4.24: the port, the upstream, the policy and the log, all with one socket.
+    """
     chain(rig, way, BY_NAME)
     sock = rig.session().CreateNetworkSocket(6)
     completions = recorder()
