@@ -1,4 +1,4 @@
-"""What a filter author imports: the contract, the base class, options, events, and a pump to start from.
+"""What a filter author imports: the contract, the base class, options, events, file operations, a pump to start from.
 
 ``from fwx import sdk`` gives every name of :mod:`fwx.interfaces` and what is defined here.
 """
@@ -14,20 +14,28 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.blocking import IBlocking
+from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
+from fwx.impl.overlapped import OVERLAPPED
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
 
 __all__ = [  # noqa: PLE0604  the contract's own list
     *_contract,
+    "OVERLAPPED",
+    "CancelIoEx",
     "Category",
     "DataPump",
     "EventDefinition",
     "FilterOptions",
+    "IBlocking",
     "IComponentLookup",
+    "ReadFile",
     "Severity",
     "TearOff",
     "Unknown",
+    "WriteFile",
     "define_event",
     "implementer",
     "signal",

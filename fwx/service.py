@@ -15,6 +15,7 @@ from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
 from fwx.entries import Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -31,6 +32,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.workers import WorkerPool
 
 logger = logging.getLogger("fwx.service")
 
@@ -41,6 +43,8 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
+# How long tasks of filters that block may take to end.
+TASK_SECONDS = 5.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -72,6 +76,8 @@ class Service:
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
         self._local = LocalAddresses()
         limits = configuration.limits
@@ -101,6 +107,8 @@ class Service:
             linger_deadlines=self._deadlines["linger"],
             write_record=self.log.write,
             is_own_listener=self._is_own_listener,
+            handles=self.handles,
+            workers=self.workers,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -171,6 +179,7 @@ class Service:
         self.sessions.close()
         self.firewall.close_sockets()
         self._run_queue_dry()
+        await self._end_workers()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -181,6 +190,13 @@ class Service:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    async def _end_workers(self) -> None:
+        """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
+        self.workers.close()
+        if len(self.workers):
+            await asyncio.to_thread(self.workers.join, TASK_SECONDS)
+            self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Policy
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
+    from fwx.impl.workers import Workers
     from fwx.interfaces import SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
@@ -44,6 +46,7 @@ class Engine:
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
     server_name: str
@@ -60,6 +63,8 @@ class Engine:
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     is_own_listener: Callable[[SocketAddress], bool]
+    handles: Handles
+    workers: Workers
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid5
 
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine, Resolved
@@ -28,9 +29,11 @@ from fwx.interfaces import (
     fwxSourceWSP,
 )
 from fwx.registry import build_registry
+from fwx.testing.handles import PATIENCE_SECONDS, MemoryWatcher, settle
 from fwx.testing.memory import CAPACITY, MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
 from fwx.testing.observation import Observer
 from fwx.testing.sockets import CLIENT, SERVER
+from fwx.workers import WorkerPool
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -119,6 +122,9 @@ class MemoryFirewall:
         self.hosts: list[FilterHost] = []
         self._faults = CollectedFaults()
         self._ports = CLIENT.port
+        self.workers = WorkerPool()
+        watcher = MemoryWatcher(self.loop)
+        self.loop.ask(lambda: settle(self.workers, self.loop), self.workers.wake)
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         local = LocalAddresses(reader=lambda _: "", clock=loop.time)
@@ -137,6 +143,8 @@ class MemoryFirewall:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             is_own_listener=lambda _: False,
+            handles=DescriptorHandles(loop.queue, watcher, loop.queue.post),
+            workers=self.workers,
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
         self.sessions = Sessions(self.engine, self._idle)
@@ -212,8 +220,17 @@ class MemoryFirewall:
         self.stop()
         self.firewall.close_sockets()
         self.loop.run()
+        self._end_workers()
         for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
             deadlines.close()
+
+    def _end_workers(self) -> None:
+        """End the threads of the pool. :raises RuntimeError: one still blocks: it would live on."""
+        self.workers.close()
+        left = self.workers.join(PATIENCE_SECONDS)
+        self.loop.run()
+        if left:
+            raise RuntimeError(f"{left} threads of tasks that block have not ended")
 
     def _stop_filters(self) -> None:
         hosts, self.hosts = self.hosts, []

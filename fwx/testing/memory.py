@@ -46,14 +46,20 @@ class MemoryTimer:
 
 
 class MemoryLoop:
-    """An event loop that only turns when it is told to; its run queue is the engine's."""
+    """An event loop that only turns when it is told to; its run queue is the engine's.
+
+    Descriptors and threads of filters are outside: once nothing else is ready, :meth:`run` asks what it was given by
+    :meth:`ask` whether something has happened there.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
         self._ready: dict[Ready, None] = {}
         self._timers: list[MemoryTimer] = []
+        self._outside: list[Callable[[], bool]] = []
+        self._on_post: Callable[[], None] = lambda: None
         # Whatever the queue wants to be drained for, run() drains it.
-        self.queue = RunQueue(lambda _: None, lambda _: None)
+        self.queue = RunQueue(lambda _: None, lambda _: self._on_post())
 
     def time(self) -> float:
         """Return the time in seconds; only :meth:`advance` changes it."""
@@ -63,6 +69,15 @@ class MemoryLoop:
         timer = MemoryTimer(self.now + delay, callback)
         self._timers.append(timer)
         return timer
+
+    def ask(self, happened: Callable[[], bool], on_post: Callable[[], None] | None = None) -> None:
+        """Call *happened* whenever nothing else is ready; it returns whether :meth:`run` should go on.
+
+        *on_post* is called when another thread has posted to the run queue.
+        """
+        self._outside.append(happened)
+        if on_post is not None:
+            self._on_post = on_post
 
     def edge(self, ready: Ready) -> None:
         """Dispatch *ready* in the next round."""
@@ -74,13 +89,19 @@ class MemoryLoop:
         :raises RuntimeError: it does not end: parts feed each other for ever.
         """
         for _ in range(_MOST_ROUNDS):
-            if not (self._ready or len(self.queue)):
+            if not (self._ready or len(self.queue)) and not self._ask():
                 return
             ready, self._ready = self._ready, {}
             for each in ready:
                 each.dispatch()
             self.queue.drain()
         raise RuntimeError(f"still busy after {_MOST_ROUNDS} rounds: parts feed each other for ever")
+
+    def _ask(self) -> bool:
+        goes_on = False
+        for happened in self._outside:
+            goes_on |= happened()
+        return goes_on
 
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass: run what is ready, then what becomes due, in its order."""

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import uvloop
 
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -35,6 +36,7 @@ from fwx.interfaces import (
 )
 from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
+from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
 
@@ -127,6 +129,8 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
         self.engine = Engine(
             server_name="rig",
             queue=self.queue,
@@ -142,6 +146,8 @@ class Rig:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
             is_own_listener=self.own_listeners.__contains__,
+            handles=self.handles,
+            workers=self.workers,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
@@ -253,6 +259,10 @@ class Rig:
         self.turns(3)
         for close in self.closing:
             close()
+        self.workers.close()
+        left = self.workers.join(_PATIENCE)
+        self.turns(3)
+        assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
