@@ -38,7 +38,8 @@ class WorkerPool:
         self._rest = threading.Condition(self._lock)
         self._waiting: deque[Work] = deque()
         self._threads: set[threading.Thread] = set()
-        self._started = 0
+        self._named = 0
+        self._starting = 0
         self._idle = 0
         self._blocked = 0
         self._closed = False
@@ -122,9 +123,11 @@ class WorkerPool:
     def _grow(self) -> None:
         """Start a thread if work waits that no idle one will take; called with the lock."""
         threads = len(self._threads)
-        if len(self._waiting) <= self._idle or threads - self._blocked >= self._workers or threads >= self._most:
+        if len(self._waiting) <= self._idle + self._starting:
             return
-        thread = threading.Thread(target=self._run, name=f"fwx-worker-{self._started}", daemon=True)
+        if threads - self._blocked >= self._workers or threads >= self._most:
+            return
+        thread = threading.Thread(target=self._run, name=f"fwx-worker-{self._named}", daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
@@ -135,19 +138,23 @@ class WorkerPool:
                 raise COMError(E_OUTOFMEMORY, f"no thread can be started: {error}") from error
             logger.warning("no further thread can be started: %s", error)
             return
-        self._started += 1
+        self._named += 1
+        self._starting += 1
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
+        starts = 1
+        while (work := self._next(starts)) is not None:
+            starts = 0
             try:
                 work()
             except BaseException:  # a thread of the pool outlives whatever it is given
                 logger.exception("%r failed on a thread of the pool", work)
             del work
 
-    def _next(self) -> Work | None:
-        """Return the next call, or ``None`` when this thread is to end."""
+    def _next(self, starts: int) -> Work | None:
+        """Return the next call, or ``None`` when this thread is to end; *starts* is 1 when it has just begun."""
         with self._lock:
+            self._starting -= starts
             while not self._is_to_end():
                 if self._waiting:
                     return self._waiting.popleft()
