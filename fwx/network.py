@@ -24,6 +24,10 @@ _BATCH = 256
 # Rounds of events handled before the loop gets its turn for timers and signals.
 _ROUNDS = 4
 _RESET = struct.pack("ii", 1, 0)
+# The socket module has no names for these (ip(7), ipv6(7)).
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_LARGEST_DATAGRAM = 0xFFFF
 
 
 class Closable(Protocol):
@@ -119,56 +123,25 @@ class Poller:
                 return
 
 
-class SocketTransport:
-    """A TCP socket of the kernel, as the engine sees it (:class:`fwx.impl.transport.Transport`)."""
+class KernelSocket:
+    """A socket of the kernel on the poller (:class:`fwx.impl.transport.LocalTransport`)."""
 
-    __slots__ = ("_closed", "_listening", "_poller", "_sock", "fd", "recv", "recv_into", "send")
+    __slots__ = ("_closed", "_poller", "_sock", "fd")
 
     def __init__(self, sock: socket.socket, poller: Poller) -> None:
-        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off."""
+        """Take over *sock*, which becomes non-blocking."""
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._poller = poller
         self._closed = False
-        self._listening = False
         self.fd = sock.fileno()
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.recv_into: Callable[[Any], int] = sock.recv_into
-        self.send: Callable[[Any], int] = sock.send
 
     def watch(self, handler: Handler) -> None:
         if not self._closed:
             self._poller.watch(self.fd, handler)
 
-    def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
-        try:
-            self._sock.connect(sockaddr)
-        except BlockingIOError:
-            return
-
-    def take_error(self) -> int:
-        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
     def bind(self, sockaddr: tuple[Any, ...]) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._sock.bind(sockaddr)
-
-    def listen(self, backlog: int) -> None:
-        self._sock.listen(backlog)
-        self._listening = True
-
-    def watch_accept(self, handler: Handler) -> None:
-        """Have *handler* called while connections wait."""
-        self._poller.watch_level(self.fd, handler)
-
-    def pause_accept(self) -> None:
-        """Let connections wait in the backlog until :meth:`watch_accept` is called again."""
-        self._poller.pause(self.fd)
-
-    def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
-        sock, sockaddr = self._sock.accept()
-        return SocketTransport(sock, self._poller), sockaddr
 
     def getsockname(self) -> tuple[Any, ...]:
         name: tuple[Any, ...] = self._sock.getsockname()
@@ -184,22 +157,121 @@ class SocketTransport:
     def getsockopt(self, level: int, option: int, length: int) -> bytes:
         return self._sock.getsockopt(level, option, length)
 
-    def shutdown_write(self) -> None:
+    def has_data(self) -> bool:
         try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            logger.debug("shutdown of descriptor %d: %s", self.fd, error)
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def close(self, abortive: bool) -> None:
         if self._closed:
             return
         self._closed = True
         if abortive:
-            try:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            except OSError as error:
-                logger.debug("SO_LINGER on descriptor %d: %s", self.fd, error)
+            self._set_abortive()
         self._poller.retire(self._sock)
+
+    def _set_abortive(self) -> None:
+        """Have the close reset the connection, where there is one."""
+
+
+class SocketTransport(KernelSocket):
+    """A TCP socket of the kernel, as the engine sees it (:class:`fwx.impl.transport.Transport`)."""
+
+    __slots__ = ("recv", "recv_into", "send")
+
+    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off."""
+        super().__init__(sock, poller)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.recv_into: Callable[[Any], int] = sock.recv_into
+        self.send: Callable[[Any], int] = sock.send
+
+    def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
+        try:
+            self._sock.connect(sockaddr)
+        except BlockingIOError:
+            return
+
+    def take_error(self) -> int:
+        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        super().bind(sockaddr)
+
+    def listen(self, backlog: int) -> None:
+        self._sock.listen(backlog)
+
+    def watch_accept(self, handler: Handler) -> None:
+        """Have *handler* called while connections wait."""
+        self._poller.watch_level(self.fd, handler)
+
+    def pause_accept(self) -> None:
+        """Let connections wait in the backlog until :meth:`watch_accept` is called again."""
+        self._poller.pause(self.fd)
+
+    def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
+        sock, sockaddr = self._sock.accept()
+        return SocketTransport(sock, self._poller), sockaddr
+
+    def shutdown_write(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            logger.debug("shutdown of descriptor %d: %s", self.fd, error)
+
+    def _set_abortive(self) -> None:
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError as error:
+            logger.debug("SO_LINGER on descriptor %d: %s", self.fd, error)
+
+
+class SocketDatagrams(KernelSocket):
+    """A UDP socket of the kernel (:class:`fwx.impl.transport.DatagramTransport`), which hears of ICMP errors."""
+
+    __slots__ = ("_recv", "_send", "_send_to")
+
+    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+        """Take over *sock*, which becomes non-blocking."""
+        super().__init__(sock, poller)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        self._recv = sock.recvfrom
+        self._send = sock.send
+        self._send_to = sock.sendto
+
+    def connect(self, sockaddr: tuple[Any, ...]) -> None:
+        self._sock.connect(sockaddr)
+
+    def receive(self) -> tuple[bytes, tuple[Any, ...]]:
+        return self._recv(_LARGEST_DATAGRAM)
+
+    def send(self, data: Any) -> None:
+        self._send(data)
+
+    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:
+        self._send_to(data, sockaddr)
+
+    def take_error(self) -> tuple[int, tuple[Any, ...] | None] | None:
+        """Read the socket's queue of errors (ip(7)): the datagram's target, and a ``sock_extended_err`` beside it."""
+        try:
+            _, ancillary, _, target = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+        except BlockingIOError:
+            number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return (number, None) if number else None
+        for level, kind, data in ancillary:
+            if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+                (number,) = struct.unpack_from("=I", data)
+                return number, target or None
+        return None
 
 
 class SocketNetwork:
@@ -212,3 +284,6 @@ class SocketNetwork:
 
     def stream(self, family: int) -> SocketTransport:
         return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
+
+    def datagram(self, family: int) -> SocketDatagrams:
+        return SocketDatagrams(socket.socket(family, socket.SOCK_DGRAM), self.poller)

@@ -12,8 +12,10 @@ from zope.interface.interface import InterfaceClass
 from zope.interface.registry import Components
 
 from fwx.impl.alerting import IAlerts
+from fwx.impl.datagramsocket import FWXDatagramSocket
 from fwx.impl.engine import Engine
 from fwx.impl.firewall import FWXFirewall
+from fwx.impl.hostnames import HostNames, IHostNames
 from fwx.impl.networksocket import FWXNetworkSocket
 from fwx.impl.session import FWXSession
 from fwx.impl.sockets import FWXSocket
@@ -165,6 +167,14 @@ def _defaults(
         """A TCP socket under the session's policy."""
         return FWXNetworkSocket(engine, session, session)
 
+    def firewall_datagrams(_: IFWXFirewall) -> FWXDatagramSocket:
+        """A UDP socket that belongs to no user."""
+        return FWXDatagramSocket(engine, firewall)
+
+    def session_datagrams(session: FWXSession) -> FWXDatagramSocket:
+        """A UDP socket under the session's policy."""
+        return FWXDatagramSocket(engine, session, session)
+
     def internal_socket(connection: Any, data_filter: IFWXDataFilter) -> FWXSocket:
         """A data filter's socket towards the client."""
         socket: FWXSocket = connection.member_of(data_filter).socket("internal")
@@ -175,8 +185,20 @@ def _defaults(
         socket: FWXSocket = connection.member_of(data_filter).socket("external")
         return socket
 
+    def firewall_names(_: IFWXFirewall) -> HostNames:
+        """Look-ups under no policy."""
+        return firewall.names
+
+    def session_names(session: FWXSession) -> HostNames:
+        """Look-ups under the session's policy and log."""
+        return session.names
+
+    yield firewall_names, (IFWXFirewall,), IHostNames, ""
+    yield session_names, (IFWXSession,), IHostNames, ""
     yield firewall_socket, (IFWXFirewall,), IFWXNetworkSocket, "tcp"
     yield session_socket, (IFWXSession,), IFWXNetworkSocket, "tcp"
+    yield firewall_datagrams, (IFWXFirewall,), IFWXNetworkSocket, "udp"
+    yield session_datagrams, (IFWXSession,), IFWXNetworkSocket, "udp"
     yield internal_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "internal"
     yield external_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "external"
 

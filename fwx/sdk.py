@@ -16,7 +16,9 @@ from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
 from fwx.impl.blocking import IBlocking
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
+from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
+from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
@@ -31,6 +33,8 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "FilterOptions",
     "IBlocking",
     "IComponentLookup",
+    "IHostNames",
+    "ISocketTimeouts",
     "ReadFile",
     "Severity",
     "TearOff",

@@ -23,6 +23,7 @@ from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.networks import LocalAddresses
+from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -75,7 +76,7 @@ class Service:
         filters = filters_of(configuration, faults)
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
-        self._resolver = SystemResolver(self._loop)
+        self._resolver = SystemResolver(self._loop, time.monotonic)
         self.workers = WorkerPool()
         self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
@@ -103,9 +104,11 @@ class Service:
             alerts=self.alerts,
             clock=time.monotonic,
             wall_clock=time.time,
+            call_later=self._loop.call_later,
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
             write_record=self.log.write,
+            packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
             handles=self.handles,
             workers=self.workers,

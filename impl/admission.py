@@ -14,24 +14,28 @@ if TYPE_CHECKING:
 
 
 def admit(
-    engine: Engine, source: SocketAddress, target: SocketAddress, resolved: list[SocketAddress] | None = None
+    engine: Engine,
+    source: SocketAddress,
+    target: SocketAddress,
+    resolved: list[SocketAddress] | None = None,
+    transport: str = "TCP",
 ) -> tuple[Verdict, list[SocketAddress]]:
     """Judge *target* for a client at *source*; return the verdict and the addresses that may be connected to.
 
     A name is judged twice: without *resolved*, when the verdict may be that it has to be resolved first, and with the
     literal addresses it resolved to, each of which is judged like the name; those remain that the first allowed one's
-    rule allows. An address that this service listens on is never a target.
+    rule allows. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``.
     """
     judge = engine.policy.judge
     if target.address is not None:
-        literal = judge(source.host, source.port, target)
+        literal = judge(source.host, source.port, target, transport)
         return _keep_off_own(engine, literal, [target]) if literal.allowed else (literal, [])
     if resolved is None:
-        return judge(source.host, source.port, target), []
+        return judge(source.host, source.port, target, transport), []
     verdict: Verdict | None = None
     allowed: list[SocketAddress] = []
     for address in resolved:
-        judged = judge(source.host, source.port, target, resolved=address.host)
+        judged = judge(source.host, source.port, target, transport, address.host)
         if judged.allowed:
             if not allowed:
                 verdict = judged
@@ -41,7 +45,7 @@ def admit(
         elif verdict is None:
             verdict = judged
     if verdict is None:
-        return judge(source.host, source.port, target), []
+        return judge(source.host, source.port, target, transport), []
     return _keep_off_own(engine, verdict, allowed) if allowed else (verdict, [])
 
 

@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.boundary import attempt
+from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
-    from fwx.impl.connection import FWXConnection
-    from fwx.impl.endpoint import Endpoint
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.sockets import Neighbour
     from fwx.interfaces import IFWXDataFilter, IUnknown
@@ -29,7 +29,7 @@ class Member:
 
     def __init__(
         self,
-        connection: FWXConnection,
+        connection: ConnectionBase,
         host: FilterHost,
         data_filter: IFWXDataFilter,
         priority: int,
@@ -99,12 +99,13 @@ class Member:
         self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
 
 
-def link(members: list[Member], client: Endpoint, server: Endpoint, queue: Any) -> list[Any]:
+def link(members: list[Member], client: Neighbour, server: Neighbour, queue: Any) -> list[Any]:
     """Join *members* (in chain order) to each other and to the network; return the junctions' ends."""
     ends: list[Any] = []
-    inner: Neighbour = client
+    inner = client
+    joint = datagram_junction if client.datagrams else junction
     for member, following in pairwise(members):
-        towards_client, towards_server = junction(queue)
+        towards_client, towards_server = joint(queue)
         member.internal, member.external = inner, towards_client
         following.internal = inner = towards_server
         ends += (towards_client, towards_server)

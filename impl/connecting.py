@@ -9,8 +9,8 @@ from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED
 
 if TYPE_CHECKING:
-    from fwx.impl.endpoint import Endpoint
     from fwx.impl.runqueue import RunQueue
+    from fwx.impl.sockets import Neighbour
     from fwx.impl.transport import Transport
 
 
@@ -20,12 +20,13 @@ class Connecting:
     What another thread posted meanwhile may arrive when connecting has ended; it goes the way of the others.
     """
 
-    def __init__(self, queue: RunQueue, on_close: Callable[[], None]) -> None:
+    def __init__(self, queue: RunQueue, on_close: Callable[[], None], *, datagrams: bool = False) -> None:
         """*on_close* is called when the socket is closed before it has connected."""
+        self.datagrams = datagrams
         self._queue = queue
         self._on_close = on_close
         self._posted: list[tuple[str, Any]] = []
-        self._endpoint: Endpoint | None = None
+        self._endpoint: Neighbour | None = None
         self.code = 0
         self.backlog = 0
         self.on_room: Any = None
@@ -35,6 +36,9 @@ class Connecting:
 
     def takes_send(self) -> bool:
         return self.backlog < MOST_QUEUED and len(self._posted) < MOST_PENDING
+
+    def has_data(self) -> bool:
+        return False
 
     def recv(self, operation: Operation) -> None:
         self._keep("recv", operation)
@@ -56,7 +60,7 @@ class Connecting:
             self.fail(ERROR_OPERATION_ABORTED)
             self._on_close()
 
-    def pass_on(self, endpoint: Endpoint) -> None:
+    def pass_on(self, endpoint: Neighbour) -> None:
         self._endpoint = endpoint
         posted, self._posted = self._posted, []
         for method, argument in posted:
@@ -78,7 +82,7 @@ class Connecting:
 
 
 class OneTransport:
-    """A network that hands out the transport which Bind made."""
+    """A network that hands out the stream which Bind made."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

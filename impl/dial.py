@@ -12,7 +12,7 @@ from fwx.interfaces.hresult import WSAETIMEDOUT, WSAHOST_NOT_FOUND
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline, DeadlineQueue
-    from fwx.impl.transport import Network, Transport
+    from fwx.impl.transport import Streams, Transport
     from fwx.interfaces import SocketAddress
 
 Dialled = Callable[["Transport | None", "SocketAddress | None", int], None]
@@ -27,7 +27,7 @@ class Dial:
     __slots__ = ("_addresses", "_deadline", "_done", "_network", "_transport")
 
     def __init__(
-        self, network: Network, addresses: list[SocketAddress], deadlines: DeadlineQueue, done: Dialled
+        self, network: Streams, addresses: list[SocketAddress], deadlines: DeadlineQueue, done: Dialled
     ) -> None:
         """*addresses* are literal, the preferred one first."""
         self._network = network

@@ -44,6 +44,8 @@ class Endpoint:
     what its neighbour had posted.
     """
 
+    datagrams = False
+
     __slots__ = (
         "_eof",
         "_fixed_size",
@@ -122,6 +124,9 @@ class Endpoint:
 
     def takes_send(self) -> bool:
         return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
+
+    def has_data(self) -> bool:
+        return bool(self._prefix) or self._eof or (not self.closed and self.transport.has_data())
 
     def recv(self, operation: Operation) -> None:
         """Take a posted Recv."""

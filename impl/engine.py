@@ -5,29 +5,49 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwx.impl.alert import Alerts
-    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
+    from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
-    from fwx.interfaces import SocketAddress
+    from fwx.interfaces import Hostent, SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
 
+Question: TypeAlias = str | IPv4Address | IPv6Address
+"""What is looked up: the addresses of a name, or the name of an address."""
+
+
+class Answer(NamedTuple):
+    """What there is to say to a :data:`Question`: the host, or none and the Windows error."""
+
+    host: Hostent | None
+    code: int = 0
+
 
 class Resolver(Protocol):
+    """Names to addresses and addresses to names; to be asked on the loop thread, where it answers."""
+
     def resolve(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
         """Look *name* up; *done* gets literal addresses, or none and the Windows error. Returns what cancels it."""
+
+    def known(self, question: Question) -> Answer | None:
+        """Return what can be said at once; ``None`` where it has to be looked up."""
+
+    def look_up(self, question: Question, done: Callable[[Answer], None]) -> Callable[[], None]:
+        """Look *question* up; *done* is called once, never inside this call. Returns what cancels it."""
 
 
 class SocketKeeper(Protocol):
@@ -43,8 +63,10 @@ class Engine:
     """The parts of one service.
 
     :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
+    :ivar call_later: calls back after so many seconds, on the loop thread; for times that one socket alone has.
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
+    :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
@@ -59,9 +81,11 @@ class Engine:
     alerts: Alerts
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
+    call_later: Callable[[float, Callable[[], None]], Timer]
     connect_deadlines: DeadlineQueue
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
+    packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
     handles: Handles
     workers: Workers

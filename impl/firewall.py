@@ -9,13 +9,15 @@ from zope.interface import implementer
 
 from fwx.impl.blocking import BlockingOperations
 from fwx.impl.externalio import ExternalIO
+from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.overlapped import FWXOverlapped
+from fwx.impl.socketmaking import make_socket
 from fwx.impl.task import Tasks
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXFirewall2, IFWXNetworkSocket
-from fwx.interfaces.constants import FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_NOTIMPL, WSAEPROTONOSUPPORT, COMError, winsock_error
+from fwx.interfaces import IFWXFirewall2
+from fwx.interfaces.hresult import E_NOTIMPL, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         IFWXIpFilter,
         IFWXLowResourceRecoverer,
         IFWXNetConfigDetector,
+        IFWXNetworkSocket,
         IFWXOverlapped,
         IFWXRadiusAuthenticator,
         IFWXSession,
@@ -39,13 +42,14 @@ if TYPE_CHECKING:
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_blocking", "_external", "_sockets", "_tasks", "engine")
+    __slots__ = ("_blocking", "_external", "_sockets", "_tasks", "engine", "names")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._external = ExternalIO(engine)
         self._blocking = BlockingOperations(engine)
         self._tasks = Tasks(engine, self._blocking)
+        self.names = HostNames(engine)
         self._sockets: set[Any] = set()
 
     @property
@@ -62,9 +66,13 @@ class FWXFirewall(Unknown):
         self._sockets.discard(socket)
 
     def close_sockets(self) -> None:
-        """End every socket that filters made here, and every operation on a handle; called when the service stops."""
+        """End every socket, every look-up and every operation on a handle that filters began here.
+
+        Called when the service stops.
+        """
         for socket in list(self._sockets):
             socket.terminate_connection()
+        self.names.close()
         self._external.close()
 
     # IFWXFirewall.
@@ -72,12 +80,9 @@ class FWXFirewall(Unknown):
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that belongs to no user; no policy applies to it (B4.6).
 
-        :raises COMError: ``WSAEPROTONOSUPPORT`` anything but TCP in this version.
+        :raises COMError: ``WSAEPROTONOSUPPORT`` neither TCP nor UDP.
         """
-        if Protocol != FWX_PROTOCOL_TCP:
-            raise winsock_error(WSAEPROTONOSUPPORT, f"protocol {Protocol}; this version makes TCP sockets (6)")
-        socket: IFWXNetworkSocket = self.engine.registry.getAdapter(self, IFWXNetworkSocket, name="tcp")
-        return socket
+        return make_socket(self.engine.registry, self, Protocol)
 
     def CreateConstBuffer(self, pBuffer: Any, dwBufferLength: int | None = None) -> IFWXIOBuffer:
         """Wrap memory of the caller without copying; it must stay unchanged as long as the buffer lives (B3.16, B3.17).
@@ -116,7 +121,8 @@ class FWXFirewall(Unknown):
         return FWXOverlapped(self._external)
 
     def CreateIpFilter(self) -> IFWXIpFilter:
-        raise COMError(E_NOTIMPL)
+        """Make a set of addresses, empty at first (B6.31)."""
+        return FWXIpFilter()
 
     def StartHeavyBlockingOperation(self) -> None:
         """Announce that the calling thread blocks for long (B5.13, B5.14).
@@ -148,10 +154,21 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look *name* up, under no policy and in no log. On the loop thread it answers at once or not yet, on any other
+        thread it blocks (B5.14).
+
+        :raises COMError: ``WSAHOST_NOT_FOUND``, ``WSANO_DATA``; ``WSATRY_AGAIN`` no answer yet, or none in time;
+            ``FWX_E_DNS_QUOTA_EXCEEDED`` too many are pending (B5.17); ``E_POINTER``, ``E_INVALIDARG``;
+            ``FWX_E_TERMINATING`` the service stops.
+        """
+        return self.names.by_name(name)
 
     def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look the name of an address up, as :meth:`GetHostByName`.
+
+        :raises COMError: also ``WSAEAFNOSUPPORT`` neither IPv4 nor IPv6; ``E_INVALIDARG`` an address of the wrong size.
+        """
+        return self.names.by_address(addr, len, type)
 
     # IFWXFirewall2.
 

@@ -104,6 +104,8 @@ class Lane:
 class JunctionEnd:
     """One filter's view of the junction with its neighbour; source and sink of that filter's socket."""
 
+    datagrams = False
+
     __slots__ = ("_inbound", "_outbound", "closed")
 
     def __init__(self, inbound: Lane, outbound: Lane) -> None:
@@ -128,6 +130,9 @@ class JunctionEnd:
 
     def takes_send(self) -> bool:
         return self._outbound.backlog < MOST_QUEUED and len(self._outbound.sends) < MOST_PENDING
+
+    def has_data(self) -> bool:
+        return bool(self._inbound.sends) or self._inbound.shut or bool(self._inbound.code)
 
     def recv(self, operation: Operation) -> None:
         if self.closed:

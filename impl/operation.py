@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.boundary import failing_result
 from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.interfaces.hresult import WSAEFAULT, COMError
+from fwx.interfaces.hresult import WSAEFAULT, WSAEMSGSIZE, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
-    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
 
 
 # What one direction of a socket may have waiting: bytes, and operations.
@@ -74,10 +74,10 @@ class Operation:
         if self.completion is not None:
             queue.post(self._complete, True, 0, buffer)
 
-    def fail(self, queue: RunQueue, code: int) -> None:
-        """Post the failure with the Windows error *code*."""
+    def fail(self, queue: RunQueue, code: int, buffer: IFWXIOBuffer | None = None) -> None:
+        """Post the failure with the Windows error *code*; *buffer* holds what came all the same."""
         if self.completion is not None:
-            queue.post(self._complete, False, code, None)
+            queue.post(self._complete, False, code, buffer)
 
     def _complete(self, success: bool, code: int, buffer: IFWXIOBuffer | None) -> None:
         completion = self.completion
@@ -88,6 +88,63 @@ class Operation:
             self.owner.completion_failed(error)
             return
         if result is not None:
-            failure = failing_result(result)
-            if failure is not None:
-                self.owner.completion_failed(COMError(failure, "returned by CompleteAsyncIO"))
+            self._judge(result)
+
+    def _judge(self, result: object) -> None:
+        failure = failing_result(result)
+        if failure is not None:
+            self.owner.completion_failed(COMError(failure, "returned by CompleteAsyncIO"))
+
+
+class DatagramOperation(Operation):
+    """One posted Send, SendTo or Recv of whole datagrams.
+
+    ``target`` is where a SendTo goes, ``None`` for the connected peer. A Recv's completion brings ``external``, which
+    one on a stream has not (B3.21).
+    """
+
+    __slots__ = ("external", "target")
+
+    def __init__(
+        self,
+        owner: Owner,
+        completion: IFWXIOCompletion | None,
+        user_data: object,
+        buffer: IFWXIOBuffer | None,
+        data: Any = None,
+        target: SocketAddress | None = None,
+    ) -> None:
+        super().__init__(owner, completion, user_data, buffer, data)
+        self.target = target
+        self.external: SocketAddress | None = None
+
+    def deliver_from(self, queue: RunQueue, block: Any, address: SocketAddress | None) -> None:
+        """Post a Recv's outcome: the datagram *block*, with its external *address*.
+
+        What does not fit into the caller's buffer is lost, and the completion fails with ``WSAEMSGSIZE`` and brings
+        what did fit, as Winsock's ``recvfrom`` does.
+        """
+        self.external = address
+        if self.buffer is None or len(block) <= self.data:
+            self.deliver(queue, block)
+        elif self._copy_in(block[: self.data]):
+            self.fail(queue, WSAEMSGSIZE, self.buffer)
+        else:
+            self.fail(queue, WSAEFAULT)
+
+    def fail_from(self, queue: RunQueue, code: int, address: SocketAddress | None) -> None:
+        """Post a Recv's failure: the network reported *code* for what was sent to *address*."""
+        self.external = address
+        self.fail(queue, code)
+
+    def _complete(self, success: bool, code: int, buffer: IFWXIOBuffer | None) -> None:
+        completion, external = self.completion, self.external
+        assert completion is not None
+        length = 0 if external is None else external.length
+        try:
+            result = completion.CompleteAsyncIO(success, code, buffer, self.user_data, external, length)
+        except BaseException as error:  # noqa: BLE001  as above
+            self.owner.completion_failed(error)
+            return
+        if result is not None:
+            self._judge(result)

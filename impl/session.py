@@ -8,9 +8,11 @@ from uuid import UUID
 from zope.interface import implementer
 
 from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.impl.hostnames import HostNames
+from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXNetworkSocket, IFWXSession
-from fwx.interfaces.constants import FWX_PROTOCOL_TCP, FWX_SESSION_NAT, FWX_SESSION_TERMINATED
+from fwx.interfaces import IFWXSession
+from fwx.interfaces.constants import FWX_SESSION_NAT, FWX_SESSION_TERMINATED
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
@@ -19,15 +21,13 @@ from fwx.interfaces.hresult import (
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     REGDB_E_CLASSNOTREG,
-    WSAEPROTONOSUPPORT,
     COMError,
-    winsock_error,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
     from fwx.interfaces import (
         FwxFirewallEventSource,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         IFWXConnection,
         IFWXFirewallAction,
         IFWXIpFilter,
+        IFWXNetworkSocket,
         IFWXSessionFilter,
         IUnknown,
         SocketAddress,
@@ -47,7 +48,19 @@ if TYPE_CHECKING:
 class FWXSession(Unknown):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
-    __slots__ = ("_filters", "_sockets", "address", "connections", "engine", "id", "last_ended", "source", "terminated")
+    __slots__ = (
+        "_filters",
+        "_sockets",
+        "address",
+        "connections",
+        "engine",
+        "id",
+        "last_ended",
+        "names",
+        "source",
+        "terminated",
+        "user_name",
+    )
 
     def __init__(self, engine: Engine, address: SocketAddress, source: FwxFirewallEventSource) -> None:
         """Made by the service when a client first connects (B1.16); *address* has port 0."""
@@ -55,9 +68,12 @@ class FWXSession(Unknown):
         self.address = address
         self.source = source
         self.id = next(engine.session_ids)
-        self.connections: set[FWXConnection] = set()
+        self.connections: set[ConnectionBase] = set()
         self.last_ended = 0
         self.terminated = False
+        self.names = HostNames(engine, self)
+        # Whom the log names; nobody until an entry has authenticated the client.
+        self.user_name = ""
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
         self._sockets: set[Any] = set()
 
@@ -89,10 +105,11 @@ class FWXSession(Unknown):
         ]
 
     def terminate(self) -> None:
-        """End the session: its connections have ended; close its filters' sockets and detach its session filters."""
+        """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
         if self.terminated:
             return
         self.terminated = True
+        self.names.close()
         for socket in list(self._sockets):
             socket.terminate_connection()
         attached, self._filters = self._filters, {}
@@ -150,15 +167,11 @@ class FWXSession(Unknown):
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that obeys this session's policy and is logged as its user's (B4.7).
 
-        :raises COMError: ``WSAEPROTONOSUPPORT`` anything but TCP in this version; ``FWX_E_TERMINATING`` the session has
-            ended.
+        :raises COMError: ``WSAEPROTONOSUPPORT`` neither TCP nor UDP; ``FWX_E_TERMINATING`` the session has ended.
         """
         if self.terminated:
             raise COMError(FWX_E_TERMINATING, "the session has ended")
-        if Protocol != FWX_PROTOCOL_TCP:
-            raise winsock_error(WSAEPROTONOSUPPORT, f"protocol {Protocol}; this version makes TCP sockets (6)")
-        socket: IFWXNetworkSocket = self.engine.registry.getAdapter(self, IFWXNetworkSocket, name="tcp")
-        return socket
+        return make_socket(self.engine.registry, self, Protocol)
 
     def AllowFutureConnect(
         self,
@@ -256,10 +269,21 @@ class FWXSession(Unknown):
         raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look *name* up if the session's policy could let the client connect there, and log it (B9.12). On the loop
+        thread it answers at once or not yet, on any other thread it blocks (B5.14).
+
+        :raises COMError: ``WSAHOST_NOT_FOUND`` unknown, or denied; ``WSANO_DATA``; ``WSATRY_AGAIN`` no answer yet, or
+            none in time; ``FWX_E_DNS_QUOTA_EXCEEDED`` too many are pending (B5.17); ``E_POINTER``, ``E_INVALIDARG``;
+            ``FWX_E_TERMINATING`` the session has ended.
+        """
+        return self.names.by_name(name)
 
     def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look the name of an address up, as :meth:`GetHostByName`.
+
+        :raises COMError: also ``WSAEAFNOSUPPORT`` neither IPv4 nor IPv6; ``E_INVALIDARG`` an address of the wrong size.
+        """
+        return self.names.by_address(addr, len, type)
 
 
 def wants(mask: int, event_type: int, source: int) -> bool:

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
+from fwx.impl.argument import whole
 from fwx.impl.iobuffer import data_of
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
+from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, DatagramOperation, Operation
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXIOBuffer, IFWXSocket
+from fwx.interfaces import IFWXIOBuffer, IFWXSocket, SocketAddress
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
     FWX_E_TERMINATING,
     HRESULT,
+    S_FALSE,
+    S_OK,
     WSAENOBUFS,
     WSAENOTCONN,
     WSAENOTSOCK,
@@ -32,7 +34,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.operation import Owner
     from fwx.impl.runqueue import RunQueue
-    from fwx.interfaces import IFWXIOCompletion, SocketAddress
+    from fwx.interfaces import IFWXIOCompletion
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
@@ -41,12 +43,21 @@ _crossings = Lock()
 
 
 class Neighbour(Protocol):
-    """What stands behind a socket: an endpoint of the network or a junction with another filter."""
+    """What stands behind a socket: an endpoint of the network or a junction with another filter.
+
+    :ivar datagrams: it carries whole datagrams, each with an external address, and no stream.
+    """
 
     on_room: Any
 
     @property
+    def datagrams(self) -> bool: ...
+
+    @property
     def backlog(self) -> int: ...
+
+    def has_data(self) -> bool:
+        """A Recv would find something at once."""
 
     def takes_recv(self) -> bool:
         """There is room for one more Recv."""
@@ -54,9 +65,11 @@ class Neighbour(Protocol):
     def takes_send(self) -> bool:
         """There is room for one more Send."""
 
-    def recv(self, operation: Operation) -> None: ...
+    # An Operation; where there are datagrams, a DatagramOperation.
 
-    def send(self, operation: Operation) -> None: ...
+    def recv(self, operation: Any) -> None: ...
+
+    def send(self, operation: Any) -> None: ...
 
     def shutdown(self, abortive: bool) -> None: ...
 
@@ -120,7 +133,8 @@ class FWXSocket(Unknown):
         neighbour = self._require_neighbour()
         if not neighbour.takes_send() or self._crossing_is_full():
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
-        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
+        kind = DatagramOperation if neighbour.datagrams else Operation
+        operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
         self._written += len(operation.data)
         self._call(len(operation.data), neighbour.send, operation)
 
@@ -132,12 +146,28 @@ class FWXSocket(Unknown):
         pIFWXIOCompletion: IFWXIOCompletion | None,
         UserData: object,
     ) -> None:
-        """Refused on a TCP socket (B3.23).
+        """Post one datagram to *Address*, on the internal socket as if it came from there (B3.21, B3.23).
 
-        :raises COMError: ``WSAEOPNOTSUPP``.
+        :raises COMError: ``WSAEOPNOTSUPP`` a TCP socket; ``E_POINTER`` no buffer or address; ``E_INVALIDARG`` not an
+            address, a name, or one shorter than *AddressLength*; otherwise as :meth:`Send`.
         """
         self._require_open()
-        raise winsock_error(WSAEOPNOTSUPP, "SendTo is for UDP sockets")
+        neighbour = self._require_neighbour()
+        if not neighbour.datagrams:
+            raise winsock_error(WSAEOPNOTSUPP, "SendTo is for UDP sockets")
+        if pIOBuffer is None:
+            raise COMError(E_POINTER, "SendTo needs a buffer")
+        check_address(Address, AddressLength)
+        if Address.address is None:
+            raise COMError(E_INVALIDARG, f"{Address.host} is a name; SendTo takes an address: ask GetHostByName")
+        if self._shut:
+            raise winsock_error(WSAESHUTDOWN, "SendTo after Shutdown")
+        if not neighbour.takes_send() or self._crossing_is_full():
+            raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
+        data = data_of(pIOBuffer)
+        operation = DatagramOperation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data, Address)
+        self._written += len(data)
+        self._call(len(data), neighbour.send, operation)
 
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
@@ -153,7 +183,8 @@ class FWXSocket(Unknown):
         if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
         capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
-        operation = Operation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
+        kind = DatagramOperation if neighbour.datagrams else Operation
+        operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
         if self._held or self._must_wait():
             self._call(0, self._hold, operation)
         else:
@@ -188,11 +219,13 @@ class FWXSocket(Unknown):
         return self._written
 
     def _IsDataAvailable(self) -> HRESULT:
-        """The service's own question, which this implementation has no use for.
+        """Return ``S_OK`` when a Recv would find data, or the end, at once; else ``S_FALSE``. The service's own.
 
-        :raises COMError: ``E_NOTIMPL``.
+        :raises COMError: ``WSAENOTSOCK`` after Close; ``WSAENOTCONN`` a network socket that was never connected;
+            ``FWX_E_TERMINATING`` once the connection ends.
         """
-        raise COMError(E_NOTIMPL)
+        self._require_open()
+        return S_OK if self._require_neighbour().has_data() else S_FALSE
 
     def FinalRelease(self) -> None:
         """Close what the last holder forgot to close (B3.28)."""
@@ -268,6 +301,19 @@ class FWXSocket(Unknown):
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
         if self._closed:
             raise winsock_error(WSAENOTSOCK, "the socket has been closed")
+
+
+def check_address(address: SocketAddress, length: int | None) -> None:
+    """Make sure that a caller's *address* is one, and not shorter than the *length* given with it.
+
+    :raises COMError: ``E_POINTER`` there is none; ``E_INVALIDARG``.
+    """
+    if address is None:
+        raise COMError(E_POINTER, "an address is needed")
+    if not isinstance(address, SocketAddress):
+        raise COMError(E_INVALIDARG, f"{address!r} is no address")
+    if length is not None:
+        whole(length, "AddressLength", most=address.length)
 
 
 def _emptied(buffer: IFWXIOBuffer) -> int:

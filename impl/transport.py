@@ -18,13 +18,10 @@ OUTPUT = WRITABLE | ERROR | HANGUP
 Handler = Callable[[int], None]
 
 
-class Transport(Protocol):
-    """One non-blocking stream socket. Readiness comes as edges: a handler is told once until the call would block."""
+class LocalTransport(Protocol):
+    """What streams and datagrams have in common. Readiness comes as edges: told once until the call would block."""
 
     fd: int
-    recv: Callable[[int], bytes]
-    send: Callable[[Any], int]
-    recv_into: Callable[[Any], int]
 
     def watch(self, handler: Handler) -> None:
         """Have *handler* called with a mask: soon with what is ready now, then at every edge of readiness.
@@ -32,13 +29,35 @@ class Transport(Protocol):
         It replaces the handler there was.
         """
 
+    def bind(self, sockaddr: tuple[Any, ...]) -> None: ...
+
+    def getsockname(self) -> tuple[Any, ...]: ...
+
+    def getpeername(self) -> tuple[Any, ...]: ...
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None: ...
+
+    def getsockopt(self, level: int, option: int, length: int) -> bytes: ...
+
+    def has_data(self) -> bool:
+        """Tell whether a receive would find data, or the end, at once; nothing is taken."""
+
+    def close(self, abortive: bool) -> None:
+        """Give the descriptor back; *abortive* resets a connection. Closing twice does nothing."""
+
+
+class Transport(LocalTransport, Protocol):
+    """One non-blocking stream socket."""
+
+    recv: Callable[[int], bytes]
+    send: Callable[[Any], int]
+    recv_into: Callable[[Any], int]
+
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
         """Begin to connect; the watching handler is told when it has ended. :raises OSError: it failed at once."""
 
     def take_error(self) -> int:
         """Return and clear the pending socket error, an errno or 0."""
-
-    def bind(self, sockaddr: tuple[Any, ...]) -> None: ...
 
     def listen(self, backlog: int) -> None: ...
 
@@ -51,23 +70,38 @@ class Transport(Protocol):
     def accept(self) -> tuple[Transport, tuple[Any, ...]]:
         """Take one connection. :raises BlockingIOError: there is none. :raises OSError: it failed."""
 
-    def getsockname(self) -> tuple[Any, ...]: ...
-
-    def getpeername(self) -> tuple[Any, ...]: ...
-
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None: ...
-
-    def getsockopt(self, level: int, option: int, length: int) -> bytes: ...
-
     def shutdown_write(self) -> None:
         """Send FIN. A connection that has gone already is left as it is."""
 
-    def close(self, abortive: bool) -> None:
-        """Give the descriptor back; *abortive* resets the connection. Closing twice does nothing."""
+
+class DatagramTransport(LocalTransport, Protocol):
+    """One non-blocking datagram socket."""
+
+    def connect(self, sockaddr: tuple[Any, ...]) -> None:
+        """Make *sockaddr* the only peer."""
+
+    def receive(self) -> tuple[bytes, tuple[Any, ...]]:
+        """Take one whole datagram and its source. :raises BlockingIOError: there is none. :raises OSError: an error."""
+
+    def send(self, data: Any) -> None:
+        """Send one datagram to the connected peer. :raises OSError: no room, too long, ..."""
+
+    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:
+        """Send one datagram. :raises OSError: no room, too long, no route, ..."""
+
+    def take_error(self) -> tuple[int, tuple[Any, ...] | None] | None:
+        """Take one error that the network has reported (ICMP): its errno, and where the datagram was going if known."""
 
 
-class Network(Protocol):
-    """Makes transports."""
+class Streams(Protocol):
+    """Makes streams."""
 
     def stream(self, family: int) -> Transport:
         """Make an unconnected TCP socket of *family*. :raises OSError: out of descriptors or unknown family."""
+
+
+class Network(Streams, Protocol):
+    """Makes transports."""
+
+    def datagram(self, family: int) -> DatagramTransport:
+        """Make an unbound UDP socket of *family*. :raises OSError: out of descriptors or unknown family."""

@@ -44,7 +44,9 @@ class FwxFirewallEventType(IntFlag):
 
 
 class FwxTimeoutType(IntFlag):
-    """The kinds of time-out that a socket has, one bit each. No method of the interfaces takes them."""
+    """The kinds of time-out that a socket has, one bit each. No method of the SDK's interfaces takes them; here
+    :class:`fwx.sdk.ISocketTimeouts` does.
+    """
 
     fwxSendTimeout = 0x01
     """Of a send."""

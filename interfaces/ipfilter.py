@@ -19,7 +19,7 @@ class IFWXIpFilter(IUnknown):
     asked for, ``None`` means everyone and an empty one means nobody (B6.33).
 
     The SDK leaves open how a new set begins and what a range holds; a new one is empty here, and both ends of a range
-    belong to it. This version makes none: ``CreateIpFilter`` answers ``E_NOTIMPL``.
+    belong to it.
     """
 
     taggedValue("iid", UUID("CE53B05B-F152-4DDC-B6C7-486D7556633F"))
@@ -47,14 +47,16 @@ class IFWXIpFilter(IUnknown):
         """Add all ranges of another set. Called by the filter that made this one.
 
         :param pIpFilter: the other set, which stays as it is.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set;
+            ``E_INVALIDARG``, it is none of the service's.
         """
 
     def ExcludeFilter(pIpFilter: IFWXIpFilter) -> None:
         """Take all ranges of another set out. Called by the filter that made this one.
 
         :param pIpFilter: the other set, which stays as it is.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set;
+            ``E_INVALIDARG``, it is none of the service's.
         """
 
     def IsIncluded(IP: IN_ADDR) -> HRESULT:
@@ -71,7 +73,8 @@ class IFWXIpFilter(IUnknown):
 
         :param pIpFilter: the other set.
         :returns: ``S_OK``, the same; ``S_FALSE``, different. Both are successes: compare, never test for truth.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, there is no other set;
+            ``E_INVALIDARG``, it is none of the service's.
         """
 
     def Clone() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:

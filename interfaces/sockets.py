@@ -81,9 +81,11 @@ class IFWXSocket(IUnknown):
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
         :param pIFWXIOCompletion: its ``CompleteAsyncIO`` is told of the end, exactly once; ``None`` for no notice.
         :param UserData: handed back in ``CompleteAsyncIO``.
-        :raises COMError: ``E_NOTIMPL``, a socket of ``CreateSSLNetworkSocket`` (B4.19);
-            ``HRESULT_FROM_WIN32(WSAEOPNOTSUPP)``, a TCP socket, which is every socket of this version; otherwise as
-            ``Send``.
+        :raises COMError: ``E_NOTIMPL``, a socket of ``CreateSSLNetworkSocket`` (B4.19). The SDK names no further code;
+            here ``HRESULT_FROM_WIN32(WSAEOPNOTSUPP)``, a TCP socket; ``E_POINTER``, no buffer or address;
+            ``E_INVALIDARG``, a name, or not an address; of a network socket ``FWX_E_ADDRESS_NOT_ALLOWED``, the IP
+            filter refuses, ``FWX_E_POLICY_RULES_DENIED``, the session's policy refuses,
+            ``HRESULT_FROM_WIN32(WSAEAFNOSUPPORT)``, an address of the other family; otherwise as ``Send``.
         """
 
     def Recv(pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: UserContextType) -> None:
@@ -101,8 +103,8 @@ class IFWXSocket(IUnknown):
         :raises COMError: nothing was posted and no completion follows. The SDK names no code; here ``E_POINTER``, no
             completion; ``E_INVALIDARG``, a buffer without room; ``E_ACCESSDENIED``, a buffer that is not the caller's
             to change; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a
-            network socket that was never connected; ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 4096 are pending already;
-            ``FWX_E_TERMINATING``, after ``Detach``.
+            TCP socket that was never connected; ``HRESULT_FROM_WIN32(WSAEINVAL)``, a UDP socket without an address;
+            ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 4096 are pending already; ``FWX_E_TERMINATING``, after ``Detach``.
         """
 
     def Shutdown(fAbortive: BOOLEAN) -> None:
@@ -138,8 +140,11 @@ class IFWXSocket(IUnknown):
     def _IsDataAvailable() -> HRESULT:
         """Tell whether a receive would find data at once. Called by the service alone; private to it (B4.3, B4.4).
 
-        :returns: ``S_OK`` there is data, ``S_FALSE`` there is none. Both are successes: compare, never test for truth.
-        :raises COMError: ``E_NOTIMPL`` from an object that cannot tell, as every socket of this version.
+        :returns: ``S_OK`` there is data, here also the end of the stream; ``S_FALSE`` there is none. Both are
+            successes: compare, never test for truth.
+        :raises COMError: ``E_NOTIMPL`` from an object that cannot tell. Here ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after
+            ``Close``; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a network socket that was never connected;
+            ``FWX_E_TERMINATING``, after ``Detach``.
         """
 
 
@@ -157,9 +162,10 @@ class IFWXNetworkSocket(IFWXSocket):
     def Connect(Address: SOCKADDR, AddressLength: Annotated[DWORD | None, LengthOf("Address")] = None) -> None:
         """Connect to a peer. Called by the filter that made the socket.
 
-        There is no completion, so in the SDK the call may block (B4.14). Here it starts the connect and returns;
-        operations posted meanwhile wait and end with its error. A name that turns out to be forbidden for the session
-        fails what is posted with ``WSAEACCES``.
+        A UDP socket gets the peer that ``Send`` sends to, and at once, but for a name. There is no completion, so in
+        the SDK the call may block (B4.14). Here it starts the connect and returns; operations posted meanwhile wait and
+        end with its error. A name that turns out to be forbidden, for the session or by the IP filter, fails what is
+        posted with ``WSAEACCES``.
 
         :param Address: the peer, with its port: an address or a name.
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
@@ -182,8 +188,8 @@ class IFWXNetworkSocket(IFWXSocket):
         :param pIpFilter: the only addresses that the socket may deal with; ``None`` for no limit (B4.10).
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEINVAL)``, bound already;
             ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``E_POINTER``, no address; ``E_INVALIDARG``, not an
-            address; ``E_NOTIMPL``, an IP filter (not in this version); else the Winsock error as an HRESULT,
-            ``WSAEADDRINUSE`` for one.
+            address, or no IP filter of the service's; else the Winsock error as an HRESULT: ``WSAEADDRINUSE``,
+            ``WSAEACCES`` for a privileged port, ``WSAEADDRNOTAVAIL``, ``WSAEAFNOSUPPORT``.
         """
 
     def GetSockName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT", "out"))]:
@@ -218,20 +224,22 @@ class IFWXNetworkSocket(IFWXSocket):
         optval: Annotated[ReadableBuffer, Idl("CHAR*")],
         optlen: Annotated[int | None, LengthOf("optval")] = None,
     ) -> None:
-        """Set a socket option, as ``setsockopt`` does. Called by the filter on a bound or connected socket of the
-        firewall.
+        """Set a socket option, as ``setsockopt`` does. Called by the filter on a socket of the firewall; an option that
+        comes before ``Bind`` or ``Connect`` is kept until then.
 
-        Level, option and value are Winsock's, on Linux too. Known are ``SO_REUSEADDR``, ``SO_KEEPALIVE``,
-        ``SO_LINGER``, ``SO_DONTLINGER``, ``SO_SNDBUF``, ``SO_RCVBUF``, ``SO_ERROR``, ``SO_TYPE`` and ``TCP_NODELAY``.
+        Level, option and value are Winsock's, on Linux too. Known are ``SO_ACCEPTCONN``, ``SO_REUSEADDR``,
+        ``SO_KEEPALIVE``, ``SO_DONTROUTE``, ``SO_BROADCAST``, ``SO_LINGER``, ``SO_DONTLINGER``, ``SO_OOBINLINE``,
+        ``SO_SNDBUF``, ``SO_RCVBUF``, ``SO_SNDTIMEO``, ``SO_RCVTIMEO``, ``SO_ERROR``, ``SO_TYPE``; ``TCP_NODELAY``,
+        ``TCP_KEEPALIVE``, ``TCP_KEEPCNT``, ``TCP_KEEPINTVL``; ``IP_TOS``, ``IP_TTL``; ``IPV6_UNICAST_HOPS``,
+        ``IPV6_V6ONLY``.
 
-        :param level: ``SOL_SOCKET`` (0xFFFF) or ``IPPROTO_TCP`` (6).
+        :param level: ``SOL_SOCKET`` (0xFFFF), ``IPPROTO_IP`` (0), ``IPPROTO_TCP`` (6) or ``IPPROTO_IPV6`` (41).
         :param optname: the option, as Winsock numbers it.
         :param optval: its value, numbers with the least significant byte first.
         :param optlen: bytes of *optval*; ``None`` for all.
         :raises COMError: ``E_NOTIMPL``, a session's socket; ``E_INVALIDARG``, *optlen* is more than *optval* has. The
             SDK names no further code; here ``HRESULT_FROM_WIN32(WSAENOPROTOOPT)``, an option that is not known;
-            ``HRESULT_FROM_WIN32(WSAEFAULT)``, a value of the wrong size; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, neither
-            bound nor connected; else the Winsock error as an HRESULT.
+            ``HRESULT_FROM_WIN32(WSAEFAULT)``, a value of the wrong size; else the Winsock error as an HRESULT.
         """
 
     def GetSockOpt(
@@ -239,15 +247,15 @@ class IFWXNetworkSocket(IFWXSocket):
     ) -> Annotated[
         bytes, Out("optval", "CHAR*", "size_is(*optlen)", "length_is(*optlen)", length=Length("optlen", "int*"))
     ]:
-        """Return a socket option, as ``getsockopt`` does. Called by the filter on a bound or connected socket of the
-        firewall.
+        """Return a socket option, as ``getsockopt`` does. Called by the filter on a socket of the firewall.
 
-        :param level: ``SOL_SOCKET`` (0xFFFF) or ``IPPROTO_TCP`` (6).
+        :param level: as for ``SetSockOpt``.
         :param optname: the option, as Winsock numbers it; ``SetSockOpt`` lists the known ones.
         :returns: *optval*, a number as four bytes, least significant first; *optlen* of the COM face holds the room
             there is and gets its length.
         :raises COMError: ``E_NOTIMPL``, a session's socket; ``HRESULT_FROM_WIN32(WSAEFAULT)``, too little room (COM
-            face only); otherwise as ``SetSockOpt``.
+            face only); ``HRESULT_FROM_WIN32(WSAENOTCONN)``, neither bound nor connected, and the option was not set;
+            otherwise as ``SetSockOpt``.
         """
 
     def Accept(pIFWXAcceptCompletion: IFWXAcceptCompletion, UserData: UserContextType) -> None:
@@ -281,16 +289,19 @@ class IFWXNetworkSocket(IFWXSocket):
     def SetIpFilter(pIpFilter: IFWXIpFilter | None) -> None:
         """Set or replace the addresses that the socket may deal with. Called by the filter that made it, at any time.
 
+        A peer outside it is reset when it connects, its datagrams are dropped, and neither is connected or sent to.
+        What is connected already stays. An IPv6 address is in no filter.
+
         :param pIpFilter: the addresses; ``None`` lifts every limit (B4.11).
-        :raises COMError: the SDK names no code; here ``E_NOTIMPL``, a filter (not in this version). ``None`` never
-            fails.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, no IP filter of the service's;
+            ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``.
         """
 
     def GetIpFilter() -> Annotated[IFWXIpFilter | None, Out("ppIpFilter")]:
         """Return a copy of the socket's IP filter; changing the copy changes nothing here (B4.11). Called at any time.
 
         :returns: *ppIpFilter*, or ``None`` when there is no limit.
-        :raises COMError: not specified; this implementation never fails.
+        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``.
         """
 
 
@@ -298,7 +309,7 @@ class IFWXNetworkSocketInspection(IUnknown):
     """Hidden in the IDL: ties a network socket to a protocol and puts its traffic under network inspection (B4.15).
 
     Had by ``QueryInterface`` on a network socket; implemented by the service. All that is known of it is its shape,
-    what follows is inferred. Network sockets of this version answer ``E_NOINTERFACE``.
+    what follows is inferred.
     """
 
     taggedValue("iid", UUID("060725DA-9605-417C-8459-D18C2AB441A2"))
@@ -307,8 +318,11 @@ class IFWXNetworkSocketInspection(IUnknown):
     def AssociateProtocol(ProtocolGuid: GUID) -> None:
         """Say which protocol runs on the socket. Called by the filter that made it, before traffic flows.
 
+        Here the log names that protocol with the socket's traffic; accepted sockets inherit it.
+
         :param ProtocolGuid: the protocol's GUID, by value; ``GUID_NULL`` for an unknown one.
-        :raises COMError: not specified; ``E_NOTIMPL`` where there is no inspection.
+        :raises COMError: not specified; here ``E_INVALIDARG``, no protocol definition has it; ``E_POINTER``, none was
+            given; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``.
         """
 
     def SetIpsInspectTraffic() -> None:
@@ -316,5 +330,6 @@ class IFWXNetworkSocketInspection(IUnknown):
 
         Not specified is whether ``AssociateProtocol`` comes first; a caller does well to make it so.
 
-        :raises COMError: not specified; ``E_NOTIMPL`` where there is no inspection.
+        :raises COMError: not specified; ``E_NOTIMPL`` where there is no inspection, as here: a success would promise
+            what nobody keeps.
         """

@@ -15,6 +15,8 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
         "curl": "curl",
         "danted": "dante-server",
+        "dig": "bind9-dnsutils",
+        "dnsmasq": "dnsmasq-base",
         "gcc": "gcc",
         "haproxy": "haproxy",
         "ip": "iproute2",

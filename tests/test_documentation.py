@@ -62,7 +62,9 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXConnection": connection_of,
     "IFWXSocket": lambda service: FWXSocket(service.engine.queue, Nobody()),
     "IFWXNetworkSocket": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),
+    "IFWXNetworkSocketInspection": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),
     "IFWXIOBuffer": lambda _service: FWXIOBuffer(b""),
+    "IFWXIpFilter": lambda service: service.firewall.CreateIpFilter(),
 }
 
 

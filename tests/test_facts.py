@@ -20,6 +20,7 @@ from fwx.interfaces import (
     COMInterfaceClass,
     IFWXIpFilter,
     IFWXNetworkSocket,
+    IFWXReservedPorts,
     IFWXSocket,
     IUnknown,
     MethodInfo,
@@ -310,14 +311,15 @@ def test_a_method_stands_with_its_slot_its_idl_and_its_results(reference: Module
             [
                 ":IID: ``0CF075B6-A8F6-11D0-A7F1-0000F8750B21``",
                 ":Slots: 10 to 20 of the vtable",
-                ":Implemented by: :class:`~fwx.impl.networksocket.FWXNetworkSocket`",
+                ":Implemented by: :class:`~fwx.impl.datagramsocket.FWXDatagramSocket`, "
+                ":class:`~fwx.impl.networksocket.FWXNetworkSocket`",
             ],
         ),
         (
-            IFWXIpFilter,
+            IFWXReservedPorts,
             [
-                ":IID: ``CE53B05B-F152-4DDC-B6C7-486D7556633F``",
-                ":Slots: 3 to 9 of the vtable",
+                ":IID: ``252FE376-A405-44F1-988F-B49B4A5A3650``",
+                ":Slots: 3 to 5 of the vtable",
                 ":Implemented by: no class of this version",
             ],
         ),

@@ -86,6 +86,7 @@ def test_clean_removes_what_was_built_and_keeps_the_sources(clone: Path) -> None
 def test_debian_deps_installs_the_package_of_every_program_a_test_may_require(
     clone: Path, debian_packages: frozenset[str]
 ) -> None:
-    listed = re.search(r"^DEBIAN_PACKAGES := (.*)$", (clone / "Makefile").read_text(), re.MULTILINE)
+    makefile = (clone / "Makefile").read_text().replace("\\\n", " ")
+    listed = re.search(r"^DEBIAN_PACKAGES := (.*)$", makefile, re.MULTILINE)
     assert listed is not None
     assert set(listed[1].split()) == debian_packages | {"python3-venv"}

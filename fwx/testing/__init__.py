@@ -20,10 +20,12 @@ from fwx.testing.completions import (
     check_completion,
 )
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
+from fwx.testing.datagramsockets import check_datagram_socket
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
-from fwx.testing.memory import MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.memory import MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.memoryloop import MemoryLoop
 from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.overlapped import OverlappedMaker, check_overlapped
 from fwx.testing.playbook import Playbook, PlaybookError
@@ -60,6 +62,7 @@ __all__ = [
     "check_buffer",
     "check_completion",
     "check_data_filter",
+    "check_datagram_socket",
     "check_filter",
     "check_ip_filter",
     "check_network_socket",

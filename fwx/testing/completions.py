@@ -110,10 +110,10 @@ class AcceptRecorder(Unknown):
 
 
 class Moved(NamedTuple):
-    """One overlapped operation as its end was told."""
+    """One overlapped operation as its end was told; the IDL spells NumberOfBytesTransfered so."""
 
     success: bool
-    count: int
+    transfered: int
     code: int
     overlapped: Any
     tag: object
@@ -142,7 +142,7 @@ class MoveRecorder(Unknown):
     @property
     def outcomes(self) -> list[tuple[object, int, int]]:
         """User data, error and count of each."""
-        return [(moved.tag, moved.code, moved.count) for moved in self.calls]
+        return [(moved.tag, moved.code, moved.transfered) for moved in self.calls]
 
 
 # ---- the battery -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fwx.descriptors import Descriptor
 from fwx.impl.transport import READABLE, WRITABLE, Handler
-from fwx.testing.memory import MemoryLoop
+from fwx.testing.memoryloop import MemoryLoop
 from fwx.workers import WorkerPool
 
 PATIENCE_SECONDS = 10.0

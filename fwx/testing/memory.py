@@ -1,7 +1,6 @@
 """A network in memory: the peer of ``fwx.network``, without a kernel, without time, the same in every run.
 
-The real endpoints, sockets and chains of the engine run over it. Nothing happens by itself: :meth:`MemoryLoop.run` lets
-happen what is ready, :meth:`MemoryLoop.advance` lets time pass.
+The real endpoints, sockets and chains of the engine run over it, on a :class:`~fwx.testing.memoryloop.MemoryLoop`.
 """
 
 from __future__ import annotations
@@ -12,114 +11,18 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
 from fwx.interfaces import SocketAddress
+from fwx.testing.memorydatagrams import MemoryDatagrams
+from fwx.testing.memoryloop import MemoryLoop
 
 CAPACITY = 64 << 10
 """How many bytes one direction of a connection takes before its reader must read."""
 
 _FIRST_PORT = 49152
 _FIRST_DESCRIPTOR = 1 << 20
-_MOST_ROUNDS = 5000
-
-
-class Ready(Protocol):
-    """What the loop dispatches to."""
-
-    def dispatch(self) -> None: ...
-
-
-class MemoryTimer:
-    """A call that is due at a time; made by :meth:`MemoryLoop.call_later`."""
-
-    __slots__ = ("callback", "when")
-
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class MemoryLoop:
-    """An event loop that only turns when it is told to; its run queue is the engine's.
-
-    Descriptors and threads of filters are outside: once nothing else is ready, :meth:`run` asks what it was given by
-    :meth:`ask` whether something has happened there.
-    """
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-        self._ready: dict[Ready, None] = {}
-        self._timers: list[MemoryTimer] = []
-        self._outside: list[Callable[[], bool]] = []
-        self._on_post: Callable[[], None] = lambda: None
-        # Whatever the queue wants to be drained for, run() drains it.
-        self.queue = RunQueue(lambda _: None, lambda _: self._on_post())
-
-    def time(self) -> float:
-        """Return the time in seconds; only :meth:`advance` changes it."""
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> MemoryTimer:
-        timer = MemoryTimer(self.now + delay, callback)
-        self._timers.append(timer)
-        return timer
-
-    def ask(self, happened: Callable[[], bool], on_post: Callable[[], None] | None = None) -> None:
-        """Call *happened* whenever nothing else is ready; it returns whether :meth:`run` should go on.
-
-        *on_post* is called when another thread has posted to the run queue.
-        """
-        self._outside.append(happened)
-        if on_post is not None:
-            self._on_post = on_post
-
-    def edge(self, ready: Ready) -> None:
-        """Dispatch *ready* in the next round."""
-        self._ready[ready] = None
-
-    def run(self) -> None:
-        """Let happen what is ready, and what that makes ready, until nothing is.
-
-        :raises RuntimeError: it does not end: parts feed each other for ever.
-        """
-        for _ in range(_MOST_ROUNDS):
-            if not (self._ready or len(self.queue)) and not self._ask():
-                return
-            ready, self._ready = self._ready, {}
-            for each in ready:
-                each.dispatch()
-            self.queue.drain()
-        raise RuntimeError(f"still busy after {_MOST_ROUNDS} rounds: parts feed each other for ever")
-
-    def _ask(self) -> bool:
-        goes_on = False
-        for happened in self._outside:
-            goes_on |= happened()
-        return goes_on
-
-    def advance(self, seconds: float) -> None:
-        """Let *seconds* pass: run what is ready, then what becomes due, in its order."""
-        self.run()
-        end = self.now + seconds
-        while True:
-            due = [timer for timer in self._timers if timer.callback is not None and timer.when <= end]
-            if not due:
-                break
-            timer = min(due, key=lambda each: each.when)
-            self._timers.remove(timer)
-            self.now = max(self.now, timer.when)
-            callback = timer.callback
-            assert callback is not None
-            callback()
-            self.run()
-        self.now = end
-        self._timers = [timer for timer in self._timers if timer.callback is not None]
 
 
 class MemoryTransport:
@@ -321,6 +224,9 @@ class MemoryTransport:
 
     # The rest.
 
+    def has_data(self) -> bool:
+        return bool(self._inbox) or self._ended or self._reset or bool(self._error)
+
     def take_error(self) -> int:
         error, self._error = self._error, 0
         return error
@@ -360,7 +266,8 @@ class MemoryTransport:
 class MemoryNetwork:
     """Makes the transports of one loop (:class:`fwx.impl.transport.Network`) and joins them.
 
-    :ivar open_transports: those that have not been closed, by whoever made them.
+    :ivar open_transports: the streams that have not been closed, by whoever made them.
+    :ivar open_datagrams: likewise the datagram sockets.
     """
 
     def __init__(self, loop: MemoryLoop, capacity: int = CAPACITY) -> None:
@@ -368,6 +275,7 @@ class MemoryNetwork:
         self.loop = loop
         self.capacity = capacity
         self.open_transports: set[MemoryTransport] = set()
+        self.open_datagrams: set[MemoryDatagrams] = set()
         self._ports = _FIRST_PORT
         self._descriptors = _FIRST_DESCRIPTOR
 
@@ -376,6 +284,12 @@ class MemoryNetwork:
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise _failure(errno.EAFNOSUPPORT)
         return MemoryTransport(self, family)
+
+    def datagram(self, family: int) -> MemoryDatagrams:
+        """Make an unbound datagram socket. :raises OSError: *family* is neither IPv4 nor IPv6."""
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            raise _failure(errno.EAFNOSUPPORT)
+        return MemoryDatagrams(self, family)
 
     def pair(self, left: SocketAddress, right: SocketAddress) -> tuple[MemoryTransport, MemoryTransport]:
         """Make two connected ends with these addresses."""
@@ -409,6 +323,10 @@ class MemoryNetwork:
         """Tell whether a socket is bound to exactly this place."""
         place = SocketAddress(host, port)
         return any(each.local == place and each.peer is None for each in self.open_transports)
+
+    def datagrams_at(self, address: SocketAddress) -> MemoryDatagrams | None:
+        """Return the datagram socket that a datagram to *address* reaches."""
+        return next((each for each in self.open_datagrams if each.is_reached_by(address)), None)
 
     def free_address(self, family: int) -> SocketAddress:
         """Return a local address for a socket that connects without having been bound."""

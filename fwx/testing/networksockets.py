@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.ipfilter import FWXIpFilter
 from fwx.interfaces import (
     E_INVALIDARG,
     E_NOTIMPL,
     E_POINTER,
+    FWX_E_ADDRESS_NOT_ALLOWED,
     HRESULT_FROM_WIN32,
     WSAEADDRINUSE,
     WSAECONNREFUSED,
@@ -238,6 +241,60 @@ def _close_fails_accepts(sockets: SocketMaker) -> None:
     expect_equal(again.GetSockName(), address, "the port of a closed listener, bound again")
 
 
+def _filter_of(sockets: SocketMaker, *, included: bool) -> FWXIpFilter:
+    """Return an IP filter that includes the makers' host, or all addresses but it."""
+    ip_filter, host = FWXIpFilter(), IPv4Address(sockets.host)
+    ip_filter.IncludeRange(IPv4Address(0), IPv4Address(0xFFFFFFFF))
+    if not included:
+        ip_filter.ExcludeRange(host, host)
+    return ip_filter
+
+
+def _accepts_by_filter(sockets: SocketMaker) -> None:
+    listening = sockets.make()
+    listening.Bind(SocketAddress(sockets.host, 0), None, _filter_of(sockets, included=False))
+    listening.Listen(5)
+    accepts, received = sockets.accept(listening), Recorder()
+    stranger = sockets.make()
+    stranger.Connect(listening.GetSockName())
+    stranger.Recv(None, received, 0)
+    sockets.until(lambda: received.calls, "the reset of a connection from outside the IP filter")
+    expect(not received.calls[0].success, "a connection from outside the IP filter was not reset")
+    expect(not accepts.calls, "a connection from outside the IP filter was accepted")
+    listening.SetIpFilter(_filter_of(sockets, included=True))
+    sockets.make().Connect(listening.GetSockName())
+    sockets.until(lambda: accepts.calls, "the completion of an Accept after the IP filter was changed")
+    expect(accepts.calls[0].success, "the Accept failed after the IP filter was changed")
+
+
+def _connects_by_filter(sockets: SocketMaker) -> None:
+    listening, socket = sockets.listening(), sockets.make()
+    socket.SetIpFilter(_filter_of(sockets, included=False))
+    address = listening.GetSockName()
+    expect_failure("Connect to an address outside", FWX_E_ADDRESS_NOT_ALLOWED, socket.Connect, address)
+    socket.SetIpFilter(FWXIpFilter())
+    expect_failure("Connect with an empty IP filter", FWX_E_ADDRESS_NOT_ALLOWED, socket.Connect, address)
+    socket.SetIpFilter(_filter_of(sockets, included=True))
+    accepts = sockets.accept(listening)
+    socket.Connect(address)
+    sockets.until(lambda: accepts.calls and _has_peer(socket), "connecting to an address inside the IP filter")
+
+
+def _copies_its_filter(sockets: SocketMaker) -> None:
+    socket, given = sockets.make(), _filter_of(sockets, included=True)
+    socket.SetIpFilter(given)
+    given.ExcludeFilter(given)
+    got = socket.GetIpFilter()
+    expect(got.Compare(_filter_of(sockets, included=True)) == 0, "a change of the filter changed the socket's copy")
+    got.ExcludeFilter(got)
+    expect(
+        socket.GetIpFilter().Compare(_filter_of(sockets, included=True)) == 0,
+        "a change of what GetIpFilter gave changed the socket's filter",
+    )
+    socket.SetIpFilter(None)
+    expect(socket.GetIpFilter() is None, "GetIpFilter after SetIpFilter(None) is not None")
+
+
 def _unrestricted(sockets: SocketMaker) -> None:
     socket = sockets.make()
     expect(socket.GetIpFilter() is None, "GetIpFilter of a new socket is not None")
@@ -281,6 +338,9 @@ _RULES: tuple[Rule[SocketMaker], ...] = (
     Rule("connects once, and not while it listens", ("B4.14",), _connects_once),
     Rule("Close fails pending Accepts and frees the port", ("B3.26", "B4.21"), _close_fails_accepts),
     Rule("starts without an IP filter", ("B4.11", "B6.33"), _unrestricted),
+    Rule("accepts whom its IP filter includes", ("B4.10", "B6.33", "B6.34"), _accepts_by_filter),
+    Rule("connects where its IP filter includes", ("B4.11", "B6.33"), _connects_by_filter),
+    Rule("keeps a copy of its IP filter", ("B4.11",), _copies_its_filter),
     Rule("the undocumented slot answers", ("B4.3", "B4.4"), _private_slot),
     Rule("keeps its options, or has none", ("B4.2",), _has_options),
 )

@@ -172,7 +172,10 @@ def _reads_a_file(host: OverlappedMaker) -> None:
             recorder = MoveRecorder()
             host.read(fd, target, 6, host.overlapped(recorder, offset=4))
             told = host.told(recorder)
-            expect(told.success and told.count == 6, f"a read of 6 bytes ended with error {told.code}, {told.count}")
+            expect(
+                told.success and told.transfered == 6,
+                f"a read of 6 bytes ended with error {told.code}, {told.transfered}",
+            )
             expect_equal(bytes(target) if isinstance(target, bytearray) else _text(target), _TEXT[4:10], "what it read")
 
 
@@ -183,7 +186,10 @@ def _writes_a_file(host: OverlappedMaker) -> None:
             recorder = MoveRecorder()
             host.write(fd, source, 2, host.overlapped(recorder, offset=4 * number))
             told = host.told(recorder)
-            expect(told.success and told.count == 2, f"a write of 2 bytes ended with error {told.code}, {told.count}")
+            expect(
+                told.success and told.transfered == 2,
+                f"a write of 2 bytes ended with error {told.code}, {told.transfered}",
+            )
         expect_equal(os.pread(fd, 32, 0), b"XY23XY6789abcdef", "the file afterwards")
 
 
@@ -302,7 +308,9 @@ def _ends_files(host: OverlappedMaker) -> None:
         host.firewall.HookToCompletionPort(fd)
         host.read(fd, bytearray(32), 32, host.overlapped(recorder, offset=len(_TEXT) - 3))
         told = host.told(recorder)
-        expect(told.success and told.count == 3, f"a read across the end: error {told.code}, {told.count} bytes")
+        expect(
+            told.success and told.transfered == 3, f"a read across the end: error {told.code}, {told.transfered} bytes"
+        )
         host.read(fd, bytearray(32), 32, host.overlapped(recorder, offset=len(_TEXT)))
         told = host.told(recorder, 2)
         expect(not told.success, "a read at the end of a file succeeded")
@@ -318,7 +326,7 @@ def _waits_for_pipes(host: OverlappedMaker) -> None:
         expect(not recorder.calls, "a read of an empty pipe completed")
         os.write(writer, b"abc")
         told = host.told(recorder)
-        expect(told.success and told.count == 3, f"a read of a pipe: error {told.code}, {told.count} bytes")
+        expect(told.success and told.transfered == 3, f"a read of a pipe: error {told.code}, {told.transfered} bytes")
         expect_equal(bytes(memory[:3]), b"abc", "what it read")
         host.read(reader, memory, 8, host.overlapped(recorder))
         host.settle()

@@ -61,6 +61,8 @@ class Engine(SimpleNamespace):
             ),
             faults=SimpleNamespace(report=lambda *fault: self.reported.append(fault)),
             registry=None,
+            call_later=None,
+            network=SimpleNamespace(stream=None, datagram=None),
         )
 
     def drain(self) -> None:
@@ -232,6 +234,8 @@ def test_the_list_of_components(registry: Registry) -> None:
     assert set(found) >= {
         ("utility", (), "IFWXFirewall2", ""),
         ("utility", (), "IAlerts", ""),
+        ("adapter", ("IFWXFirewall",), "IHostNames", ""),
+        ("adapter", ("IFWXSession",), "IHostNames", ""),
         ("adapter", ("IFWXFirewall",), "IFWXNetworkSocket", "tcp"),
         ("adapter", ("IFWXSession",), "IFWXNetworkSocket", "tcp"),
         ("adapter", ("IFWXConnection", "IFWXDataFilter"), "IFWXSocket", "internal"),
@@ -314,13 +318,10 @@ ADDRESS = SocketAddress("10.0.0.1", 1)
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
     "HookToCompletionPort": (1,),
     "CreateOverlapped": (),
-    "CreateIpFilter": (),
     "StartHeavyBlockingOperation": (),
     "EndHeavyBlockingOperation": (),
     "GetClientSession": (ADDRESS,),
     "CreatePrivateSession": (ADDRESS, None, None, None, None),
-    "GetHostByName": ("name",),
-    "GetHostByAddr": (b"\x7f\0\0\1", None, 2),
     "UpdateServiceStatus": (1000,),
     "CreateRadiusAuthenticator": (),
     "GetNetConfigDetector": (),

@@ -28,7 +28,7 @@ def members(rig: Rig, count: int) -> list[Member]:
 def test_n_filters_have_n_plus_one_links(rig: Rig, count: int, recorder: Any) -> None:
     """B3.5: client, filter 1 .. filter n, server; neighbours share a junction."""
     chain = members(rig, count)
-    client, server = object(), object()
+    client, server = SimpleNamespace(datagrams=False), object()
     ends = link(chain, client, server, rig.queue)  # type: ignore[arg-type]
     assert (chain[0].internal, chain[-1].external) == (client, server)
     assert len(ends) == 2 * (count - 1)
@@ -44,7 +44,7 @@ def test_the_two_sockets_of_a_filter(rig: Rig) -> None:
     """B3.3: made once each, and twins, in whatever order they are asked for."""
     for sides in (("internal", "external"), ("external", "internal")):
         (member,) = members(rig, 1)
-        link([member], *(SimpleNamespace(backlog=0, on_room=None) for _ in range(2)), rig.queue)  # type: ignore[arg-type]
+        link([member], *(SimpleNamespace(backlog=0, on_room=None, datagrams=False) for _ in range(2)), rig.queue)  # type: ignore[arg-type]
         made = [member.socket(side) for side in sides]
         assert [member.socket(side) for side in sides] == made
         assert made[0]._twin is made[1]

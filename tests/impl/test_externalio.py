@@ -312,7 +312,7 @@ def test_a_pipe_from_another_process(rig: Rig, files: Files) -> None:
 
     def go_on(moved: Any) -> None:
         if moved.success:
-            received.extend(memory[: moved.count])
+            received.extend(memory[: moved.transfered])
             sdk.ReadFile(fd, memory, None, moved.overlapped.GetOverlapped())
         else:
             ends.append(moved.code)

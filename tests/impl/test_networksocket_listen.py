@@ -188,7 +188,7 @@ def test_out_of_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
     listener.Listen(5)
     accepts = accept_recorder()
     listener.Accept(accepts, 0)
-    bound = listener._bound
+    bound = listener._acceptor._transport
 
     class Exhausted:
         def __getattr__(self, name: str) -> Any:
@@ -197,7 +197,7 @@ def test_out_of_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
         def accept(self) -> Any:
             raise OSError(24, "Too many open files")
 
-    listener._bound = Exhausted()
+    listener._acceptor._transport = Exhausted()
     rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
     rig.until(lambda: accepts.calls)
     assert (accepts.calls[0].success, accepts.calls[0].code) == (False, WSAEMFILE)
@@ -209,7 +209,7 @@ def test_what_bind_listen_and_accept_refuse(rig: Rig, maker: Any, accept_recorde
     assert code_of(sock.GetSockName) == winsock(WSAEINVAL)
     assert code_of(sock.Listen, 5) == winsock(WSAEINVAL)
     assert code_of(sock.Accept, accept_recorder(), 0) == winsock(WSAEINVAL)
-    assert code_of(sock.Bind, ANY4, None, object()) == E_NOTIMPL
+    assert code_of(sock.Bind, ANY4, None, object()) == E_INVALIDARG
     assert code_of(sock.Bind, SocketAddress("name.example", 1), None, None) == winsock(WSAEAFNOSUPPORT)
     assert code_of(sock.Bind, SocketAddress("203.0.113.77", 0), None, None) == winsock(WSAEADDRNOTAVAIL)
     assert code_of(sock.Bind, server.address, None, None) == winsock(WSAEADDRINUSE)
@@ -282,6 +282,8 @@ def test_options(rig: Rig, server: Server) -> None:
         (sock.SetSockOpt, (SOL_SOCKET, SO_KEEPALIVE, b"\1\0", 4), E_INVALIDARG),
         (sock.SetSockOpt, (SOL_SOCKET, SO_KEEPALIVE, b"\1\0\0\0\0", -1), E_INVALIDARG),
         (sock.SetSockOpt, (SOL_SOCKET, 0x1008, b"\1\0\0\0"), winsock(WSAENOPROTOOPT)),
+        (sock.SetSockOpt, (SOL_SOCKET, 0x1006, b"\1\0"), winsock(WSAEFAULT)),
+        (sock.SetSockOpt, (SOL_SOCKET, 0x1006, None), E_POINTER),
     ]
     for call, arguments, code in refused:
         assert code_of(call, *arguments) == code
@@ -300,7 +302,7 @@ def test_the_rest_of_the_interface(maker: Any) -> None:
     assert code_of(sock._SetPacketFilterOptions, True, 0) == E_NOTIMPL
     assert sock.GetIpFilter() is None
     sock.SetIpFilter(None)
-    assert code_of(sock.SetIpFilter, object()) == E_NOTIMPL
+    assert code_of(sock.SetIpFilter, object()) == E_INVALIDARG
     sock.Close(False)
     for call in (
         sock.GetIpFilter,

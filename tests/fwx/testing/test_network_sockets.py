@@ -36,7 +36,7 @@ class OtherNames(FWXNetworkSocket):
 
 class HasANameAtOnce(FWXNetworkSocket):
     def GetSockName(self) -> SocketAddress:
-        return SocketAddress("127.0.0.1", 0) if self._bound is None else super().GetSockName()
+        return SocketAddress("127.0.0.1", 0) if self._local_end.transport is None else super().GetSockName()
 
 
 class SendsNowhere(FWXNetworkSocket):
@@ -47,7 +47,7 @@ class SendsNowhere(FWXNetworkSocket):
 
 class BindsAgain(FWXNetworkSocket):
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: Any) -> None:
-        if self._bound is None:
+        if self._local_end.transport is None:
             super().Bind(Address, AddressLength, pIpFilter)
 
 
@@ -58,7 +58,7 @@ class IgnoresLengths(FWXNetworkSocket):
 
 class ListensUnbound(FWXNetworkSocket):
     def Listen(self, Backlog: int) -> None:
-        if self._bound is None:
+        if self._local_end.transport is None:
             self.Bind(SocketAddress("127.0.0.1", 0), None, None)
         super().Listen(Backlog)
 
@@ -124,6 +124,22 @@ class HasAFilter(FWXNetworkSocket):
         return self
 
 
+class AcceptsEveryone(FWXNetworkSocket):
+    def _admits_peer(self, peer: SocketAddress) -> bool:
+        return True
+
+
+class ConnectsEverywhere(FWXNetworkSocket):
+    def Connect(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
+        self._local_end.restrict(None)
+        super().Connect(Address, AddressLength)
+
+
+class SharesItsFilter(FWXNetworkSocket):
+    def SetIpFilter(self, pIpFilter: Any) -> None:
+        self._local_end._ip_filter = pIpFilter
+
+
 class FailsItsSlot(FWXNetworkSocket):
     def _SetPacketFilterOptions(self, fForInternalUse: bool, dwForInternalUse: int) -> None:
         raise COMError(E_FAIL)
@@ -164,6 +180,9 @@ WRONG: tuple[tuple[str, type[FWXNetworkSocket], str], ...] = (
         "an Accept that was pending at Close never happened",
     ),
     ("starts without an IP filter", HasAFilter, "GetIpFilter of a new socket is not None"),
+    ("accepts whom its IP filter includes", AcceptsEveryone, "the IP filter never happened"),
+    ("connects where its IP filter includes", ConnectsEverywhere, "Connect to an address outside: expected"),
+    ("keeps a copy of its IP filter", SharesItsFilter, "a change of the filter changed the socket's copy"),
     ("the undocumented slot answers", FailsItsSlot, "expected <HRESULT 0x80004001 E_NOTIMPL>"),
     ("keeps its options, or has none", ForgetsOptions, "SO_KEEPALIVE after it was set: expected b'\\x01"),
 )

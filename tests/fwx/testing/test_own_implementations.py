@@ -13,7 +13,7 @@ from fwx.filters.data_monitor import DataMonitor, MonitoredConnection
 from fwx.handles import DescriptorHandles
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
+from fwx.interfaces import FWX_PROTOCOL_TCP, FWX_PROTOCOL_UDP, SocketAddress
 from fwx.network import Poller, SocketNetwork
 from fwx.testing import (
     AcceptRecorder,
@@ -29,6 +29,7 @@ from fwx.testing import (
     check_buffer,
     check_completion,
     check_data_filter,
+    check_datagram_socket,
     check_filter,
     check_network_socket,
     check_overlapped,
@@ -62,17 +63,26 @@ def test_sockets_of_the_kernel(kernel_pair: Callable[[], SocketPair]) -> None:
     require(check_socket(kernel_pair))
 
 
-@pytest.mark.parametrize("owner", ["firewall", "session"])
-def test_network_sockets_in_memory(owner: str) -> None:
+CHECKS = [(FWX_PROTOCOL_TCP, check_network_socket), (FWX_PROTOCOL_UDP, check_datagram_socket)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "protocol", "check"),
+    [("firewall", *CHECKS[0]), ("session", *CHECKS[0]), ("firewall", *CHECKS[1])],
+)
+def test_network_sockets_in_memory(owner: str, protocol: int, check: Callable[..., Battery]) -> None:
     def maker() -> SocketMaker:
         firewall = MemoryFirewall()
         creator = firewall.firewall if owner == "firewall" else firewall.session()
-        return SocketMaker(lambda: creator.CreateNetworkSocket(FWX_PROTOCOL_TCP), firewall.loop.run, firewall.close)
+        return SocketMaker(lambda: creator.CreateNetworkSocket(protocol), firewall.loop.run, firewall.close)
 
-    require(check_network_socket(maker))
+    require(check(maker))
 
 
-def test_network_sockets_of_the_kernel(poller: Poller, turn: Callable[[], None]) -> None:
+@pytest.mark.parametrize(("protocol", "check"), CHECKS)
+def test_network_sockets_of_the_kernel(
+    poller: Poller, turn: Callable[[], None], protocol: int, check: Callable[..., Battery]
+) -> None:
     loop: asyncio.AbstractEventLoop = poller._loop
 
     def maker() -> SocketMaker:
@@ -85,10 +95,11 @@ def test_network_sockets_of_the_kernel(poller: Poller, turn: Callable[[], None])
             firewall.firewall.close_sockets()
             turn()
             engine.connect_deadlines.close()
+            assert not len(firewall.packet_filter), "ports are left open"
 
-        return SocketMaker(lambda: firewall.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP), turn, close)
+        return SocketMaker(lambda: firewall.firewall.CreateNetworkSocket(protocol), turn, close)
 
-    require(check_network_socket(maker))
+    require(check(maker))
 
 
 def test_overlapped_operations_in_memory() -> None:

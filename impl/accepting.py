@@ -1,0 +1,113 @@
+"""The Accepts of a listening socket: posted calls on one side, connections that wait on the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fwx.impl.winsock import winsock_code
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT
+
+if TYPE_CHECKING:
+    from fwx.impl.deadline import Timer
+    from fwx.impl.transport import Transport
+    from fwx.interfaces import IFWXAcceptCompletion
+
+# Connections that nobody may have, taken off the backlog before the others get their turn.
+_REFUSED_AT_ONCE = 64
+
+
+class PostedAccept:
+    """One Accept that waits. *started* is when it was posted, by the engine's clock."""
+
+    __slots__ = ("completion", "started", "timer", "user_data")
+
+    def __init__(self, completion: IFWXAcceptCompletion, user_data: object, started: float) -> None:
+        self.completion = completion
+        self.user_data = user_data
+        self.started = started
+        self.timer: Timer | None = None
+
+
+class Accepted(NamedTuple):
+    """One connection as the kernel gave it."""
+
+    transport: Transport
+    local: SocketAddress
+    remote: SocketAddress
+
+
+class Acceptor:
+    """Matches Accepts with connections, in the order of both; the kernel keeps what nobody has asked for yet."""
+
+    __slots__ = ("_admits", "_done", "_posted", "_transport")
+
+    def __init__(
+        self,
+        transport: Transport,
+        admits: Callable[[SocketAddress], bool],
+        done: Callable[[PostedAccept, Accepted | None, int], None],
+    ) -> None:
+        """:param transport: listens. :param admits: whether a peer may connect; another one is reset (B6.34).
+
+        :param done: gets each Accept once, with its connection or with the Windows error.
+        """
+        self._transport = transport
+        self._admits = admits
+        self._done = done
+        self._posted: deque[PostedAccept] = deque()
+
+    def __len__(self) -> int:
+        return len(self._posted)
+
+    def post(self, accept: PostedAccept) -> None:
+        self._posted.append(accept)
+        if len(self._posted) == 1:
+            self._transport.watch_accept(self._ready)
+
+    def expire(self, accept: PostedAccept) -> None:
+        """Fail *accept* because its time is up."""
+        if accept in self._posted:
+            self._posted.remove(accept)
+            self._done(accept, None, WSAETIMEDOUT)
+            self._rest()
+
+    def close(self) -> None:
+        """Give the port back; what waits fails."""
+        self._transport.close(False)
+        while self._posted:
+            self._done(self._posted.popleft(), None, ERROR_OPERATION_ABORTED)
+
+    def _ready(self, _mask: int) -> None:
+        refused = 0
+        while self._posted and refused < _REFUSED_AT_ONCE:
+            try:
+                transport, sockaddr = self._transport.accept()
+                accepted = _accepted(transport, sockaddr)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._done(self._posted.popleft(), None, winsock_code(error))
+                continue
+            if self._admits(accepted.remote):
+                self._done(self._posted.popleft(), accepted, 0)
+            else:
+                refused += 1
+                transport.close(True)
+        self._rest()
+
+    def _rest(self) -> None:
+        if not self._posted:
+            self._transport.pause_accept()
+
+
+def _accepted(transport: Transport, sockaddr: tuple[Any, ...]) -> Accepted:
+    """:raises OSError: the connection has gone already."""
+    try:
+        local = SocketAddress.from_sockaddr(transport.getsockname())
+    except OSError:
+        transport.close(True)
+        raise
+    return Accepted(transport, local, SocketAddress.from_sockaddr(sockaddr))
