@@ -19,6 +19,7 @@ from fwx.impl.hostnames import HostNames, IHostNames
 from fwx.impl.networksocket import FWXNetworkSocket
 from fwx.impl.session import FWXSession
 from fwx.impl.sockets import FWXSocket
+from fwx.impl.tasking import IFaults, ITasks
 from fwx.interfaces import (
     IFWXConnection,
     IFWXDataFilter,
@@ -148,6 +149,7 @@ def build_registry(engine: Engine, name: str, *, plugins: bool = True) -> Regist
     firewall = FWXFirewall(engine)
     registry.register_utility(firewall, IFWXFirewall2)
     registry.register_utility(engine.alerts, IAlerts)
+    registry.register_utility(engine.tasks, ITasks)
     if plugins:
         _load_plugins(registry)
     for factory, required, provided, adapter_name in _defaults(engine, firewall):
@@ -185,6 +187,11 @@ def _defaults(
         socket: FWXSocket = connection.member_of(data_filter).socket("external")
         return socket
 
+    def faults(connection: Any, data_filter: IFWXDataFilter) -> IFaults:
+        """What ends the connection of a data filter that fails."""
+        member: IFaults = connection.member_of(data_filter)
+        return member
+
     def firewall_names(_: IFWXFirewall) -> HostNames:
         """Look-ups under no policy."""
         return firewall.names
@@ -201,6 +208,7 @@ def _defaults(
     yield session_datagrams, (IFWXSession,), IFWXNetworkSocket, "udp"
     yield internal_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "internal"
     yield external_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "external"
+    yield faults, (IFWXConnection, IFWXDataFilter), IFaults, ""
 
 
 def _load_plugins(registry: Registry) -> None:

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+from asyncio import Task
+from collections.abc import Coroutine
 from typing import Any
 
 from zope.interface import implementer
 from zope.interface.interfaces import IComponentLookup
 
+from fwx.aio.datafilter import AsyncDataFilter
+from fwx.aio.names import get_host_by_addr, get_host_by_name
+from fwx.aio.pump import pump, together
+from fwx.aio.socket import Accepted, AsyncSocket
 from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
@@ -18,6 +24,7 @@ from fwx.impl.blocking import IBlocking
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
+from fwx.impl.tasking import ITasks
 from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
@@ -26,6 +33,9 @@ from fwx.interfaces import __all__ as _contract
 __all__ = [  # noqa: PLE0604  the contract's own list
     *_contract,
     "OVERLAPPED",
+    "Accepted",
+    "AsyncDataFilter",
+    "AsyncSocket",
     "CancelIoEx",
     "Category",
     "DataPump",
@@ -41,8 +51,13 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "Unknown",
     "WriteFile",
     "define_event",
+    "get_host_by_addr",
+    "get_host_by_name",
     "implementer",
+    "pump",
     "signal",
+    "spawn",
+    "together",
 ]
 
 
@@ -72,3 +87,16 @@ def signal(event: EventDefinition, message: str, *, key: str = "") -> bool:
     The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27).
     """
     return event.signal(message, key=key)
+
+
+def spawn(owner: Any, coroutine: Coroutine[Any, Any, object], *, name: str) -> Task[None]:
+    """Run *coroutine* as a task of the service; call it on the loop thread, in FilterInit or later.
+
+    :param owner: the firewall, a session or a connection: whatever leads to the registry.
+    :param name: the filter's own, under which a fault of the coroutine is reported. A fault ends the task alone.
+    :returns: the task, which the service holds until it is done. The filter cancels it in FilterShutdown or Detach;
+        what is left when the service stops is cancelled then.
+    """
+    lookup: Any = IComponentLookup
+    task: Task[None] = lookup(owner).getUtility(ITasks).start(coroutine, name)
+    return task

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fwx.aio.tasks import Tasks
 from fwx.composition import filters_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
@@ -44,8 +45,10 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
-# How long tasks of filters that block may take to end.
-TASK_SECONDS = 5.0
+# How long the tasks of filters have to end when they are cancelled.
+TASK_SECONDS = 2.0
+# How long the threads of the pool have to end what filters gave them.
+WORKER_SECONDS = 5.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -75,6 +78,7 @@ class Service:
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         filters = filters_of(configuration, faults)
         self.poller = Poller(self._loop)
+        self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
         self.workers = WorkerPool()
@@ -112,6 +116,7 @@ class Service:
             is_own_listener=self._is_own_listener,
             handles=self.handles,
             workers=self.workers,
+            tasks=self._tasks,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -170,6 +175,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
     def hurry(self) -> None:
@@ -181,6 +187,8 @@ class Service:
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()
+        self._run_queue_dry()
+        await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
         await self._end_workers()
         for deadlines in self._deadlines.values():
@@ -198,7 +206,7 @@ class Service:
         """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
         self.workers.close()
         if len(self.workers):
-            await asyncio.to_thread(self.workers.join, TASK_SECONDS)
+            await asyncio.to_thread(self.workers.join, WORKER_SECONDS)
             self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:

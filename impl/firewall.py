@@ -14,7 +14,7 @@ from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.overlapped import FWXOverlapped
 from fwx.impl.socketmaking import make_socket
-from fwx.impl.task import Tasks
+from fwx.impl.taskcompletion import TaskCompletions
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXFirewall2
 from fwx.interfaces.hresult import E_NOTIMPL, COMError
@@ -48,7 +48,7 @@ class FWXFirewall(Unknown):
         self.engine = engine
         self._external = ExternalIO(engine)
         self._blocking = BlockingOperations(engine)
-        self._tasks = Tasks(engine, self._blocking)
+        self._tasks = TaskCompletions(engine, self._blocking)
         self.names = HostNames(engine)
         self._sockets: set[Any] = set()
 

@@ -21,6 +21,7 @@ from fwx.testing.completions import (
 )
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
 from fwx.testing.datagramsockets import check_datagram_socket
+from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
@@ -43,6 +44,7 @@ __all__ = [
     "Dialogue",
     "Done",
     "MemoryConnection",
+    "MemoryEventLoop",
     "MemoryFirewall",
     "MemoryLoop",
     "MemoryNetwork",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fwx.impl.runqueue import RunQueue
+from fwx.testing.eventloop import MemoryEventLoop
 
 _MOST_ROUNDS = 5000
 
@@ -34,6 +35,8 @@ class MemoryLoop:
 
     Descriptors and threads of filters are outside: once nothing else is ready, :meth:`run` asks what it was given by
     :meth:`ask` whether something has happened there.
+
+    :ivar asyncio: the event loop of asyncio that tasks find running in it.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class MemoryLoop:
         self._on_post: Callable[[], None] = lambda: None
         # Whatever the queue wants to be drained for, run() drains it.
         self.queue = RunQueue(lambda _: None, lambda _: self._on_post())
+        self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
 
     def time(self) -> float:
         """Return the time in seconds; only :meth:`advance` changes it."""
@@ -72,13 +76,14 @@ class MemoryLoop:
 
         :raises RuntimeError: it does not end: parts feed each other for ever.
         """
-        for _ in range(_MOST_ROUNDS):
-            if not (self._ready or len(self.queue)) and not self._ask():
-                return
-            ready, self._ready = self._ready, {}
-            for each in ready:
-                each.dispatch()
-            self.queue.drain()
+        with self.asyncio.running():
+            for _ in range(_MOST_ROUNDS):
+                if not (self._ready or len(self.queue)) and not self._ask():
+                    return
+                ready, self._ready = self._ready, {}
+                for each in ready:
+                    each.dispatch()
+                self.queue.drain()
         raise RuntimeError(f"still busy after {_MOST_ROUNDS} rounds: parts feed each other for ever")
 
     def _ask(self) -> bool:
@@ -100,7 +105,8 @@ class MemoryLoop:
             self.now = max(self.now, timer.when)
             callback = timer.callback
             assert callback is not None
-            callback()
+            with self.asyncio.running():
+                callback()
             self.run()
         self.now = end
         self._timers = [timer for timer in self._timers if timer.callback is not None]

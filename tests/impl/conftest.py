@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import uvloop
 
+from fwx.aio.tasks import Tasks
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
@@ -150,6 +151,7 @@ class Rig:
         self.faults = FaultReporter(fault)
         self.workers = WorkerPool()
         self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
+        self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
             queue=self.queue,
@@ -169,6 +171,7 @@ class Rig:
             is_own_listener=self.own_listeners.__contains__,
             handles=self.handles,
             workers=self.workers,
+            tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
@@ -278,6 +281,7 @@ class Rig:
         self.sessions.close()
         self.firewall.close_sockets()
         self.turns(3)
+        self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
         self.workers.close()

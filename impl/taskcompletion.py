@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_WAITING = 4096
 
 
-class Tasks:
+class TaskCompletions:
     """Runs what ``IFWXFirewall2.PostTaskCompletion`` was given, once for each post."""
 
     def __init__(self, engine: Engine, blocking: BlockingOperations) -> None:

@@ -10,7 +10,7 @@ import pytest
 from zope.interface import implementer
 
 from fwx import sdk
-from fwx.impl import task as task_module
+from fwx.impl import taskcompletion
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
     E_FAIL,
@@ -118,7 +118,7 @@ def test_what_is_no_task(rig: Rig, wrong: Any, code: int) -> None:
 
 
 def test_tasks_that_wait_for_a_thread_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "MOST_WAITING", 3)
+    monkeypatch.setattr(taskcompletion, "MOST_WAITING", 3)
     gate = threading.Event()
     task = BlockingTask(lambda tag: gate.wait(5))
     for _ in range(8):
