@@ -75,18 +75,19 @@ class WorkerPool:
             if threading.current_thread() in self._threads:
                 self._blocked -= 1
 
-    def settle(self, news: Callable[[], object], seconds: float) -> bool:
-        """Wait until all work has been done or its threads have announced that they block, or *news* is true.
+    def settle(self, news: Callable[[], object], seconds: float, *, leaves_blocked: bool = False) -> bool:
+        """Wait until all work has been done, or *news* is true; :meth:`wake` has it asked again.
 
-        Returns whether there was anything to wait for. :meth:`wake` has *news* asked again.
+        One that *leaves_blocked* does not wait for threads that have announced that they block. Returns whether there
+        was anything to wait for.
 
         :raises TimeoutError: it does not end within *seconds*.
         """
         with self._lock:
-            if self._at_rest():
+            if self._at_rest(leaves_blocked):
                 return False
-            if not self._rest.wait_for(lambda: self._at_rest() or news(), seconds):
-                raise TimeoutError(f"a thread blocks for {seconds:g} s without having announced it")
+            if not self._rest.wait_for(lambda: self._at_rest(leaves_blocked) or news(), seconds):
+                raise TimeoutError(f"a thread of the pool has not come back within {seconds:g} s")
             return True
 
     def wake(self) -> None:
@@ -117,8 +118,9 @@ class WorkerPool:
             logger.warning("%d threads still block, %d calls that waited for one are dropped", left, dropped)
         return left
 
-    def _at_rest(self) -> bool:
-        return not self._waiting and len(self._threads) == self._idle + self._blocked
+    def _at_rest(self, leaves_blocked: bool) -> bool:
+        left = self._blocked if leaves_blocked else 0
+        return not self._waiting and len(self._threads) == self._idle + left
 
     def _grow(self) -> None:
         """Start a thread if work waits that no idle one will take; called with the lock."""

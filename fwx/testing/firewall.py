@@ -153,6 +153,10 @@ class MemoryFirewall:
     :ivar alerts: the alerts that were raised; :attr:`records`, the records of the firewall log.
     :ivar observer: what data filters do with their sockets.
     :ivar packet_filter: the ports that sockets have open.
+    :ivar leaves_blocked: whether a run of the loop leaves tasks alone that are inside a heavy blocking operation.
+
+    Operations on the descriptors of filters are real: files are accessed by the loop's run itself, pipes and the like
+    are tried whenever it has nothing else to do. A task that blocks has a real thread, and the run waits for it.
     """
 
     def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
@@ -168,8 +172,9 @@ class MemoryFirewall:
         self._tasks = Tasks(self.loop.asyncio, self._faults)
         self._ports = CLIENT.port
         self.workers = WorkerPool()
+        self.leaves_blocked = False
         watcher = MemoryWatcher(self.loop)
-        self.loop.ask(lambda: settle(self.workers, self.loop), self.workers.wake)
+        self.loop.ask(lambda: settle(self.workers, self.loop, self.leaves_blocked), self.workers.wake)
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         local = LocalAddresses(reader=lambda _: "", clock=loop.time)

@@ -8,7 +8,7 @@ from fwx.testing.memoryloop import MemoryLoop
 from fwx.workers import WorkerPool
 
 PATIENCE_SECONDS = 10.0
-"""How long, in real time, a test waits for a thread that has not announced that it blocks."""
+"""How long, in real time, a test waits for a task that blocks."""
 
 
 class MemoryWatcher:
@@ -36,12 +36,12 @@ class MemoryWatcher:
         return bool(len(self._loop.queue))
 
 
-def settle(workers: WorkerPool, loop: MemoryLoop) -> bool:
-    """Wait for the threads of *workers*: until they have ended, announce that they block, or have posted something.
+def settle(workers: WorkerPool, loop: MemoryLoop, leaves_blocked: bool) -> bool:
+    """Wait for the tasks that *workers* have: until they have ended, or one has posted something.
 
-    :raises RuntimeError: none of these happens.
+    :raises RuntimeError: neither happens.
     """
     try:
-        return workers.settle(lambda: len(loop.queue), PATIENCE_SECONDS)
+        return workers.settle(lambda: len(loop.queue), PATIENCE_SECONDS, leaves_blocked=leaves_blocked)
     except TimeoutError as error:
         raise RuntimeError(f"MemoryLoop.run does not end: {error}") from error
