@@ -26,7 +26,7 @@ class Handle(Protocol):
         """
 
     def write(self, data: bytes | memoryview, offset: int, done: Done) -> None:
-        """Write all of *data*, which nobody changes meanwhile; *offset* may be :data:`END_OF_FILE`.
+        """Write all of *data*, which nobody changes meanwhile; *offset* may be ``END_OF_FILE``.
 
         :raises COMError: as :meth:`read`.
         """

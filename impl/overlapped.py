@@ -43,7 +43,7 @@ class FWXOverlapped(Unknown):
     """The overlapped object of one operation after another; made by ``IFWXFirewall.CreateOverlapped`` (B5.18).
 
     :ivar told: the callback for the next operation, and its user data.
-    :ivar transfer: the operation that is pending; :class:`~fwx.impl.externalio.ExternalIO` sets it.
+    :ivar transfer: the operation that is pending, or ``None``.
     """
 
     __slots__ = ("external", "structure", "told", "transfer")

@@ -26,6 +26,7 @@ from fwx.interfaces import (
     E_FAIL,
     E_HANDLE,
     E_INVALIDARG,
+    E_OUTOFMEMORY,
     E_POINTER,
     ERROR_ACCESS_DENIED,
     ERROR_BROKEN_PIPE,
@@ -558,6 +559,46 @@ def test_operations_from_other_threads(rig: Rig, files: Files) -> None:
     assert b"".join(memory) == bytes(range(200))
     assert sorted(recorder.outcomes) == [(number, 0, 1) for number in range(200)]
     assert threads_seen == {threading.get_ident()}
+
+
+def test_one_pool_serves_files_and_tasks(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B5.1: the service owns the threads and the queue; what ends is told on the loop thread, whoever began it."""
+    workers, told, pread = set(), set(), os.pread
+
+    def noted(*args: Any) -> bytes:
+        workers.add(threading.current_thread())
+        return pread(*args)
+
+    @implementer(sdk.IFWXTaskCompletion, sdk.IBlocking)
+    class Task(sdk.Unknown):
+        def CompleteTask(self, UserData: object) -> None:
+            workers.add(threading.current_thread())
+            sdk.ReadFile(fd, bytearray(1), None, files.structure(recorder))
+
+    monkeypatch.setattr(os, "pread", noted)
+    fd, recorder = files.file(b"content"), MoveRecorder(lambda moved: told.add(threading.get_ident()))
+    for _ in range(20):
+        rig.firewall.PostTaskCompletion(Task(), 0)
+    rig.until(lambda: len(recorder.calls) == 20)
+    assert workers <= rig.workers._threads
+    assert told == {threading.get_ident()}
+
+
+def test_no_thread_can_be_had(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E_OUTOFMEMORY; nothing has begun, and the object is free for another try."""
+
+    def refuses(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fd, recorder = files.file(b"content"), MoveRecorder()
+    structure = files.structure(recorder)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        assert code_of(sdk.ReadFile, fd, bytearray(7), None, structure) == E_OUTOFMEMORY
+    assert len(rig.handles) == len(rig.firewall._external) == 0
+    sdk.ReadFile(fd, bytearray(7), None, structure)
+    rig.until(lambda: recorder.calls)
+    assert recorder.outcomes == [(0, 0, 7)]
 
 
 def test_the_service_stops(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from fwx.interfaces import (
     IFWXFirewall2,
     IFWXIOBuffer,
     IFWXNetworkSocket,
+    IFWXOverlapped,
     IFWXSession,
     IFWXSocket,
     MethodInfo,
@@ -63,6 +64,7 @@ OBJECTS: dict[str, tuple[Any, Callable[[MemoryFirewall], Any]]] = {
     "socket": (IFWXSocket, socket_of),
     "network socket": (IFWXNetworkSocket, lambda firewall: firewall.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP)),
     "bound network socket": (IFWXNetworkSocket, bound),
+    "overlapped object": (IFWXOverlapped, lambda firewall: firewall.firewall.CreateOverlapped()),
     "received buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateConstBuffer(b"abc")),
     "allocated buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateBuffer(8)),
 }
