@@ -156,6 +156,36 @@ def test_threads_too_many_end_when_they_are_back(pools: Callable[..., WorkerPool
     jobs.let_go(2)
 
 
+def test_a_thread_that_ends_leaves_its_work_to_another(pools: Callable[..., WorkerPool]) -> None:
+    """The call wakes one of two idle threads, which is one too many by then and ends instead of taking it."""
+    pool, ran = pools(2, 6), threading.Event()
+    blocked, others = Jobs(pool), Jobs(pool)
+    back, works = threading.Event(), threading.Event()
+
+    def comes_back() -> None:
+        pool.thread_blocks()
+        blocked.begun.release()
+        assert back.wait(PATIENCE)
+        pool.thread_works()
+        works.set()
+        assert blocked.gate.acquire(timeout=PATIENCE)
+        blocked.ended.release()
+
+    pool.submit(comes_back)
+    blocked.begin(1)
+    others.add(2)
+    others.begin(2)
+    others.let_go(2)
+    pool.settle(lambda: False, PATIENCE, leaves_blocked=True)
+    assert (len(pool), pool._idle) == (3, 2)
+    back.set()
+    assert works.wait(PATIENCE)
+    pool.submit(ran.set)
+    assert ran.wait(PATIENCE)
+    assert len(pool) == 2
+    blocked.let_go(1)
+
+
 def test_threads_that_are_not_of_the_pool_change_nothing(pools: Callable[..., WorkerPool]) -> None:
     pool = pools(1, 2)
     pool.thread_blocks()

@@ -294,6 +294,14 @@ def test_the_same_file_opened_again_is_another_handle(rig: Rig, files: Files, tm
     assert (tmp_path / "spool").read_bytes() == b"xxx"
 
 
+def test_another_hooked_file_under_the_same_number(rig: Rig, files: Files) -> None:
+    """B5.19: the number was hooked and the file was hooked, but not the one as the other."""
+    fd, other = files.file(b"one"), files.file(b"other")
+    os.dup2(other, fd)
+    assert code_of(sdk.ReadFile, fd, bytearray(1), 1, files.structure(MoveRecorder())) == E_INVALIDARG
+    rig.firewall.HookToCompletionPort(fd)
+
+
 def test_a_copy_of_a_hooked_descriptor_is_not_hooked(rig: Rig, files: Files) -> None:
     """B5.19: a number counts."""
     fd = files.file(b"content")
@@ -632,6 +640,7 @@ def test_the_service_stops(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPat
     gate.set()
     rig.workers.close()
     assert rig.workers.join(5) == 0
+    assert len(rig.queue) == 0, "a thread posts to a loop that may be gone"
     rig.settle()
     assert len(recorder.calls) == 3
     assert bytes(memory) == bytes(7), "an operation that was aborted has filled its buffer"
