@@ -26,7 +26,10 @@ from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
 from fwx.impl.tasking import ITasks
 from fwx.impl.timeouts import ISocketTimeouts
+from fwx.impl.tlscredentials import TlsCredentials
+from fwx.impl.tlsinfo import ITls, TlsInfo
 from fwx.impl.unknown import TearOff, Unknown
+from fwx.impl.unreadsocket import UnreadSocket
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
 from fwx.interfaces import __all__ as _contract
 
@@ -45,10 +48,14 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "IComponentLookup",
     "IHostNames",
     "ISocketTimeouts",
+    "ITls",
     "ReadFile",
     "Severity",
     "TearOff",
+    "TlsCredentials",
+    "TlsInfo",
     "Unknown",
+    "UnreadSocket",
     "WriteFile",
     "define_event",
     "get_host_by_addr",
@@ -58,6 +65,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "signal",
     "spawn",
     "together",
+    "tls_info",
 ]
 
 
@@ -100,3 +108,13 @@ def spawn(owner: Any, coroutine: Coroutine[Any, Any, object], *, name: str) -> T
     lookup: Any = IComponentLookup
     task: Task[None] = lookup(owner).getUtility(ITasks).start(coroutine, name)
     return task
+
+
+def tls_info(socket: Any) -> TlsInfo | None:
+    """Return what an SSL socket and its peer agreed on; ``None`` before the handshake is done, and in a tunnel.
+
+    :raises TypeError: *socket* is no SSL socket.
+    """
+    tls: Any = ITls
+    info: TlsInfo | None = tls(socket).tls_info()
+    return info

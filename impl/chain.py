@@ -86,6 +86,11 @@ class Member:
         for socket in self.sockets.values():
             socket.terminate()
 
+    @property
+    def is_called(self) -> bool:
+        """Calls of other threads are on their way to the filter's sockets."""
+        return any(socket.is_called for socket in self.sockets.values())
+
     def detach(self) -> None:
         """Tell the filter that the connection has ended (B1.29, B1.30)."""
         data_filter, self.data_filter = self.data_filter, None

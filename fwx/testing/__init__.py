@@ -31,6 +31,7 @@ from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.overlapped import OverlappedMaker, check_overlapped
 from fwx.testing.playbook import Playbook, PlaybookError
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
+from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
 from fwx.testing.verification import Breach, breaches, verify
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Recorder",
     "SocketMaker",
     "SocketPair",
+    "SslSocketMaker",
     "breaches",
     "check_buffer",
     "check_completion",
@@ -70,6 +72,7 @@ __all__ = [
     "check_network_socket",
     "check_overlapped",
     "check_socket",
+    "check_ssl_socket",
     "memory_pair",
     "neighbour_pair",
     "verify",

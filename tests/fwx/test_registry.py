@@ -326,7 +326,6 @@ UNWRITTEN: dict[str, tuple[Any, ...]] = {
     "CreateRadiusAuthenticator": (),
     "GetNetConfigDetector": (),
     "GetLowResourceRecoverer": (),
-    "CreateSSLNetworkSocket": (False, None, None, None, None, 1, None, 0, 0, False, None),
 }
 
 
