@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from fwx.aio.tasks import Tasks
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -37,6 +38,7 @@ from fwx.interfaces import (
 )
 from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
+from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
 from tests.impl.way import Way
@@ -148,6 +150,8 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
         self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
@@ -167,6 +171,8 @@ class Rig:
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
             routes=routes(),
+            handles=self.handles,
+            workers=self.workers,
             tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
@@ -280,6 +286,10 @@ class Rig:
         self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
+        self.workers.close()
+        left = self.workers.join(_PATIENCE)
+        self.turns(3)
+        assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
