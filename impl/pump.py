@@ -75,12 +75,10 @@ class Pump:
         self._closed = False
 
     def start(self) -> None:
-        """Begin to pump; both transports' events come here from now on."""
+        """Begin to pump; both transports' events come here from now on, first what they are ready for."""
         self.up.source.watch(self._client_event)
         self.down.source.watch(self._server_event)
         self._run(self.up)
-        if not self._closed:
-            self._run(self.down)
 
     def close(self, abortive: bool) -> None:
         """Close both transports; the owner is not told."""

@@ -334,6 +334,15 @@ def test_the_second_of_a_chain_refuses(way: Way) -> None:
     assert way.alerts() == []
 
 
+def test_the_second_of_a_chain_speaks_too_early(way: Way) -> None:
+    """What comes behind the first one's reply is the second one's word."""
+    first = way.upstream(HttpConnectClient, "first")
+    way.dial(way.upstream(name="second", address=SocketAddress("10.2.0.1", 1080), via=first))
+    way.accept().send(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-x\r\n")
+    words = "its answer starts with 0x53, which is no SOCKS5"
+    assert way.failed() == (WSAECONNABORTED, f"upstream 'second' (10.2.0.1:1080): {words}")
+
+
 def test_a_name_that_cannot_be_asked_for(way: Way) -> None:
     """A filter's socket may be given any name."""
     way.dial(way.upstream(HttpConnectClient), SocketAddress("a\r\nb", 80))
