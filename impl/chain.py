@@ -14,7 +14,7 @@ from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
-    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.sockets import Neighbour
     from fwx.interfaces import IFWXDataFilter, IUnknown
@@ -29,7 +29,7 @@ class Member:
 
     def __init__(
         self,
-        connection: FWXConnection,
+        connection: ConnectionBase,
         host: FilterHost,
         data_filter: IFWXDataFilter,
         priority: int,
