@@ -9,21 +9,21 @@ from harness.rounds import Figures
 
 def table(medians: Mapping[str, Figures], columns: Mapping[str, str], bases: Sequence[str]) -> str:
     """Return the medians by *columns*, which map to their units, and below them the ratios to each of *bases*."""
-    width = max(map(len, medians), default=0) + 2
-    lines = [_row("", columns, width), _row("", columns.values(), width)]
-    lines += [_row(name, (_number(row.get(column)) for column in columns), width) for name, row in medians.items()]
+    widths = [max(map(len, medians), default=0) + 2, *(max(13, len(column) + 2) for column in columns)]
+    lines = [_row("", columns, widths), _row("", columns.values(), widths)]
+    lines += [_row(name, (_number(row.get(column)) for column in columns), widths) for name, row in medians.items()]
     for base in bases:
         lines += ["", f"ratio to {base}"]
         lines += [
-            _row(name, (_ratio(row.get(column), medians[base].get(column)) for column in columns), width)
+            _row(name, (_ratio(row.get(column), medians[base].get(column)) for column in columns), widths)
             for name, row in medians.items()
             if name != base
         ]
     return "\n".join(lines)
 
 
-def _row(name: str, cells: Iterable[str], width: int) -> str:
-    return name.ljust(width) + "".join(f"{cell:>13}" for cell in cells)
+def _row(name: str, cells: Iterable[str], widths: Sequence[int]) -> str:
+    return name.ljust(widths[0]) + "".join(map(str.rjust, cells, widths[1:]))
 
 
 def _number(figure: float | None) -> str:
