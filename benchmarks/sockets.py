@@ -92,7 +92,7 @@ def main() -> int:
         unknown = options.only - found.keys()
         if unknown:
             options.parser.error(f"--only: {min(unknown)!r} is not here; there are {', '.join(found)}")
-        about = {"versions": versions(), "kernel": platform.release(), "cpus": os.cpu_count()}
+        about: dict[str, Any] = {"versions": versions(), "kernel": platform.release(), "cpus": os.cpu_count()}
         about |= {"load": {"sockets": bench.loads.name, **tools.used()}, "plan": plan._asdict(), "left out": left_out}
         print("\n".join(f"{name}: {each}" for name, each in about.items()), flush=True)
         results = {}

@@ -85,6 +85,8 @@ def push(port: int, seconds: float) -> tuple[int, float]:
             client.sendfile(file, 0, _CHUNK)
         client.shutdown(socket.SHUT_WR)
         answer = client.recv(8, socket.MSG_WAITALL)
+        if len(answer) < 8:
+            raise RuntimeError("the connection was closed before all had arrived")
         return int.from_bytes(answer, "big"), time.monotonic() - started
 
 

@@ -69,7 +69,9 @@ events {{ worker_connections 16384; }}
 stream {{
   js_path "{folder}/";
   js_import watch from watch.js;
-  server {{ listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{target}; js_filter watch.both; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{target}; proxy_half_close on; js_filter watch.both;
+  }}
 }}
 """
 _NJS = """\

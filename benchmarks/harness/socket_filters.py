@@ -22,7 +22,7 @@ _ANY_PORT = sdk.SocketAddress("127.0.0.1", 0)
 _RECEIVED, _SENT = "received", "sent"
 
 
-class Options(sdk.FilterOptions):
+class ServingOptions(sdk.FilterOptions):
     """Where the filter connects to: a port of 127.0.0.1; and for TLS what it shows, in PEM files."""
 
     target: int = 0
@@ -32,10 +32,10 @@ class Options(sdk.FilterOptions):
 class Serving(sdk.Unknown):
     """What the filters have in common: a bound socket of *protocol*, and no interest in the service's connections."""
 
-    Options = Options
+    Options = ServingOptions
     protocol = sdk.FWX_PROTOCOL_TCP
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ServingOptions) -> None:
         self.options = options
         self.target = sdk.SocketAddress("127.0.0.1", options.target)
         self.firewall: Any = None
@@ -55,8 +55,8 @@ class Serving(sdk.Unknown):
 
     def AttachToSession(
         self, piSession: sdk.IFWXSession, pFilterHookEvents: sdk.FwxFilterHookEvents
-    ) -> sdk.IFWXSessionFilter | None:
-        return None
+    ) -> sdk.IFWXSessionFilter:
+        raise sdk.COMError(sdk.E_NOTIMPL, "no events were asked for")
 
     def FilterShutdown(self) -> None:
         """The service closes the sockets."""
@@ -150,7 +150,7 @@ class Pump(Accepting):
 class TlsPump(Accepting):
     """Connects every client, which speaks TLS, to the target, which does not."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ServingOptions) -> None:
         super().__init__(options)
         self._credentials = sdk.TlsCredentials(certificate=options.certificate)
 
@@ -180,7 +180,7 @@ class DatagramRelay(Serving):
 
     protocol = sdk.FWX_PROTOCOL_UDP
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ServingOptions) -> None:
         super().__init__(options)
         self._outward: dict[sdk.SocketAddress, Any] = {}
 

@@ -9,7 +9,7 @@ import selectors
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +24,9 @@ _ATTEMPT_BYTES = 4
 
 
 class Done(NamedTuple):
-    """What a load has done."""
+    """What a load has done: how many *units* (requests, connections, bytes), how many it lost, in how long."""
 
-    count: int
+    units: int
     lost: int
     seconds: float
 
@@ -72,7 +72,8 @@ class Loads:
     def _run(self, name: str, *numbers: float) -> Done:
         patience = numbers[-1] + PATIENCE
         if self._program is None:
-            return Done(*load.run(_IN_PYTHON[name], *numbers, patience=patience))
+            in_python: Done = load.run(_IN_PYTHON[name], *numbers, patience=patience)
+            return in_python
         command = [str(self._program), name, *map(str, numbers)]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
@@ -146,9 +147,9 @@ def _move(selector: selectors.BaseSelector, key: selectors.SelectorKey, block: m
 
 def _accept(port: int, clients: int, seconds: float) -> Done:
     selector = selectors.EpollSelector()
-    for _ in range(clients):
-        selector.register(_connected(port), selectors.EVENT_READ)
     count, started = 0, time.monotonic()
+    for _ in range(clients):
+        _knock(selector, port)
     while (spent := time.monotonic() - started) < seconds:
         for key, _ in selector.select(0.1):
             client = load.socket_of(key)
@@ -160,12 +161,18 @@ def _accept(port: int, clients: int, seconds: float) -> Done:
             selector.unregister(client)
             client.close()
             count += 1
-            selector.register(_connected(port), selectors.EVENT_READ)
+            _knock(selector, port)
     return Done(count, 0, spent)
 
 
-def _connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), PATIENCE)
+def _knock(selector: selectors.BaseSelector, port: int) -> None:
+    client = socket.socket()
+    client.setblocking(False)
+    try:
+        client.connect(("127.0.0.1", port))
+    except BlockingIOError:
+        pass
+    selector.register(client, selectors.EVENT_READ)
 
 
 # Datagrams.
@@ -233,4 +240,4 @@ def _datagrams(port: int, clients: int, window: int, size: int, seconds: float) 
     return Done(count, lost, spent)
 
 
-_IN_PYTHON = {"echo": _echo, "accept": _accept, "datagrams": _datagrams}
+_IN_PYTHON: dict[str, Callable[..., Done]] = {"echo": _echo, "accept": _accept, "datagrams": _datagrams}

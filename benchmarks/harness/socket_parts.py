@@ -62,7 +62,7 @@ class Bench:
     def echo(self, start: Start) -> Iterator[Column]:
         yield from _rate("requests", *self._loaded(start, _no_target, partial(self._echo, CLIENTS, BLOCK)))
         done, cpu = self._loaded(start, _no_target, partial(self._echo, BULK_CLIENTS, BULK_BLOCK))
-        yield from _throughput("bulk", done._replace(count=done.count * BULK_BLOCK), cpu)
+        yield from _throughput("bulk", done._replace(units=done.units * BULK_BLOCK), cpu)
         yield "idle", self._idle(start, _no_target, _tcp_client)
 
     def _echo(self, clients: int, size: int, port: int) -> Done:
@@ -93,7 +93,7 @@ class Bench:
         for size in DATAGRAMS:
             done, cpu = self._loaded(start, self.loads.reflector, partial(self._exchange, size))
             yield from _rate(f"{size} B", done, cpu)
-            yield f"{size} B lost", 100 * done.lost / (done.lost + done.count)
+            yield f"{size} B lost", 100 * done.lost / (done.lost + done.units)
         yield "idle", self._idle(start, self.loads.reflector, _udp_client)
 
     def _exchange(self, size: int, port: int) -> Done:
@@ -124,7 +124,7 @@ class Bench:
         with target() as origin, relay(start, self._next_folder(), origin) as running:
             before = running.cpu()
             done = use(running.port)
-            if not done.count:
+            if not done.units:
                 raise RuntimeError("nothing came through")
             return done, running.cpu() - before
 
@@ -154,13 +154,13 @@ def _no_target() -> AbstractContextManager[int]:
 
 
 def _rate(name: str, done: Done, cpu: float) -> Iterator[Column]:
-    yield name, done.count / done.seconds
-    yield f"{name} CPU", cpu / done.count * 1e6
+    yield name, done.units / done.seconds
+    yield f"{name} CPU", cpu / done.units * 1e6
 
 
 def _throughput(name: str, done: Done, cpu: float) -> Iterator[Column]:
-    yield name, done.count * 8 / 1e9 / done.seconds
-    yield f"{name} CPU", cpu / (done.count / 1e9)
+    yield name, done.units * 8 / 1e9 / done.seconds
+    yield f"{name} CPU", cpu / (done.units / 1e9)
 
 
 def _tcp_client(port: int, number: int) -> socket.socket:

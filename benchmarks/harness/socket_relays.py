@@ -95,7 +95,8 @@ def echoes() -> dict[str, Start]:
 
 
 def pumps() -> dict[str, Start]:
-    return _with_peers("Pump", "default_backend servers", " backlog=4096", "proxy_pass 127.0.0.1:{target}")
+    to_target = "proxy_half_close on; proxy_pass 127.0.0.1:{target}"
+    return _with_peers("Pump", "default_backend servers", " backlog=4096", to_target)
 
 
 def doors() -> dict[str, Start]:
