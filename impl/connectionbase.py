@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -204,8 +205,9 @@ class ConnectionBase(Unknown):
 
     def _let_complete(self, action: Action) -> None:
         """Let arrive and complete what was on its way from another thread when the sockets were ended (B3.31)."""
-        under_way = any(member.is_called for member in self._members)
-        self.engine.queue.post(self._let_complete if under_way else self._finish, action)
+        again = partial(self.engine.queue.post, self._let_complete, action)
+        if not any(member.tell_at_rest(again) for member in self._members):
+            self.engine.queue.post(self._finish, action)
 
     def _finish(self, action: Action) -> None:
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
