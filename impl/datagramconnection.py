@@ -396,6 +396,8 @@ class FWXDatagramConnection(ConnectionBase):
                 data, sockaddr = transport.receive()
             except BlockingIOError:
                 return
+            except InterruptedError:
+                break
             except OSError as error:
                 transport.take_error()
                 logger.debug("receiving for client %s: %s", self.client_address, error)
