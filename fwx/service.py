@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fwx.aio.tasks import Tasks
 from fwx.composition import filters_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
@@ -42,6 +43,8 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
+# How long the tasks of filters have to end when they are cancelled.
+TASK_SECONDS = 2.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -71,6 +74,7 @@ class Service:
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         filters = filters_of(configuration, faults)
         self.poller = Poller(self._loop)
+        self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
         # The policy keeps it up to date: it is asked about every connection, and first.
@@ -104,6 +108,7 @@ class Service:
             write_record=self.log.write,
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
+            tasks=self._tasks,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -162,6 +167,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
     def hurry(self) -> None:
@@ -173,6 +179,8 @@ class Service:
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()
+        self._run_queue_dry()
+        await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
         for deadlines in self._deadlines.values():
             deadlines.close()

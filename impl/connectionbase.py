@@ -204,8 +204,9 @@ class ConnectionBase(Unknown):
         raise LookupError(f"{data_filter!r} is not attached to connection {self.id}")
 
     def _let_complete(self, action: Action) -> None:
-        """Let complete what was on its way to the sockets, from another thread, when they were ended (B3.31)."""
-        self.engine.queue.post(self._finish, action)
+        """Let arrive and complete what was on its way from another thread when the sockets were ended (B3.31)."""
+        under_way = any(member.is_called for member in self._members)
+        self.engine.queue.post(self._let_complete if under_way else self._finish, action)
 
     def _finish(self, action: Action) -> None:
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""

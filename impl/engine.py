@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from fwx.impl.alert import Alerts
     from fwx.impl.deadline import DeadlineQueue, Timer
@@ -56,6 +56,14 @@ class SocketKeeper(Protocol):
     def forget(self, socket: Any) -> None: ...
 
 
+class TaskStarter(Protocol):
+    """Runs the coroutines of filters (:class:`fwx.impl.tasking.ITasks`)."""
+
+    def start(
+        self, coroutine: Coroutine[Any, Any, object], name: str, failed: Callable[[BaseException], None] | None = None
+    ) -> Any: ...
+
+
 @dataclass(slots=True)
 class Engine:
     """The parts of one service.
@@ -84,6 +92,7 @@ class Engine:
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
+    tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

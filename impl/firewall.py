@@ -12,9 +12,11 @@ from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.socketmaking import make_socket
+from fwx.impl.tlscredentials import TlsCredentials
+from fwx.impl.tlsparameters import parameters_of
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXFirewall2
-from fwx.interfaces.hresult import E_NOTIMPL, E_POINTER, COMError
+from fwx.interfaces import GUID_NULL, IFWXFirewall2, IFWXNetworkSocket
+from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, E_POINTER, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
         IFWXIpFilter,
         IFWXLowResourceRecoverer,
         IFWXNetConfigDetector,
-        IFWXNetworkSocket,
         IFWXOverlapped,
         IFWXRadiusAuthenticator,
         IFWXSession,
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_sockets", "engine", "names")
+    __slots__ = ("_nobody", "_sockets", "engine", "names")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.names = HostNames(engine)
         self._sockets: set[Any] = set()
+        self._nobody: TlsCredentials | None = None
 
     @property
     def _registry(self) -> Any:
@@ -84,14 +86,15 @@ class FWXFirewall(Unknown):
     def CreateBuffer(self, dwBufferLength: int) -> IFWXIOBuffer:
         """Make an empty buffer that can hold *dwBufferLength* bytes (B3.16).
 
-        :raises COMError: ``E_INVALIDARG`` over 64 MiB.
+        :raises COMError: ``E_INVALIDARG`` over 64 MiB; ``E_OUTOFMEMORY``.
         """
         return FWXIOBuffer.allocated(dwBufferLength)
 
     def CreateWindowBuffer(self, pIOBufferOriginal: IFWXIOBuffer, dwOffset: int, dwLength: int) -> IFWXIOBuffer:
         """View a part of another buffer, which stays alive and is frozen (B3.16, B3.17).
 
-        :raises COMError: ``E_POINTER`` no original; ``E_INVALIDARG`` the part reaches beyond its data.
+        :raises COMError: ``E_POINTER`` no original; ``E_INVALIDARG`` the part reaches beyond its data;
+            ``E_ACCESSDENIED`` a Recv into it is pending.
         """
         return FWXIOBuffer.window(pIOBufferOriginal, dwOffset, dwLength)
 
@@ -178,7 +181,36 @@ class FWXFirewall(Unknown):
         fAllowHTTPSTunnelingMode: bool,
         pExistingSocket: IFWXSocket | None,
     ) -> IFWXNetworkSocket:
-        raise COMError(E_NOTIMPL)
+        """Lay TLS over a connected socket, or make a socket that can only be bound and listen (B4.16, B4.17).
+
+        :raises COMError: ``E_POINTER`` no GUID; ``E_INVALIDARG`` a wrong argument, the client role without a host name
+            to check, the server role without a certificate.
+        """
+        parameters = parameters_of(
+            self._make_nobody,
+            fAskForClientCert,
+            pszHostName,
+            dwHostNameLen,
+            pCreds,
+            pDefaultCreds,
+            eSide,
+            ProtocolGuid,
+            dwDefaultSendTimeout,
+            dwDefaultRecvTimeout,
+            fAllowHTTPSTunnelingMode,
+            pExistingSocket,
+        )
+        if parameters.protocol != GUID_NULL and self.engine.policy.protocol_name(parameters.protocol) is None:
+            raise COMError(E_INVALIDARG, f"no protocol definition has the GUID {parameters.protocol}")
+        registry = self.engine.registry
+        socket: IFWXNetworkSocket = registry.getMultiAdapter((self, parameters), IFWXNetworkSocket, name="ssl")
+        return socket
+
+    def _make_nobody(self) -> TlsCredentials:
+        """Return what a client without credentials is: nobody, who believes the system's authorities."""
+        if self._nobody is None:
+            self._nobody = TlsCredentials()
+        return self._nobody
 
     def _complete_task(self, completion: IFWXTaskCompletion, user_data: object) -> None:
         _, error = attempt(completion, "CompleteTask", user_data)

@@ -86,8 +86,8 @@ class IFWXFirewall(IUnknown):
         :param pBuffer: the memory; it stays alive as long as the buffer, and unchanged (B3.17).
         :param dwBufferLength: bytes of it; ``None`` for all.
         :returns: *pIOBuffer*.
-        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, more than the memory has, or not bytes;
-            ``E_POINTER``, no memory.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, more than the memory has or a DWORD holds, or
+            not bytes; ``E_POINTER``, no memory.
         """
 
     def CreateBuffer(dwBufferLength: DWORD) -> Annotated[IFWXIOBuffer, Out("pIOBuffer")]:
@@ -110,7 +110,7 @@ class IFWXFirewall(IUnknown):
         :param dwLength: its length in bytes.
         :returns: *pIOBuffer*.
         :raises COMError: the SDK names no code; here ``E_INVALIDARG``, the part reaches beyond the bytes in use;
-            ``E_POINTER``, no other buffer.
+            ``E_POINTER``, no other buffer; ``E_ACCESSDENIED``, one that waits for a ``Recv``.
         """
 
     def CreateIpFilter() -> Annotated[IFWXIpFilter, Out("ppIpFilter")]:
@@ -276,23 +276,31 @@ class IFWXFirewall2(IFWXFirewall):
         fAllowHTTPSTunnelingMode: BOOL,
         pExistingSocket: IFWXSocket | None,
     ) -> Annotated[IFWXNetworkSocket, Out("ppiSSLSocket")]:
-        """Lay TLS on a connected socket (B4.16, B4.17). Called by a filter. ``SendTo``, ``Connect`` and ``Accept`` of
-        the result answer ``E_NOTIMPL`` (B4.18, B4.19).
+        """Lay TLS on a connected socket, which is the new one's from then on (B4.16, B4.17). Called by a filter.
 
-        :param fAskForClientCert: ask the client for a certificate.
-        :param pszHostName: the server's name, to check its certificate; ``None`` for none.
-        :param dwHostNameLen: length of that name; ``None`` for its own.
-        :param pCreds: the credentials of this end, or ``None``.
-        :param pDefaultCreds: default credentials, without a user, or ``None``.
-        :param eSide: the side of the firewall it is on, ``fwxServerSide`` or ``fwxClientSide``.
-        :param ProtocolGuid: the protocol of the socket's traffic.
-        :param dwDefaultSendTimeout: how long a send may take.
-        :param dwDefaultRecvTimeout: how long a receive may take; the SDK gives neither's unit.
-        :param fAllowHTTPSTunnelingMode: allow an HTTPS tunnel.
-        :param pExistingSocket: the connected socket underneath. Not specified is what ``None`` means: give one.
+        The handshake begins at once, and what is posted meanwhile waits for it. The socket belongs to no user.
+        ``SendTo``, ``Connect`` and ``Accept`` of it answer ``E_NOTIMPL`` (B4.18); the SDK's list of such methods is
+        lost (B4.19), and here there are no more.
+
+        :param fAskForClientCert: ask the client for a certificate; means nothing towards a server.
+        :param pszHostName: the server's name or literal address, for which its certificate must be; a name is sent as
+            SNI. ``None`` or empty for none, which towards a server the credentials must allow.
+        :param dwHostNameLen: how many characters of that name count; ``None`` for all.
+        :param pCreds: the credentials of this end, here a ``TlsCredentials`` of ``fwx.sdk`` on both faces, or ``None``.
+        :param pDefaultCreds: what holds where there are none, or, towards a client, none with a certificate. It holds
+            no user: towards a server its certificate is not shown. ``None`` for the authorities of the system.
+        :param eSide: the side of the firewall it is on: ``fwxServerSide``, towards a server, plays the TLS client,
+            ``fwxClientSide``, towards a client, the TLS server.
+        :param ProtocolGuid: the protocol of the socket's traffic, for the log; ``GUID_NULL`` for none.
+        :param dwDefaultSendTimeout: how long a send may take; the SDK gives no unit, here milliseconds, 0 for ever.
+        :param dwDefaultRecvTimeout: how long a receive may take, likewise.
+        :param fAllowHTTPSTunnelingMode: the SDK says no more than that; here, towards a client, pass one through as it
+            is whose first byte begins no TLS handshake.
+        :param pExistingSocket: the connected socket underneath. Not specified is what ``None`` means; here a socket
+            that can be bound and listen, and no more.
         :returns: *ppiSSLSocket*.
-        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument.
+        :raises COMError: the SDK's list is lost; here ``E_POINTER``, no GUID; ``E_INVALIDARG``, a bad argument, no host
+            name to check towards a server, no certificate towards a client, a GUID that no protocol has.
         """
 
 

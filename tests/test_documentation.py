@@ -119,6 +119,14 @@ def test_the_readme_shows_the_example_filter_letter_for_letter(source_tree: Path
     assert textwrap.indent(example, "    ") in (source_tree / "README.rst").read_text()
 
 
+def test_the_page_on_coroutines_shows_the_example_that_is_tested(source_tree: Path) -> None:
+    """It is short, and imports nothing but the SDK."""
+    assert ".. literalinclude:: ../examples/shout.py\n" in page(source_tree, "async")
+    example = (source_tree / "examples" / "shout.py").read_text()
+    assert len(example.splitlines()) < 40
+    assert re.findall(r"^(?:import|from) .*", example, re.MULTILINE) == ["from fwx import sdk"]
+
+
 def test_every_make_target_that_is_mentioned_exists(source_tree: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (source_tree / "Makefile").read_text(), re.MULTILINE))
     pages = [source_tree / "README.rst", *sorted((source_tree / "docs").glob("*.rst"))]

@@ -13,6 +13,7 @@ from fwx.testing.buffers import PlainBuffer, check_buffer
 from fwx.testing.completions import Accepted, AcceptRecorder, Done, Recorder, check_completion
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
 from fwx.testing.datagramsockets import check_datagram_socket
+from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
@@ -20,6 +21,7 @@ from fwx.testing.memory import MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTran
 from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.playbook import Playbook, PlaybookError
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
+from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
 from fwx.testing.verification import Breach, breaches, verify
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Dialogue",
     "Done",
     "MemoryConnection",
+    "MemoryEventLoop",
     "MemoryFirewall",
     "MemoryLoop",
     "MemoryNetwork",
@@ -45,6 +48,7 @@ __all__ = [
     "Recorder",
     "SocketMaker",
     "SocketPair",
+    "SslSocketMaker",
     "breaches",
     "check_buffer",
     "check_completion",
@@ -54,6 +58,7 @@ __all__ = [
     "check_ip_filter",
     "check_network_socket",
     "check_socket",
+    "check_ssl_socket",
     "memory_pair",
     "neighbour_pair",
     "verify",

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 from uuid import uuid5
 
+from fwx.aio.tasks import Tasks
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
@@ -160,6 +161,7 @@ class MemoryFirewall:
         self.alerts: list[Alert] = []
         self.hosts: list[FilterHost] = []
         self._faults = CollectedFaults()
+        self._tasks = Tasks(self.loop.asyncio, self._faults)
         self._ports = CLIENT.port
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
@@ -181,6 +183,7 @@ class MemoryFirewall:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda _: False,
+            tasks=self._tasks,
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
         self.sessions = Sessions(self.engine, self._idle)
@@ -202,7 +205,8 @@ class MemoryFirewall:
         """
         clsid = uuid5(GUID_NULL, name)
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
-        host.start(self.firewall)
+        with self.loop.asyncio.running():
+            host.start(self.firewall)
         self.hosts.append(host)
         self.engine.filters = (*self.engine.filters, host)
         return host
@@ -226,7 +230,8 @@ class MemoryFirewall:
         inner, outer = self.network.pair(target, address)
         entry = _MemoryEntry(inner)
         before = set(self.sessions.connections())
-        self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
+        with self.loop.asyncio.running():
+            self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
         made = [connection for connection in self.sessions.connections() if connection not in before]
         self.loop.run()
         server = None
@@ -238,8 +243,9 @@ class MemoryFirewall:
 
     def end_connections(self) -> None:
         """End every connection there is, as a stopping service does."""
-        for connection in self.sessions.connections():
-            connection.end()
+        with self.loop.asyncio.running():
+            for connection in self.sessions.connections():
+                connection.end()
         self.loop.run()
 
     def stop(self, *, filters_first: bool = True) -> None:
@@ -247,14 +253,16 @@ class MemoryFirewall:
         self.gateway.close()
         self.end_connections()
         steps = [self._stop_filters, self.sessions.close]
-        for step in steps if filters_first else reversed(steps):
-            step()
+        with self.loop.asyncio.running():
+            for step in steps if filters_first else reversed(steps):
+                step()
         self.loop.run()
 
     def close(self) -> None:
         """Stop, and give back what filters have left open; stopping twice does nothing."""
         self.stop()
         self.firewall.close_sockets()
+        self._tasks.cancel()
         self.loop.run()
         for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
             deadlines.close()

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
 from fwx.interfaces import SocketAddress
+from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.memorydatagrams import MemoryDatagrams
 
 CAPACITY = 64 << 10
@@ -47,7 +48,10 @@ class MemoryTimer:
 
 
 class MemoryLoop:
-    """An event loop that only turns when it is told to; its run queue is the engine's."""
+    """An event loop that only turns when it is told to; its run queue is the engine's.
+
+    :ivar asyncio: the event loop of asyncio that tasks find running in it.
+    """
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -55,6 +59,7 @@ class MemoryLoop:
         self._timers: list[MemoryTimer] = []
         # Whatever the queue wants to be drained for, run() drains it.
         self.queue = RunQueue(lambda _: None, lambda _: None)
+        self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
 
     def time(self) -> float:
         """Return the time in seconds; only :meth:`advance` changes it."""
@@ -74,13 +79,14 @@ class MemoryLoop:
 
         :raises RuntimeError: it does not end: parts feed each other for ever.
         """
-        for _ in range(_MOST_ROUNDS):
-            if not (self._ready or len(self.queue)):
-                return
-            ready, self._ready = self._ready, {}
-            for each in ready:
-                each.dispatch()
-            self.queue.drain()
+        with self.asyncio.running():
+            for _ in range(_MOST_ROUNDS):
+                if not (self._ready or len(self.queue)):
+                    return
+                ready, self._ready = self._ready, {}
+                for each in ready:
+                    each.dispatch()
+                self.queue.drain()
         raise RuntimeError(f"still busy after {_MOST_ROUNDS} rounds: parts feed each other for ever")
 
     def advance(self, seconds: float) -> None:
@@ -96,7 +102,8 @@ class MemoryLoop:
             self.now = max(self.now, timer.when)
             callback = timer.callback
             assert callback is not None
-            callback()
+            with self.asyncio.running():
+                callback()
             self.run()
         self.now = end
         self._timers = [timer for timer in self._timers if timer.callback is not None]

