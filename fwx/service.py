@@ -16,6 +16,7 @@ from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
 from fwx.entries import Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -33,6 +34,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.workers import WorkerPool
 
 logger = logging.getLogger("fwx.service")
 
@@ -45,6 +47,8 @@ DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
+# How long the threads of the pool have to end what filters gave them.
+WORKER_SECONDS = 5.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -77,6 +81,8 @@ class Service:
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
         self._local = LocalAddresses()
         limits = configuration.limits
@@ -108,6 +114,8 @@ class Service:
             write_record=self.log.write,
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
+            handles=self.handles,
+            workers=self.workers,
             tasks=self._tasks,
             filters=filters,
         )
@@ -182,6 +190,7 @@ class Service:
         self._run_queue_dry()
         await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
+        await self._end_workers()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -192,6 +201,13 @@ class Service:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    async def _end_workers(self) -> None:
+        """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
+        self.workers.close()
+        if len(self.workers):
+            await asyncio.to_thread(self.workers.join, WORKER_SECONDS)
+            self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
+    from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
@@ -74,6 +76,7 @@ class Engine:
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
     server_name: str
@@ -92,6 +95,8 @@ class Engine:
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
+    handles: Handles
+    workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from fwx.aio.tasks import Tasks
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -36,6 +37,7 @@ from fwx.interfaces import (
 )
 from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
+from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
 
@@ -146,6 +148,8 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
         self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
@@ -164,6 +168,8 @@ class Rig:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
+            handles=self.handles,
+            workers=self.workers,
             tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
@@ -277,6 +283,10 @@ class Rig:
         self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
+        self.workers.close()
+        left = self.workers.join(_PATIENCE)
+        self.turns(3)
+        assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
