@@ -25,6 +25,7 @@ from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -34,6 +35,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
 
 logger = logging.getLogger("fwx.service")
@@ -63,7 +65,8 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
-        :raises ConfigurationError: the configuration asks for what this version cannot do; every key is named.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
+            cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
@@ -77,6 +80,8 @@ class Service:
         faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         filters = filters_of(configuration, faults)
+        upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
+        ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
@@ -114,6 +119,7 @@ class Service:
             write_record=self.log.write,
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
+            routes=ways_out,
             handles=self.handles,
             workers=self.workers,
             tasks=self._tasks,

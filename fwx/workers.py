@@ -39,6 +39,8 @@ class WorkerPool:
         self._waiting: deque[Work] = deque()
         self._threads: set[threading.Thread] = set()
         self._named = 0
+        self._done = 0
+        self._seen = 0
         self._starting = 0
         self._idle = 0
         self._blocked = 0
@@ -79,16 +81,16 @@ class WorkerPool:
         """Wait until all work has been done, or *news* is true; :meth:`wake` has it asked again.
 
         One that *leaves_blocked* does not wait for threads that have announced that they block. Returns whether there
-        was anything to wait for.
+        was anything to wait for, or any work has ended since the last time: what it did may still have to be looked at.
 
         :raises TimeoutError: it does not end within *seconds*.
         """
         with self._lock:
-            if self._at_rest(leaves_blocked):
-                return False
-            if not self._rest.wait_for(lambda: self._at_rest(leaves_blocked) or news(), seconds):
+            waited = not self._at_rest(leaves_blocked)
+            if waited and not self._rest.wait_for(lambda: self._at_rest(leaves_blocked) or news(), seconds):
                 raise TimeoutError(f"a thread of the pool has not come back within {seconds:g} s")
-            return True
+            ended, self._seen = self._done != self._seen, self._done
+            return waited or ended
 
     def wake(self) -> None:
         """Let :meth:`settle` look again."""
@@ -152,6 +154,8 @@ class WorkerPool:
             except BaseException:  # a thread of the pool outlives whatever it is given
                 logger.exception("%r failed on a thread of the pool", work)
             del work
+            with self._lock:
+                self._done += 1
 
     def _next(self, starts: int) -> Work | None:
         """Return the next call, or ``None`` when this thread is to end; *starts* is 1 when it has just begun."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
+    from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
@@ -75,6 +76,7 @@ class Engine:
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
+    :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
@@ -95,6 +97,7 @@ class Engine:
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
+    routes: Mapping[str, Route]
     handles: Handles
     workers: Workers
     tasks: TaskStarter

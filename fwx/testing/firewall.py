@@ -21,6 +21,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import (
@@ -195,6 +196,7 @@ class MemoryFirewall:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda _: False,
+            routes=routes(),
             handles=DescriptorHandles(loop.queue, watcher, loop.queue.post),
             workers=self.workers,
             tasks=self._tasks,

@@ -26,6 +26,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import (
@@ -40,6 +41,7 @@ from fwx.registry import build_registry
 from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
+from tests.impl.way import Way
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -168,6 +170,7 @@ class Rig:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
+            routes=routes(),
             handles=self.handles,
             workers=self.workers,
             tasks=self.tasks,
@@ -343,6 +346,11 @@ def closed() -> SocketAddress:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return SocketAddress.from_sockaddr(sock.getsockname())
+
+
+@pytest.fixture
+def way(rig: Rig) -> Way:
+    return Way(rig)
 
 
 @pytest.fixture

@@ -207,13 +207,17 @@ def test_a_run_waits_for_tasks_that_block(memory: MemoryFirewall) -> None:
     overlapped = memory.firewall.CreateOverlapped()
     overlapped.SetNotificationInterface(recorder, "read")
 
+    told = threading.Event()
+
     def work(tag: int) -> None:
+        told.wait(10)
         sdk.ReadFile(reader, bytearray(1), None, overlapped.GetOverlapped())
         os.write(writer, b"x")
         done.append(tag)
 
     memory.firewall.PostTaskCompletion(BlockingTask(work), 7)
     assert (done, len(memory.workers)) == ([], 1)
+    told.set()
     memory.loop.run()
     assert (done, recorder.outcomes) == ([7], [("read", 0, 1)])
     os.close(reader)
