@@ -132,6 +132,7 @@ class ConnectionBase(Unknown):
         *make* makes the event, for the first filter that is to see it.
         """
         event: FwxFirewallEvent | None = None
+        before = len(self._members)
         for host in hosts:
             if host.state != "ready":
                 if not self._passes_failed(host):
@@ -146,7 +147,7 @@ class ConnectionBase(Unknown):
                 self._event_type, self._attaching = event_type, host
                 host.handle(session_filter, event)
             except FilterFault as fault:
-                self._forget_members_of(host)
+                self._forget_members_of(host, before)
                 if not host.opens_on_error:
                     self._result, self._reason = E_UNEXPECTED, str(fault)
                     return False
@@ -244,9 +245,12 @@ class ConnectionBase(Unknown):
         self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
         return False
 
-    def _forget_members_of(self, host: FilterHost) -> None:
-        """Take what a failing handler attached out of the chain again; detached like every attached filter."""
-        for member in [member for member in self._members if member.host is host]:
+    def _forget_members_of(self, host: FilterHost, before: int) -> None:
+        """Take what a failing handler attached out of the chain again; detached like every attached filter.
+
+        *before* is the number of those that had been attached in earlier events.
+        """
+        for member in [member for member in self._members[before:] if member.host is host]:
             self._members.remove(member)
             member.detach()
 
