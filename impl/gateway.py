@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
 from fwx.impl.connection import FWXConnection
-from fwx.impl.dial import Dial
+from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
+from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_DNS_QUOTA_EXCEEDED,
+    FWX_E_NOT_AUTHENTICATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -28,9 +30,11 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
+    from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -43,13 +47,28 @@ class Entry(Protocol):
         """Tell the client that its connection leaves from *bound*; ``False`` when it is gone."""
 
     def refused(self, result: int) -> None:
-        """Tell the client that there is none, because of the HRESULT *result*, and close its transport."""
+        """Tell the client that there is none, because of the HRESULT *result*, and close its transport.
+
+        ``FWX_E_NOT_AUTHENTICATED`` stands for what policy denies to a client without a user, and allows some users.
+        """
 
 
 class Request:
     """What a client asks for, and how to answer it."""
 
-    __slots__ = ("agent", "client", "client_address", "early", "entry", "interface", "source", "target")
+    __slots__ = (
+        "agent",
+        "claimed_user",
+        "client",
+        "client_address",
+        "early",
+        "entry",
+        "interface",
+        "on_ended",
+        "source",
+        "target",
+        "user",
+    )
 
     def __init__(
         self,
@@ -62,10 +81,15 @@ class Request:
         interface: str,
         agent: str = "",
         early: bytes = b"",
+        user: FWXAuthenticatedUser | None = None,
+        claimed_user: str = "",
+        on_ended: Callable[[], None] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
         :param agent: the client program. :param early: what the client sent behind its request.
+        :param user: whom the entry has authenticated. :param claimed_user: whom the client says that it is, for the
+            log. :param on_ended: called when the connection that is made for the request is gone.
         """
         self.entry = entry
         self.client = client
@@ -75,6 +99,14 @@ class Request:
         self.interface = interface
         self.agent = agent
         self.early = early
+        self.user = user
+        self.claimed_user = claimed_user
+        self.on_ended = on_ended
+
+    @property
+    def who(self) -> Who:
+        """By which names the rules know the client."""
+        return NOBODY if self.user is None else self.user.who
 
 
 class Gateway:
@@ -86,6 +118,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening] = set()
         self.look_ups: Counter[str] = Counter()
+        self.departure = Departure(engine.network)
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -103,11 +136,15 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
 
+    @property
+    def hosts_everywhere(self) -> tuple[FilterHost, ...]:
+        """The filters that see every connection, in the order of their tables."""
+        return tuple(host for host in self.engine.filters if host.everywhere)
+
     def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
         """Return the filters that see a connection of this verdict: those of every connection in the order of their
         tables, then the rule's in the order of the rule."""
-        filters = self.engine.filters
-        everywhere = tuple(host for host in filters if host.everywhere)
+        filters, everywhere = self.engine.filters, self.hosts_everywhere
         if not verdict.filters:
             return everywhere
         named = {host.name: host for host in filters if not host.everywhere}
@@ -138,15 +175,17 @@ class Opening:
 
     def start(self) -> None:
         request = self._request
-        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target)
+        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
+        elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
+            self._admitted(None)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
             self._resolve()
         else:
-            self._refuse(verdict.hresult, verdict.reason, Action.Denied)
+            self._deny(verdict)
 
     def _resolve(self) -> None:
         """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
@@ -198,13 +237,16 @@ class Opening:
         if not addresses:
             self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} could not be resolved", Action.Failed)
             return
-        self._verdict, allowed = admit(self._gateway.engine, request.client_address, request.target, addresses)
+        self._verdict, allowed = admit(
+            self._gateway.engine, request.client_address, request.target, addresses, who=request.who
+        )
         if allowed:
             self._admitted(allowed)
         else:
-            self._refuse(self._verdict.hresult, self._verdict.reason, Action.Denied)
+            self._deny(self._verdict)
 
-    def _admitted(self, addresses: list[SocketAddress]) -> None:
+    def _admitted(self, addresses: list[SocketAddress] | None) -> None:
+        """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
@@ -213,17 +255,19 @@ class Opening:
             self._refuse(result, reason, Action.Denied)
             return
         self._request.client.watch(self._client_event)
-        dial = Dial(engine.network, addresses, engine.connect_deadlines, partial(self.step, self._dialled))
-        self._cancel = dial.cancel
-        dial.start()
+        route = engine.routes[connection.verdict.upstream]
+        dialled = partial(self.step, self._dialled)
+        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        if self in self._gateway.opening:  # it has not ended yet
+            self._cancel = cancel
 
-    def _dialled(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
+    def _dialled(self, dialled: Dialled) -> None:
         self._cancel = None
-        connection, request = self._connection, self._request
+        connection, request, transport = self._connection, self._request, dialled.transport
         assert connection is not None
         if transport is None:
-            reason = f"connecting to {request.target} failed"
-            self._refuse(HRESULT_FROM_WIN32(code), reason, Action.Failed)
+            reason = f"connecting to {request.target} failed" + f": {dialled.reason}" * bool(dialled.reason)
+            self._refuse(HRESULT_FROM_WIN32(dialled.code), reason, Action.Failed)
             return
         if connection.terminating:
             transport.close(True)
@@ -233,8 +277,8 @@ class Opening:
         try:
             bound = SocketAddress.from_sockaddr(transport.getsockname())
             if request.entry.connected(bound):
-                connection.address = address
-                connection.establish(request.client, transport, request.early)
+                connection.address = dialled.address
+                connection.establish(request.client, transport, request.early, dialled.early)
             else:
                 transport.close(True)
                 request.client.close(True)
@@ -244,19 +288,24 @@ class Opening:
             raise
         self._gateway.opening.discard(self)
 
-    def _refuse(self, result: int, reason: str, action: Action) -> None:
+    def _deny(self, verdict: Verdict) -> None:
+        """Refuse what policy denies; the entry hears it where a user could have changed that."""
+        told = FWX_E_NOT_AUTHENTICATED if verdict.needs_user else None
+        self._refuse(verdict.hresult, verdict.reason, Action.Denied, told)
+
+    def _refuse(self, result: int, reason: str, action: Action, told: int | None = None) -> None:
         gateway = self._gateway
         if self not in gateway.opening:
             return
         gateway.opening.discard(self)
         connection = self._connection or self._make_connection()
         connection.refuse(result, reason, action)
-        self._request.entry.refused(result)
+        self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
         request, gateway = self._request, self._gateway
         assert self._verdict is not None
-        session = gateway.sessions.of(request.client_address, request.source)
+        session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._connection = FWXConnection(
             session,
             request.client_address,
@@ -264,10 +313,17 @@ class Opening:
             self._verdict,
             interface=request.interface,
             agent=request.agent,
-            on_ended=gateway.connection_ended,
+            on_ended=self._ended,
         )
+        self._connection.claimed_user = request.claimed_user
         self._connection.on_abandoned = self._killed
         return self._connection
+
+    def _ended(self, connection: FWXConnection) -> None:
+        """The connection is gone, which may be long after it was opened."""
+        if self._request.on_ended is not None:
+            self._request.on_ended()
+        self._gateway.connection_ended(connection)
 
     def _killed(self) -> None:
         """A filter killed the connection while it was being opened."""

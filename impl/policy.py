@@ -12,15 +12,16 @@ to::
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
+from fwx.impl.domainset import DomainSet, is_address, normalise_name
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Networks, normalise
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
-from fwx.interfaces.address import SocketAddress, parse_ip
+from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT, S_OK
 from fwx.interfaces.protocols import (
     GUID_NULL,
@@ -38,68 +39,6 @@ _MEMO_ENTRIES: Final = 16384
 _LAST_PORT: Final = 0xFFFF
 _NAMESPACE: Final = UUID("6b6a6c5c-3a53-5d83-9d5b-0f2f8f6f1f11")
 _OUTBOUND: Final = frozenset({"outbound", "send", "send_receive"})
-
-
-def normalise_name(name: str) -> str:
-    """Return the DNS *name* as policy compares it: lower-case A-labels without the final dot.
-
-    :raises ValueError: *name* cannot be a DNS name.
-    """
-    if len(name) > 253 + name.endswith("."):
-        raise ValueError(f"{name[:40]!r}... is longer than a DNS name can be")
-    try:
-        text = name.encode("idna").decode("ascii").lower().removesuffix(".")
-    except UnicodeError as error:
-        raise ValueError(f"{name!r} is no DNS name: {error}") from None
-    if not text:
-        raise ValueError("a DNS name is not empty")
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class DomainSet:
-    """A named set of DNS *names*, each exact or ``*.example.org``, which is every name below it but not itself.
-
-    :raises ValueError: a name is none; names the set and the name.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    _exact: frozenset[str] = field(init=False, repr=False, compare=False)
-    _parents: frozenset[str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        exact = frozenset(self._checked(name) for name in self.names if not name.startswith("*."))
-        parents = frozenset(self._checked(name) for name in self.names if name.startswith("*."))
-        object.__setattr__(self, "_exact", exact)
-        object.__setattr__(self, "_parents", parents)
-
-    def _checked(self, name: str) -> str:
-        bare = name.removeprefix("*.")
-        try:
-            if "*" in bare or _is_address(bare):
-                raise ValueError("expected a DNS name or *.name; addresses belong in a network")
-            return normalise_name(bare)
-        except ValueError as error:
-            raise ValueError(f"domain set {self.name!r}, {name!r}: {error}") from None
-
-    def matches(self, name: str) -> bool:
-        """Tell whether *name*, in its normalised form, is in the set."""
-        if name in self._exact:
-            return True
-        parent = name
-        while parent := parent.partition(".")[2]:
-            if parent in self._parents:
-                return True
-        return False
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parse_ip(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +72,9 @@ class Rule:
     """One rule: what it matches, and what then happens.
 
     *protocols* are names of protocols or ``any``; *source* networks; *destination* networks and domain sets. ``any``,
-    ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection.
-    *users* are names, or ``any``, or ``authenticated``; with *groups*, ``any`` is not everybody but the groups.
+    ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection,
+    *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
+    ``authenticated``; with *groups*, ``any`` is not everybody but the groups.
     """
 
     name: str
@@ -144,6 +84,7 @@ class Rule:
     destination: tuple[str, ...]
     filters: tuple[str, ...] = ()
     log: bool = True
+    upstream: str = ""
     users: tuple[str, ...] = (ANY,)
     groups: tuple[str, ...] = ()
 
@@ -162,8 +103,9 @@ class Verdict:
 
     ``allowed`` for a name without an address is provisional: each address is judged too. ``needs_resolution`` says that
     the name alone does not decide; the verdict then denies. ``hresult`` is ``S_OK`` or ``FWX_E_POLICY_RULES_DENIED``.
-    ``destination_network`` is empty while no address is known. ``reason`` is for people. ``needs_user`` says that a
-    client without a user was denied what a rule allows some users.
+    ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
+    route of what is allowed, empty for straight out. ``needs_user`` says that a client without a user was denied what a
+    rule allows some users.
     """
 
     allowed: bool
@@ -177,6 +119,7 @@ class Verdict:
     destination_network: str
     reason: str
     needs_resolution: bool = False
+    upstream: str = ""
     needs_user: bool = False
 
 
@@ -220,7 +163,7 @@ class _Compiled:
     who: Who | None
 
     def is_about(self, who: Who) -> bool:
-        """Tell whether the rule is about a client that is known so; a rule about users never is about nobody (B7.10)."""
+        """Tell whether the rule is about a client that is known so; one about users is about nobody else (B7.10)."""
         return self.who is None or not self.who.isdisjoint(who)
 
     def match(self, question: _Question) -> _Match:
@@ -290,8 +233,8 @@ class Policy:
         """Judge a connection from the address *source* to *destination*; called for every connection.
 
         *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. No
-        rule depends on *source_port* yet. A domain set judges the name that the client used, never a reverse look-up. *who*
-        is by which names the rules know the client.
+        rule depends on *source_port* yet. A domain set judges the name that the client used, never a reverse look-up.
+        *who* is by which names the rules know the client.
 
         :raises ValueError: *source* or *resolved* is no address.
         """
@@ -339,7 +282,7 @@ class Policy:
     def _judge_look_up(self, source: str, host: str, who: Who) -> Verdict:
         client = self._networks.of(source)
         text = f"looking up {host} from {source} ({client[0]})"
-        literal = _is_address(host)
+        literal = is_address(host)
         target = self._networks.of(host) if literal else ()
         try:
             name = None if literal else normalise_name(host)
@@ -515,6 +458,7 @@ def _decided(question: _Question, rule: Rule) -> Verdict:
         source_network=question.client[0],
         destination_network=question.target[0] if question.target else "",
         reason=f"rule {rule.name!r} allows {question.text}",
+        upstream=rule.upstream,
     )
 
 

@@ -163,8 +163,7 @@ class FWXSession(Unknown):
         """
         if self.user is None:
             raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
-        # Its properties are attributes, which the checker of interfaces cannot match.
-        user: Any = self.user
+        user: IFWXAuthenticatedUser = self.user
         return user
 
     def GetSessionFlags(self) -> int:

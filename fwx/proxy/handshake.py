@@ -85,7 +85,7 @@ class ProxyHandshake:
             raise
 
     def rejected(self) -> bytes:
-        """Return the reply to wrong :attr:`credentials`, the same whatever is wrong with them; the service then closes."""
+        """Return the reply to wrong :attr:`credentials`, whatever is wrong with them; the service then closes."""
         reply = self._asking().rejected()
         self._failed = True
         return reply

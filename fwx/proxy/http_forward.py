@@ -145,20 +145,20 @@ class ClientSide:
         return b"".join(parts)
 
     def respond(self, response: h11.Response | h11.InformationalResponse) -> bytes:
-        """Return the head of the server's *response* for the client; empty for an interim one that it cannot take."""
+        """Return the head of the server's *response* for the client; empty for an interim one that it cannot take.
+
+        :raises ForwardError: it cannot be passed on.
+        """
         assert self._message is not None
         interim = isinstance(response, h11.InformationalResponse)
         if interim and (self._message.their_http_version or b"") < b"1.1":
             return b""
         kind = h11.InformationalResponse if interim else h11.Response
-        version = bytes(response.http_version)
-        return self._send(
-            kind(
-                status_code=response.status_code,
-                reason=bytes(response.reason),
-                headers=[*_passed_on(response), (b"Via", version + b" fwx")],
-            )
-        )
+        try:
+            fields = [*_passed_on(response), (b"Via", response.http_version + b" fwx")]
+        except ValueError as error:
+            raise _bad_response(str(error)) from None
+        return self._send(kind(status_code=response.status_code, reason=response.reason, headers=fields))
 
     def send_body(self, data: bytes) -> bytes:
         return self._send(h11.Data(data=data))
@@ -169,11 +169,15 @@ class ClientSide:
     def answer(self, answer: Answer) -> bytes:
         """Return *answer* as the response, after which the connection goes on where :attr:`can_continue`."""
         message = self._message
-        if message is None or message.our_state is not h11.SEND_RESPONSE:
-            return answer.closing(body=self._method != b"HEAD")
+        if message is None or message.our_state is not h11.SEND_RESPONSE or not self.request_ended:
+            return self.last_words(answer)
         head = self._send(h11.Response(status_code=answer.status, reason=answer.status.phrase, headers=answer.fields))
         body = b"" if self._method == b"HEAD" else self._send(h11.Data(data=answer.content))
         return head + body + self.end_response()
+
+    def last_words(self, answer: Answer) -> bytes:
+        """Return *answer* as the last thing on this connection."""
+        return answer.closing(body=self._method != b"HEAD")
 
     def next_cycle(self) -> None:
         """Make ready for the next request."""
@@ -183,7 +187,10 @@ class ClientSide:
 
     def _send(self, event: h11.Event) -> bytes:
         assert self._message is not None
-        return self._message.send(event) or b""
+        try:
+            return self._message.send(event) or b""
+        except h11.LocalProtocolError as error:
+            raise _bad_response(f"it cannot be passed on: {without_data(error)}") from None
 
     def _feed(self, data: bytes) -> None:
         assert self._message is not None
@@ -259,7 +266,7 @@ class ServerSide:
             self._message.receive_data(b"")
 
     def next(self) -> h11.Event | None:
-        """Return the next part of the response: an interim head, the head, ``Data``, ``EndOfMessage``; ``None`` for now.
+        """Return the next part of the response: interim head, head, ``Data`` or ``EndOfMessage``; ``None`` for now.
 
         :raises ForwardError: it is malformed, incomplete at the end, or nothing that a server may answer.
         """
@@ -328,7 +335,10 @@ def _forwarded(request: h11.Request) -> ForwardRequest:
         credentials = basic_credentials(request)
     except ValueError as error:
         raise ForwardError(HTTPStatus.BAD_REQUEST, str(error)) from None
-    fields: Fields = [(b"Host", authority), *_one_hop_less(_passed_on(request), method)]
+    try:
+        fields: Fields = [(b"Host", authority), *_one_hop_less(_passed_on(request), method)]
+    except ValueError as error:
+        raise ForwardError(HTTPStatus.BAD_REQUEST, str(error)) from None
     message = h11.Request(
         method=request.method, target=path, headers=[*fields, (b"Via", request.http_version + b" fwx")]
     )
@@ -375,11 +385,11 @@ def _split_target(text: str, method: str) -> tuple[SocketAddress, bytes, bytes]:
 def _passed_on(message: h11.Request | h11.Response | h11.InformationalResponse) -> Fields:
     """Return the fields of *message* that are not for this hop alone; ``Host`` is left to the caller.
 
-    :raises ForwardError: ``Connection`` names a field that frames or addresses the message.
+    :raises ValueError: ``Connection`` names a field that frames or addresses the message.
     """
     named = {name for value in _values(message, b"connection") for name in _listed(value)}
     if named & _FRAMING:
-        raise ForwardError(HTTPStatus.BAD_REQUEST, "Connection names Host, Content-Length or Transfer-Encoding")
+        raise ValueError("Connection names Host, Content-Length or Transfer-Encoding")
     dropped = named | _HOP_BY_HOP
     return [
         (spelled, value)

@@ -86,7 +86,7 @@ class HandshakeError(Exception):
 
 
 class AuthenticationError(HandshakeError):
-    """The client has to authenticate itself and has not. *claimed_user* is whom it claims to be, printable, or empty."""
+    """The client has to authenticate itself and has not. *claimed_user* is whom it claims to be, or empty."""
 
     def __init__(self, reason: str, reply: bytes = b"", claimed_user: str = "") -> None:
         super().__init__(reason, reply)
