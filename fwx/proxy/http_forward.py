@@ -288,7 +288,9 @@ class ServerSide:
         assert isinstance(event, h11.Response | h11.InformationalResponse)
         _check_response(event)
         if message.their_state is h11.SEND_BODY:
-            message.receive_data(self._head.take_all())
+            # No data would be the end for h11.
+            if following := self._head.take_all():
+                message.receive_data(following)
             if self._ended:
                 message.receive_data(b"")
         return event
