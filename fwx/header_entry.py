@@ -44,7 +44,7 @@ class HeaderEntry:
     """Reads one PROXY header before a deadline, then hands the client on under the address that it names.
 
     Only trusted senders are heard, and what does not begin with a header is reset: a header is required or refused,
-    never guessed. The limits count the sender until the header has come, and the client from then on.
+    never guessed. The limits count the client, once it is known; a sender may bring as many as it likes.
     """
 
     __slots__ = ("_arrival", "_codec", "_deadline", "_entrance", "_limits", "_next")
@@ -57,7 +57,7 @@ class HeaderEntry:
         limits: AddressLimits,
         then: Callable[[Arrival], object],
     ) -> None:
-        """*arrival* is the sender; *then* gets the client."""
+        """*arrival* is the sender; *then* gets the client, whom *limits* has admitted."""
         self._entrance = entrance
         self._arrival = arrival
         self._limits = limits
@@ -101,25 +101,17 @@ class HeaderEntry:
     def _go_on(self, header: ProxyHeader, early: bytes) -> None:
         self._settle()
         sender = self._arrival
-        if header.source is None or header.destination is None:
-            self._next(sender._replace(early=early, header=header))
-            return
-        source = SocketAddress(normalise(header.source.host), header.source.port)
-        self._limits.release(sender.address.host)
+        arrival = sender._replace(early=early, header=header)
+        if header.source is not None and header.destination is not None:
+            source = SocketAddress(str(normalise(header.source.host)), header.source.port)
+            arrival = arrival._replace(address=source, destination=header.destination, source_proxy=sender.address)
+        source = arrival.address
         refused = self._limits.admit(source.host)
         if refused is not None:
             sender.client.close(True)
             self._write(source, int(refused[0]), refused[1], Action.Denied)
             return
-        self._next(
-            sender._replace(
-                address=source,
-                destination=header.destination,
-                early=early,
-                source_proxy=sender.address,
-                header=header,
-            )
-        )
+        self._next(arrival)
 
     def _timed_out(self) -> None:
         reason = "the PROXY header was not complete before the deadline (handshake_seconds)"
@@ -128,7 +120,6 @@ class HeaderEntry:
     def _refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         self._settle()
         self._arrival.client.close(True)
-        self._limits.release(self._arrival.address.host)
         self._write(self._arrival.address, int(result), reason, action)
 
     def _settle(self) -> None:

@@ -251,7 +251,9 @@ class Service:
 
     def _bind(self, table: Any) -> None:
         if not _is_udp(table):
-            network, limits = self._network, self._limits
+            network = self._network
+            # Behind a load balancer the client is known later: the header's entry counts it.
+            limits = self._limits if table.proxy_protocol == "off" else None
             listener = Listener(
                 table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
             )
@@ -279,7 +281,7 @@ class Service:
             self._limits.release,
         )
         self._entrances.append(entrance)
-        listener.start(partial(self._arrived, listener, entrance, self._entry_of(entrance, table)))
+        listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
 
     def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
         """Return what a client of this listener is handed to."""
@@ -298,7 +300,6 @@ class Service:
     def _arrived(
         self,
         listener: Listener,
-        entrance: Entrance,
         entry: Callable[[Arrival], object],
         client: Transport,
         address: SocketAddress,
@@ -308,7 +309,8 @@ class Service:
         except OSError as error:
             logger.debug("a client of listener %r went away at once: %s", listener.name, error)
             client.close(True)
-            entrance.release(address.host)
+            if listener.limits is not None:
+                listener.limits.release(address.host)
             return
         entry(Arrival(client, address, destination))
 
