@@ -128,6 +128,16 @@ class PublishListener(_ProxyProtocolListener):
     send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
     tls: Tls | None = Field(default=None, description="a table with certificate and key")
 
+    @field_validator("transport", "send_proxy_protocol", "tls")
+    @classmethod
+    def _of_tcp(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "transport":
+            if value == "udp" and info.data.get("proxy_protocol") == "require":
+                raise ValueError("has no PROXY headers, which proxy_protocol = 'require' asks for")
+        elif info.data.get("transport") == "udp" and value not in ("off", None):
+            raise ValueError("does not go with transport = 'udp'")
+        return value
+
 
 Listener = ProxyListener | TransparentListener | PublishListener
 

@@ -13,7 +13,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "network": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
     "listener": frozenset(
-        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "send_proxy_protocol"}
+        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "trusted", "send_proxy_protocol"}
     ),
     "protocol": frozenset({"name", "ports", "guid"}),
     "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
@@ -30,8 +30,6 @@ SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
     "service.workers": frozenset({1}),
     "listener.kind": frozenset({"proxy", "publish"}),
     "listener.authenticate": frozenset({"off"}),
-    "listener.proxy_protocol": frozenset({"off"}),
-    "listener.send_proxy_protocol": frozenset({"off"}),
 }
 
 REFUSALS: Mapping[str, str] = {
@@ -39,9 +37,6 @@ REFUSALS: Mapping[str, str] = {
     "listener.kind": "this version has no transparent listeners; expected 'proxy' or 'publish'",
     "listener.mode": "this version has no transparent listeners",
     "listener.authenticate": "this version does not authenticate clients; write 'off' or leave it out",
-    "listener.proxy_protocol": "this version does not read PROXY headers; write 'off' or leave it out",
-    "listener.trusted": "this version does not read PROXY headers; leave it out",
-    "listener.send_proxy_protocol": "this version does not send PROXY headers; write 'off' or leave it out",
     "listener.tls": "this version has no TLS listeners; leave it out",
     "user": "this version knows no users; leave the table out",
     "schedule": "this version knows no schedules; leave the table out",

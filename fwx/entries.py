@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fwx.impl.gateway import Request
 from fwx.impl.logrecord import Action, LogRecord
@@ -32,8 +32,10 @@ from fwx.interfaces.hresult import (
     WSATRY_AGAIN,
 )
 from fwx.proxy import HandshakeError, Outcome, ProxyHandshake
+from fwx.proxy.proxy_header import ProxyHeader, proxy_header
 
 if TYPE_CHECKING:
+    from fwx.header_entry import HeaderEntry
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.gateway import Gateway
     from fwx.impl.transport import Transport
@@ -83,11 +85,26 @@ class Entrance:
         self.handshakes = handshakes
         self.farewells = farewells
         self.release = release
-        self.pending: set[ProxyEntry | Farewell] = set()
+        self.pending: set[ProxyEntry | Farewell | HeaderEntry] = set()
 
     def close(self) -> None:
         for entry in list(self.pending):
             entry.close()
+
+
+class Arrival(NamedTuple):
+    """A client as an entry gets it.
+
+    :ivar address: the client's own. :ivar destination: the address that it connected to. :ivar early: bytes of it that
+        have been read already. :ivar source_proxy: who connected for it. :ivar header: the PROXY header that said so.
+    """
+
+    client: Transport
+    address: SocketAddress
+    destination: SocketAddress
+    early: bytes = b""
+    source_proxy: SocketAddress | None = None
+    header: ProxyHeader | None = None
 
 
 class PublishEntry:
@@ -95,9 +112,24 @@ class PublishEntry:
 
     __slots__ = ("_client",)
 
-    def __init__(self, entrance: Entrance, client: Transport, address: SocketAddress, target: SocketAddress) -> None:
-        self._client = client
-        entrance.gateway.open(Request(self, client, address, target, source=fwxSourceNAT, interface=entrance.name))
+    def __init__(self, entrance: Entrance, arrival: Arrival, target: SocketAddress, announces: int = 0) -> None:
+        """*announces* is the version of the PROXY header that the server gets, 0 for none."""
+        self._client = arrival.client
+        source, destination = arrival.address, arrival.destination
+        entrance.gateway.open(
+            Request(
+                self,
+                arrival.client,
+                source,
+                target,
+                source=fwxSourceNAT,
+                interface=entrance.name,
+                early=arrival.early,
+                announcement=proxy_header(announces, source, destination) if announces else b"",
+                source_proxy=arrival.source_proxy,
+                proxy_header=arrival.header,
+            )
+        )
 
     def connected(self, bound: SocketAddress) -> bool:  # noqa: ARG002  a published server's client is told nothing
         return True
@@ -109,16 +141,20 @@ class PublishEntry:
 class ProxyEntry:
     """A client of a proxy port: it says where it wants to go, in SOCKS5 or HTTP, before the deadline."""
 
-    __slots__ = ("_address", "_client", "_deadline", "_entrance", "_handshake")
+    __slots__ = ("_address", "_arrival", "_client", "_deadline", "_entrance", "_handshake")
 
-    def __init__(self, entrance: Entrance, client: Transport, address: SocketAddress) -> None:
+    def __init__(self, entrance: Entrance, arrival: Arrival) -> None:
         self._entrance = entrance
-        self._client = client
-        self._address = address
+        self._arrival = arrival
+        self._client = arrival.client
+        self._address = arrival.address
         self._handshake = ProxyHandshake()
         self._deadline = entrance.handshakes.add(self._timed_out)
         entrance.pending.add(self)
-        client.watch(self._event)
+        if self._take(arrival.early) and self._handshake.request is not None:
+            self._open()
+        elif self in entrance.pending:
+            arrival.client.watch(self._event)
 
     def connected(self, bound: SocketAddress) -> bool:
         return self._answer(self._handshake.succeeded(bound))
@@ -142,16 +178,22 @@ class ProxyEntry:
             except OSError as error:
                 self._failed(f"the client went away during the handshake: {error.strerror}", b"", WSAECONNRESET)
                 return
-            try:
-                if not data:
-                    self._handshake.eof()
-                if not self._answer(self._handshake.receive(data)):
-                    self._failed("the client does not read the handshake's replies", b"")
-                    return
-            except HandshakeError as error:
-                self._failed(error.reason, error.reply)
+            if not self._take(data, ended=not data):
                 return
         self._open()
+
+    def _take(self, data: bytes, *, ended: bool = False) -> bool:
+        """Give the handshake what has come; ``False`` when it has failed."""
+        try:
+            if ended:
+                self._handshake.eof()
+            if data and not self._answer(self._handshake.receive(data)):
+                self._failed("the client does not read the handshake's replies", b"")
+                return False
+        except HandshakeError as error:
+            self._failed(error.reason, error.reply)
+            return False
+        return True
 
     def _open(self) -> None:
         request = self._handshake.request
@@ -168,6 +210,8 @@ class ProxyEntry:
                 interface=self._entrance.name,
                 agent=request.agent,
                 early=request.early,
+                source_proxy=self._arrival.source_proxy,
+                proxy_header=self._arrival.header,
             )
         )
 

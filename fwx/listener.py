@@ -40,18 +40,19 @@ class Listener:
         name: str,
         bind: SocketAddress,
         network: SocketNetwork,
-        limits: AddressLimits,
+        limits: AddressLimits | None,
         engine: Engine,
         accepting: Callable[[], bool],
         call_later: Callable[[float, Callable[[], None]], Any],
     ) -> None:
         """Bind and listen; clients wait until :meth:`start`.
 
-        :param bind: a literal address, port 0 for a free one. :param accepting: whether the log can take records.
+        :param bind: a literal address, port 0 for a free one. :param limits: what counts the peers; ``None``: nobody.
+        :param accepting: whether the log can take records.
         :raises ListenError: the address cannot be bound.
         """
         self.name = name
-        self._limits = limits
+        self.limits = limits
         self._engine = engine
         self._accepting = accepting
         self._call_later = call_later
@@ -111,7 +112,7 @@ class Listener:
             return
         if address.host.startswith("::ffff:"):
             address = SocketAddress(normalise(address.host), address.port)
-        refused = self._limits.admit(address.host)
+        refused = None if self.limits is None else self.limits.admit(address.host)
         if refused is None:
             self._entry(transport, address)
             return

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
 from fwx.composition import filters_of, policy_of
 from fwx.config import Configuration, ConfigurationError
-from fwx.config_model import ProxyListener, PublishListener
+from fwx.config_model import PublishListener
 from fwx.config_support import unsupported
 from fwx.datagram_listener import DatagramListener
-from fwx.entries import Entrance, ProxyEntry, PublishEntry
+from fwx.entries import Arrival, Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
+from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -38,6 +40,9 @@ from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.service")
 
@@ -246,7 +251,9 @@ class Service:
 
     def _bind(self, table: Any) -> None:
         if not _is_udp(table):
-            network, limits = self._network, self._limits
+            network = self._network
+            # Behind a load balancer the client is known later: the header's entry counts it.
+            limits = self._limits if table.proxy_protocol == "off" else None
             listener = Listener(
                 table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
             )
@@ -274,12 +281,38 @@ class Service:
             self._limits.release,
         )
         self._entrances.append(entrance)
+        listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
+
+    def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
+        """Return what a client of this listener is handed to."""
+        entry: Callable[[Arrival], object]
         match table:
-            case ProxyListener():
-                listener.start(lambda client, address: ProxyEntry(entrance, client, address))
             case PublishListener():
-                target = table.to
-                listener.start(lambda client, address: PublishEntry(entrance, client, address, target))
+                announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
+                entry = partial(PublishEntry, entrance, target=table.to, announces=announces)
+            case _:
+                entry = partial(ProxyEntry, entrance)
+        if table.proxy_protocol == "off":
+            return entry
+        trusted = TrustedSenders(table.trusted or ())
+        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self._limits, entry)
+
+    def _arrived(
+        self,
+        listener: Listener,
+        entry: Callable[[Arrival], object],
+        client: Transport,
+        address: SocketAddress,
+    ) -> None:
+        try:
+            destination = SocketAddress.from_sockaddr(client.getsockname())
+        except OSError as error:
+            logger.debug("a client of listener %r went away at once: %s", listener.name, error)
+            client.close(True)
+            if listener.limits is not None:
+                listener.limits.release(address.host)
+            return
+        entry(Arrival(client, address, destination))
 
     def _accepting(self) -> bool:
         return self.log.accepting

@@ -50,7 +50,19 @@ class Entry(Protocol):
 class Request:
     """What a client asks for, and how to answer it."""
 
-    __slots__ = ("agent", "client", "client_address", "early", "entry", "interface", "source", "target")
+    __slots__ = (
+        "agent",
+        "announcement",
+        "client",
+        "client_address",
+        "early",
+        "entry",
+        "interface",
+        "proxy_header",
+        "source",
+        "source_proxy",
+        "target",
+    )
 
     def __init__(
         self,
@@ -63,10 +75,15 @@ class Request:
         interface: str,
         agent: str = "",
         early: bytes = b"",
+        announcement: bytes = b"",
+        source_proxy: SocketAddress | None = None,
+        proxy_header: object = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
         :param agent: the client program. :param early: what the client sent behind its request.
+        :param announcement: what the server is told first, which no filter sees: a PROXY header.
+        :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
         """
         self.entry = entry
         self.client = client
@@ -76,6 +93,9 @@ class Request:
         self.interface = interface
         self.agent = agent
         self.early = early
+        self.announcement = announcement
+        self.source_proxy = source_proxy
+        self.proxy_header = proxy_header
 
 
 class Gateway:
@@ -243,6 +263,11 @@ class Opening:
             return
         try:
             bound = SocketAddress.from_sockaddr(transport.getsockname())
+            if not _announce(transport, request.announcement):
+                transport.close(True)
+                reason = f"{request.target} did not take the PROXY header"
+                self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
+                return
             if request.entry.connected(bound):
                 connection.address = dialled.address
                 connection.establish(request.client, transport, request.early, dialled.early)
@@ -277,6 +302,8 @@ class Opening:
             agent=request.agent,
             on_ended=gateway.connection_ended,
         )
+        self._connection.source_proxy = request.source_proxy
+        self._connection.proxy_header = request.proxy_header
         self._connection.on_abandoned = self._killed
         return self._connection
 
@@ -284,6 +311,17 @@ class Opening:
         """A filter killed the connection while it was being opened."""
         assert self._connection is not None
         self.give_up(*self._connection.result)
+
+
+def _announce(transport: Transport, announcement: bytes) -> bool:
+    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    if not announcement:
+        return True
+    try:
+        return transport.send(announcement) == len(announcement)
+    except OSError as error:
+        logger.debug("a PROXY header could not be sent: %s", error)
+        return False
 
 
 def _undecided(reason: str) -> Verdict:

@@ -115,6 +115,15 @@ FORM = [
         PUBLISH + "trusted = ['10.0.0.1']\n",
         f"6: listener.trusted: ['10.0.0.1'] is of no use while proxy_protocol is 'off'; {SENDERS}",
     ),
+    (
+        PUBLISH + "transport = 'udp'\nproxy_protocol = 'require'\ntrusted = ['10.0.0.1']\n",
+        "6: listener.transport: 'udp' has no PROXY headers, which proxy_protocol = 'require' asks for; "
+        "expected 'tcp' or 'udp'",
+    ),
+    (
+        PUBLISH + "transport = 'udp'\nsend_proxy_protocol = 'v2'\n",
+        "7: listener.send_proxy_protocol: 'v2' does not go with transport = 'udp'; expected 'off', 'v1' or 'v2'",
+    ),
     (PORT.replace("first = 21", "first = 65536"), f"3: protocol.ports.first: 65536 is out of range; {PORTS}"),
     (
         PORT.replace("first = 21", "first = 21, last = 20"),
