@@ -131,7 +131,10 @@ class FWXNetworkSocket(OwnedSocket):
         return self._remote
 
     def Listen(self, Backlog: int) -> None:
-        """Take connections on the bound address, whose port is open from now on; :meth:`Accept` hands them out.
+        """Take connections on the bound address; :meth:`Accept` hands them out.
+
+        The port opens now, or a moment later where a packet filter of the kernel is asked; if that fails then, the
+        socket ends.
 
         :raises COMError: ``WSAEINVAL`` not bound, or listening; the Winsock error of the listen or the packet filter.
         """
@@ -140,7 +143,7 @@ class FWXNetworkSocket(OwnedSocket):
         if transport is None or self._acceptor is not None or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
         backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port()
+        self._local_end.open_port(done=self._port_answered)
         try:
             transport.listen(backlog)
         except OSError as error:
@@ -175,8 +178,8 @@ class FWXNetworkSocket(OwnedSocket):
         """Become the socket of an accepted connection."""
         self._local, self._remote = accepted.local, accepted.remote
         self._local_end.adopt(accepted.transport)
-        self._local_end.open_port(accepted.remote)
         self._neighbour = self._endpoint = Endpoint(accepted.transport, self._queue, self)
+        self._local_end.open_port(accepted.remote, done=self._port_answered)
 
     def terminate_connection(self) -> None:
         """End the socket because its owner ends; what is pending fails, also behind a Close that still sends."""
@@ -263,27 +266,37 @@ class FWXNetworkSocket(OwnedSocket):
             self._give_up(WSAEACCES)
 
     def _dial_to(self, addresses: list[SocketAddress]) -> None:
-        bound, self._local_end.transport = self._local_end.transport, None
-        network: Any = self.engine.network
-        if bound is not None:
-            self._local = SocketAddress.from_sockaddr(bound.getsockname())
-            network = OneTransport(bound)
+        """Have the port open to *addresses* before the first packet leaves."""
+        if self._local_end.transport is not None:
+            self._local = self._local_end.name()
             addresses = [address for address in addresses if address.family == self._local.family][:1]
             if not addresses:
-                bound.close(False)
                 self._connect_failed(WSAEAFNOSUPPORT)
                 return
         try:
-            for address in addresses:
-                self._local_end.open_port(address)
+            self._local_end.open_ports(addresses, partial(self._ports_answered, addresses))
         except COMError as error:
-            if bound is not None:
-                bound.close(False)
             self._connect_failed(WIN32_FROM_HRESULT(error.hresult))
+
+    def _ports_answered(self, addresses: list[SocketAddress], code: int) -> None:
+        if code:
+            self._connect_failed(code)
             return
+        bound, self._local_end.transport = self._local_end.transport, None
+        network: Any = self.engine.network if bound is None else OneTransport(bound)
         dial = Dial(network, addresses, self.engine.connect_deadlines, self._dialled)
         self._dial = dial.cancel
         dial.start()
+
+    def _port_answered(self, code: int) -> None:
+        """The packet filter has opened the own port; or it could not, and what may not be used has to end."""
+        if not code:
+            return
+        if self._endpoint is not None:
+            self._endpoint.abort(code)
+        else:
+            self._write(Action.Failed, HRESULT_FROM_WIN32(code), "the packet filter did not open the port")
+            self.Close(True)
 
     def _dialled(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
         self._dial = None
@@ -296,7 +309,7 @@ class FWXNetworkSocket(OwnedSocket):
         try:
             self._local_end.adopt(transport)
             self._local = self._local_end.name()
-            self._local_end.keep_port(address)
+            self._local_end.keep_port(address, done=self._port_answered)
         except COMError as error:
             transport.close(True)
             self._connect_failed(WIN32_FROM_HRESULT(error.hresult))
@@ -312,6 +325,9 @@ class FWXNetworkSocket(OwnedSocket):
     def _give_up(self, code: int) -> None:
         """Fail what was posted; the socket can be connected once more."""
         self._stop_connect_timer()
+        transport, self._local_end.transport = self._local_end.transport, None
+        if transport is not None:
+            transport.close(False)
         waiting = self._neighbour
         if isinstance(waiting, Connecting):
             waiting.fail(code)
@@ -349,10 +365,12 @@ class FWXNetworkSocket(OwnedSocket):
 
     def _admits_peer(self, peer: SocketAddress) -> bool:
         """Tell whether *peer* may connect; who may not is logged (B6.34)."""
+        reason = f"the IP filter does not include {peer}"
         if self._local_end.admits(peer):
-            return True
-        traffic = self._traffic(source=peer)
-        self._log.write(Action.Denied, traffic, FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {peer}")
+            if self._local_end.is_open_to(peer):
+                return True
+            reason = f"the port is not open to {peer}"
+        self._log.write(Action.Denied, self._traffic(source=peer), FWX_E_ADDRESS_NOT_ALLOWED, reason)
         return False
 
     def _accept_ended(self, accept: PostedAccept, accepted: Accepted | None, code: int) -> None:
