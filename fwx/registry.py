@@ -15,6 +15,7 @@ from fwx.impl.alerting import IAlerts
 from fwx.impl.datagramsocket import FWXDatagramSocket
 from fwx.impl.engine import Engine
 from fwx.impl.firewall import FWXFirewall
+from fwx.impl.hostnames import HostNames, IHostNames
 from fwx.impl.networksocket import FWXNetworkSocket
 from fwx.impl.session import FWXSession
 from fwx.impl.sockets import FWXSocket
@@ -184,6 +185,16 @@ def _defaults(
         socket: FWXSocket = connection.member_of(data_filter).socket("external")
         return socket
 
+    def firewall_names(_: IFWXFirewall) -> HostNames:
+        """Look-ups under no policy."""
+        return firewall.names
+
+    def session_names(session: FWXSession) -> HostNames:
+        """Look-ups under the session's policy and log."""
+        return session.names
+
+    yield firewall_names, (IFWXFirewall,), IHostNames, ""
+    yield session_names, (IFWXSession,), IHostNames, ""
     yield firewall_socket, (IFWXFirewall,), IFWXNetworkSocket, "tcp"
     yield session_socket, (IFWXSession,), IFWXNetworkSocket, "tcp"
     yield firewall_datagrams, (IFWXFirewall,), IFWXNetworkSocket, "udp"

@@ -14,6 +14,7 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.hostnames import IHostNames
 from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import *  # noqa: F403  the contract is re-exported whole
@@ -26,6 +27,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "EventDefinition",
     "FilterOptions",
     "IComponentLookup",
+    "IHostNames",
     "ISocketTimeouts",
     "Severity",
     "TearOff",

@@ -72,7 +72,7 @@ class Service:
         filters = filters_of(configuration, faults)
         self.poller = Poller(self._loop)
         self._network = SocketNetwork(self.poller)
-        self._resolver = SystemResolver(self._loop)
+        self._resolver = SystemResolver(self._loop, time.monotonic)
         # The policy keeps it up to date: it is asked about every connection, and first.
         self._local = LocalAddresses()
         limits = configuration.limits

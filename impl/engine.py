@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +20,32 @@ if TYPE_CHECKING:
     from fwx.impl.policy import Policy
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
-    from fwx.interfaces import SocketAddress
+    from fwx.interfaces import Hostent, SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
 
+Question: TypeAlias = str | IPv4Address | IPv6Address
+"""What is looked up: the addresses of a name, or the name of an address."""
+
+
+class Answer(NamedTuple):
+    """What there is to say to a :data:`Question`: the host, or none and the Windows error."""
+
+    host: Hostent | None
+    code: int = 0
+
 
 class Resolver(Protocol):
+    """Names to addresses and addresses to names; to be asked on the loop thread, where it answers."""
+
     def resolve(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
         """Look *name* up; *done* gets literal addresses, or none and the Windows error. Returns what cancels it."""
+
+    def known(self, question: Question) -> Answer | None:
+        """Return what can be said at once; ``None`` where it has to be looked up."""
+
+    def look_up(self, question: Question, done: Callable[[Answer], None]) -> Callable[[], None]:
+        """Look *question* up; *done* is called once, never inside this call. Returns what cancels it."""
 
 
 class SocketKeeper(Protocol):

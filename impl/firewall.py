@@ -8,6 +8,7 @@ from uuid import UUID
 from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
+from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.socketmaking import make_socket
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_sockets", "engine")
+    __slots__ = ("_sockets", "engine", "names")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.names = HostNames(engine)
         self._sockets: set[Any] = set()
 
     @property
@@ -58,9 +60,10 @@ class FWXFirewall(Unknown):
         self._sockets.discard(socket)
 
     def close_sockets(self) -> None:
-        """End every socket that filters made here; called when the service stops."""
+        """End every socket that filters made here, and every look-up; called when the service stops."""
         for socket in list(self._sockets):
             socket.terminate_connection()
+        self.names.close()
 
     # IFWXFirewall.
 
@@ -122,10 +125,21 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look *name* up, under no policy and in no log. On the loop thread it answers at once or not yet, on any other
+        thread it blocks (B5.14).
+
+        :raises COMError: ``WSAHOST_NOT_FOUND``, ``WSANO_DATA``; ``WSATRY_AGAIN`` no answer yet, or none in time;
+            ``FWX_E_DNS_QUOTA_EXCEEDED`` too many are pending (B5.17); ``E_POINTER``, ``E_INVALIDARG``;
+            ``FWX_E_TERMINATING`` the service stops.
+        """
+        return self.names.by_name(name)
 
     def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look the name of an address up, as :meth:`GetHostByName`.
+
+        :raises COMError: also ``WSAEAFNOSUPPORT`` neither IPv4 nor IPv6; ``E_INVALIDARG`` an address of the wrong size.
+        """
+        return self.names.by_address(addr, len, type)
 
     # IFWXFirewall2.
 

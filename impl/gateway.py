@@ -12,6 +12,7 @@ from fwx.impl.admission import admit
 from fwx.impl.connection import FWXConnection
 from fwx.impl.dial import Dial
 from fwx.impl.filterhost import FilterHost
+from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
-
-# Names that one client may have looked up at a time; half of the resolver's threads, so that others get their turn.
-MOST_LOOK_UPS = 16
 
 
 class Entry(Protocol):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import cached_property
 from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
@@ -33,6 +34,7 @@ DEFAULT_RULE: Final = "Default rule"
 EMBEDDED_RULE: Final = "Embedded default"
 
 _MEMO_ENTRIES: Final = 16384
+_LAST_PORT: Final = 0xFFFF
 _NAMESPACE: Final = UUID("6b6a6c5c-3a53-5d83-9d5b-0f2f8f6f1f11")
 _OUTBOUND: Final = frozenset({"outbound", "send", "send_receive"})
 
@@ -243,6 +245,7 @@ class Policy:
         self._compiled = self._compile()
         self._traffic: dict[tuple[str, int], _Traffic] = {}
         self._verdicts: dict[tuple[str, str, int, str, str | Address | None], Verdict] = {}
+        self._look_ups: dict[tuple[str, str], Verdict] = {}
         self._generation = networks.generation
 
     @classmethod
@@ -266,15 +269,80 @@ class Policy:
 
         :raises ValueError: *source* or *resolved* is no address.
         """
-        generation = self._networks.generation
-        if generation != self._generation or len(self._verdicts) >= _MEMO_ENTRIES:
-            self._verdicts.clear()
-            self._generation = generation
+        self._forget()
         key = (source, destination.host, destination.port, transport, resolved)
         verdict = self._verdicts.get(key)
         if verdict is None:
             verdict = self._verdicts[key] = self._judge(source, destination, transport, resolved)
         return verdict
+
+    def judge_look_up(self, source: str, host: str) -> Verdict:
+        """Judge whether a client at *source* may have *host*, a name or a literal address, looked up.
+
+        It may, unless no rule could allow it anything there, whatever the port. A rule that depends on the address of a
+        name denies no look-up. The verdict has no protocol.
+
+        :raises ValueError: *source* is no address.
+        """
+        self._forget()
+        verdict = self._look_ups.get((source, host))
+        if verdict is None:
+            verdict = self._look_ups[source, host] = self._judge_look_up(source, host)
+        return verdict
+
+    def _forget(self) -> None:
+        """Drop what is remembered when an address may have got other names, or when it is too much."""
+        generation = self._networks.generation
+        if generation != self._generation or len(self._verdicts) + len(self._look_ups) >= _MEMO_ENTRIES:
+            self._verdicts.clear()
+            self._look_ups.clear()
+            self._generation = generation
+
+    def _judge_look_up(self, source: str, host: str) -> Verdict:
+        client = self._networks.of(source)
+        text = f"looking up {host} from {source} ({client[0]})"
+        literal = _is_address(host)
+        target = self._networks.of(host) if literal else ()
+        try:
+            name = None if literal else normalise_name(host)
+        except ValueError as error:
+            return _denied(_Question(self._any_traffic, client, None, target, text), f"{error}; denied {text}")
+        question = _Question(self._any_traffic, client, name, target, text)
+        left = self._traffic_kinds
+        for compiled, kinds in self._reaching:
+            match = compiled.match(question)
+            if match is _Match.NO or left.isdisjoint(kinds):
+                continue
+            if compiled.rule.action == "allow":
+                return _decided(question, compiled.rule)
+            if match is not _Match.UNDECIDED:
+                left -= kinds
+                if not left:
+                    return _decided(question, compiled.rule)
+        return _denied(question, f"no rule allows {text}")
+
+    @cached_property
+    def _any_traffic(self) -> _Traffic:
+        return _Traffic(frozenset(protocol.name for protocol in self._protocols) | {ANY}, "", GUID_NULL)
+
+    @cached_property
+    def _traffic_kinds(self) -> frozenset[frozenset[str]]:
+        """What the rules can tell apart: the sets of names that the protocols of one transport and port have."""
+        edges = {
+            (transport, port)
+            for transport, ports, _ in self._reach
+            for port in (ports.first, ports.last + 1)
+            if port <= _LAST_PORT
+        }
+        return frozenset(self._traffic_of(*edge).names for edge in edges | {("TCP", 1), ("UDP", 1)})
+
+    @cached_property
+    def _reaching(self) -> tuple[tuple[_Compiled, frozenset[frozenset[str]]], ...]:
+        """Each rule with the kinds of traffic that it speaks of."""
+        return tuple(
+            (compiled, frozenset(kind for kind in self._traffic_kinds if not compiled.protocols.isdisjoint(kind)))
+            for compiled in self._compiled
+        )
 
     def protocol_name(self, guid: UUID) -> str | None:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""

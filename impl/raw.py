@@ -12,7 +12,7 @@ Every parameter stands in vtable order, outs are :class:`Ref` cells, the result 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import IntEnum, IntFlag
 from functools import cache
 from types import MappingProxyType
@@ -96,7 +96,8 @@ def raw(target: object, interface: COMInterfaceClass) -> Any:
     Results of the face's own: ``E_INVALIDARG`` for a wrong number of arguments, a value outside its type or a length
     beyond its object; ``E_POINTER`` for NULL where the result or the value is needed; ``E_NOTIMPL`` for a method that
     *target* lacks; ``HRESULT_FROM_WIN32(WSAEFAULT)`` (``ERROR_INSUFFICIENT_BUFFER`` for look-ups) for too little room,
-    with the room needed in the length cell. An interface that comes out carries a reference; on failure it is NULL.
+    with the room needed in the length cell. A ``hostent`` has one family: of an answer with IPv4 and IPv6 addresses the
+    IPv4 ones come out. An interface that comes out carries a reference; on failure it is NULL.
 
     :raises COMError: ``E_NOINTERFACE``, *target* does not provide *interface*.
     """
@@ -204,7 +205,8 @@ class _Call:
 
     def _store(self, values: Sequence[object]) -> HRESULT | None:
         """Put *values* into the cells of the results; return the failure when there is too little room for one."""
-        for parameter, value in zip(self._results, values, strict=False):
+        for parameter, given in zip(self._results, values, strict=False):
+            value = _of_one_family(given) if isinstance(given, Hostent) else given
             length = parameter.length
             if length is not None and (cell := self._cells.get(length.name)) is not None:
                 needed = _size(value)
@@ -340,6 +342,15 @@ def _size(value: Any) -> int:
             return _hostent_size(value)
         case _:
             return len(value)
+
+
+def _of_one_family(hostent: Hostent) -> Hostent:
+    """Return *hostent* as a ``hostent`` can hold it, whose addresses have one length.
+
+    IPv4 comes first: what ported code reads without a look at ``h_addrtype``, and all that Winsock's call gives.
+    """
+    first = [address for address in hostent.addresses if address.version == 4]
+    return replace(hostent, addresses=tuple(first)) if first else hostent
 
 
 def _hostent_size(hostent: Hostent) -> int:

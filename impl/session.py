@@ -8,6 +8,7 @@ from uuid import UUID
 from zope.interface import implementer
 
 from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.impl.hostnames import HostNames
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXSession
@@ -55,6 +56,7 @@ class FWXSession(Unknown):
         "engine",
         "id",
         "last_ended",
+        "names",
         "source",
         "terminated",
         "user_name",
@@ -69,6 +71,7 @@ class FWXSession(Unknown):
         self.connections: set[FWXConnection] = set()
         self.last_ended = 0
         self.terminated = False
+        self.names = HostNames(engine, self)
         # Whom the log names; nobody until an entry has authenticated the client.
         self.user_name = ""
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
@@ -102,10 +105,11 @@ class FWXSession(Unknown):
         ]
 
     def terminate(self) -> None:
-        """End the session: its connections have ended; close its filters' sockets and detach its session filters."""
+        """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
         if self.terminated:
             return
         self.terminated = True
+        self.names.close()
         for socket in list(self._sockets):
             socket.terminate_connection()
         attached, self._filters = self._filters, {}
@@ -265,10 +269,21 @@ class FWXSession(Unknown):
         raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look *name* up if the session's policy could let the client connect there, and log it (B9.12). On the loop
+        thread it answers at once or not yet, on any other thread it blocks (B5.14).
+
+        :raises COMError: ``WSAHOST_NOT_FOUND`` unknown, or denied; ``WSANO_DATA``; ``WSATRY_AGAIN`` no answer yet, or
+            none in time; ``FWX_E_DNS_QUOTA_EXCEEDED`` too many are pending (B5.17); ``E_POINTER``, ``E_INVALIDARG``;
+            ``FWX_E_TERMINATING`` the session has ended.
+        """
+        return self.names.by_name(name)
 
     def GetHostByAddr(self, addr: bytes | bytearray | memoryview, len: int | None, type: int) -> Hostent:
-        raise COMError(E_NOTIMPL)
+        """Look the name of an address up, as :meth:`GetHostByName`.
+
+        :raises COMError: also ``WSAEAFNOSUPPORT`` neither IPv4 nor IPv6; ``E_INVALIDARG`` an address of the wrong size.
+        """
+        return self.names.by_address(addr, len, type)
 
 
 def wants(mask: int, event_type: int, source: int) -> bool:

@@ -179,15 +179,17 @@ class IFWXFirewall(IUnknown):
         """Look up a name. Called by a filter. No policy is asked and nothing is logged, unlike
         ``IFWXSession.GetHostByName``.
 
-        It may block for long in the SDK (B5.14). Here, on the loop thread, it answers at once from numbers, hosts file
-        and cache, else starts the look-up. It follows an upstream firewall (B8.9).
+        It may block for long in the SDK (B5.14). Here it does so on any thread but the loop's, where it answers at once
+        from numbers, hosts file and what was answered a short while ago, else starts the look-up: ask again.
 
-        :param name: the host's name.
-        :returns: *buf*, the answer; *buflen* of the COM face holds the room there is and gets the room needed.
+        :param name: the host's name, or an address as text.
+        :returns: *buf*, the answer, with IPv4 and IPv6 addresses; on the COM face those of one family. *buflen* of the
+            COM face holds the room there is and gets the room needed.
         :raises COMError: as an HRESULT ``WSAHOST_NOT_FOUND``, unknown; ``WSATRY_AGAIN``, no authoritative server
             answered, here also no answer yet; ``WSANO_DATA``, known but without such data.
-            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only).
-            ``FWX_E_DNS_QUOTA_EXCEEDED``, too many queries (B5.17). ``E_NOTIMPL``, not in this version.
+            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only). Not specified:
+            ``FWX_E_DNS_QUOTA_EXCEEDED``, too many queries (B5.17); ``E_POINTER``, no name; ``E_INVALIDARG``, not text;
+            ``FWX_E_TERMINATING``, the service stops.
         """
 
     def GetHostByAddr(
@@ -202,12 +204,14 @@ class IFWXFirewall(IUnknown):
 
         :param addr: the address in network byte order.
         :param len: its length in bytes; ``None`` for its own.
-        :param type: the address family, ``AF_INET`` for one.
+        :param type: the address family by Winsock's number: ``AF_INET`` 2 or ``AF_INET6`` 23; Linux's 10 is taken too.
         :returns: *buf*, the answer, with *buflen* as in ``GetHostByName``.
         :raises COMError: as an HRESULT ``WSAHOST_NOT_FOUND``, unknown; ``WSATRY_AGAIN``, no authoritative server
             answered, here also no answer yet; ``WSANO_DATA``, known but without such data.
-            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only). ``E_NOTIMPL``, not in
-            this version.
+            ``HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)``, too little room (COM face only). Not specified:
+            ``HRESULT_FROM_WIN32(WSAEAFNOSUPPORT)``, another family; ``E_INVALIDARG``, a length that is not the family's
+            (Winsock has ``WSAEFAULT``); ``E_POINTER``, no address; ``FWX_E_DNS_QUOTA_EXCEEDED``, too many queries
+            (B5.17); ``FWX_E_TERMINATING``, the service stops.
         """
 
 

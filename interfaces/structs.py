@@ -66,7 +66,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hostent:
-    """What a look-up of a name or an address answers: the ``hostent`` of Winsock."""
+    """What a look-up of a name or an address answers: the ``hostent`` of Winsock.
+
+    A ``hostent`` has addresses of one family; this has those of both, and the COM face gives the IPv4 ones if there are
+    any.
+    """
 
     name: str
     """The official name of the host."""

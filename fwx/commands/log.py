@@ -160,8 +160,8 @@ def _destination(row: LogRow) -> str:
 
 
 def _end_point(host: str, port: int) -> str:
-    if not host:
-        return ""
+    if not host or not port:  # a look-up has no ports
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from uuid import uuid5
 
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.deadline import DeadlineQueue
-from fwx.impl.engine import Engine, Resolved
+from fwx.impl.engine import Answer, Engine, Question, Resolved
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.gateway import Gateway, Request
@@ -18,12 +19,15 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import (
     GUID_NULL,
     HRESULT,
     WSAHOST_NOT_FOUND,
+    WSANO_DATA,
     FwxFirewallEventSource,
+    Hostent,
     IFWXFirewall2,
     SocketAddress,
     fwxSourceWSP,
@@ -52,15 +56,50 @@ class CollectedFaults(FaultReporter):
 
 
 class Names:
-    """A resolver that answers at once, from :attr:`table`: a name to its literal addresses."""
+    """A resolver that answers from tables, at once.
 
-    def __init__(self) -> None:
+    :ivar table: a name to its literal addresses; a name with none of them exists without data (``WSANO_DATA``).
+    :ivar reverse: a literal address to its name.
+    :ivar slow: names and literal addresses that are not known until a turn of the loop has passed after they were
+        asked for: ``GetHostByName`` raises ``WSATRY_AGAIN``, and answers after :meth:`MemoryLoop.run`.
+    """
+
+    def __init__(self, queue: RunQueue) -> None:
+        """*queue* is the loop's, where look-ups end."""
         self.table: dict[str, list[str]] = {}
+        self.reverse: dict[str, str] = {}
+        self.slow: set[str] = set()
+        self._queue = queue
+        self._looked_up: set[str] = set()
 
     def resolve(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
-        found = [SocketAddress(host, name.port) for host in self.table.get(name.host, ())]
-        done(found, 0 if found else WSAHOST_NOT_FOUND)
+        answer = self._answer(name.host)
+        addresses = () if answer.host is None else answer.host.addresses
+        done([SocketAddress(address, name.port) for address in addresses], answer.code)
         return lambda: None
+
+    def known(self, question: Question) -> Answer | None:
+        text = str(question)
+        return None if text in self.slow and text not in self._looked_up else self._answer(question)
+
+    def look_up(self, question: Question, done: Callable[[Answer], None]) -> Callable[[], None]:
+        waiting = [done]
+        self._queue.post(self._finish, question, waiting)
+        return waiting.clear
+
+    def _finish(self, question: Question, waiting: list[Callable[[Answer], None]]) -> None:
+        self._looked_up.add(str(question))
+        for done in waiting:
+            done(self._answer(question))
+
+    def _answer(self, question: Question) -> Answer:
+        if not isinstance(question, str):
+            name = self.reverse.get(str(question))
+            return Answer(None, WSAHOST_NOT_FOUND) if name is None else Answer(Hostent(name, (), (question,)))
+        found = self.table.get(question)
+        if not found:
+            return Answer(None, WSAHOST_NOT_FOUND if found is None else WSANO_DATA)
+        return Answer(Hostent(question, (), tuple(ip_address(text) for text in found)))
 
 
 class _MemoryEntry:
@@ -115,7 +154,7 @@ class MemoryFirewall:
         """*capacity* is the room of one direction of a connection in bytes; *plugins* loads those of the registry."""
         self.loop = MemoryLoop()
         self.network = MemoryNetwork(self.loop, capacity)
-        self.names = Names()
+        self.names = Names(self.loop.queue)
         self.packet_filter = MemoryPacketFilter()
         self.records: list[LogRecord] = []
         self.alerts: list[Alert] = []

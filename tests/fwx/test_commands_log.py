@@ -88,6 +88,18 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(log, [str(argument) for argument in arguments])
 
 
+def test_a_look_up_has_no_ports(path: Path) -> None:
+    """B9.12."""
+    found = LogRecord(T0, Action.GHBN, source_ip="10.0.0.1", destination_ip="2001:db8::1", destination_name="a.example")
+    denied = LogRecord(T0, Action.GHBA, source_ip="10.0.0.1", destination_ip="2001:db8::2", resultcode=0xC004000D)
+    write(path, found, denied)
+    assert run("--database", path).output.splitlines() == [
+        '2026-01-02 03:04:05.678 GHBN source=10.0.0.1 destination="2001:db8::1 (a.example)" bytes=0/0 ms=0',
+        "2026-01-02 03:04:05.678 GHBA result=FWX_E_POLICY_RULES_DENIED source=10.0.0.1 destination=2001:db8::2 "
+        "bytes=0/0 ms=0",
+    ]
+
+
 def test_one_line_a_record_oldest_first(path: Path) -> None:
     write(path, TERMINATED, DENIED)
     result = run("--database", path)

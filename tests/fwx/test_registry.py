@@ -234,6 +234,8 @@ def test_the_list_of_components(registry: Registry) -> None:
     assert set(found) >= {
         ("utility", (), "IFWXFirewall2", ""),
         ("utility", (), "IAlerts", ""),
+        ("adapter", ("IFWXFirewall",), "IHostNames", ""),
+        ("adapter", ("IFWXSession",), "IHostNames", ""),
         ("adapter", ("IFWXFirewall",), "IFWXNetworkSocket", "tcp"),
         ("adapter", ("IFWXSession",), "IFWXNetworkSocket", "tcp"),
         ("adapter", ("IFWXConnection", "IFWXDataFilter"), "IFWXSocket", "internal"),
@@ -320,8 +322,6 @@ UNWRITTEN: dict[str, tuple[Any, ...]] = {
     "EndHeavyBlockingOperation": (),
     "GetClientSession": (ADDRESS,),
     "CreatePrivateSession": (ADDRESS, None, None, None, None),
-    "GetHostByName": ("name",),
-    "GetHostByAddr": (b"\x7f\0\0\1", None, 2),
     "UpdateServiceStatus": (1000,),
     "CreateRadiusAuthenticator": (),
     "GetNetConfigDetector": (),

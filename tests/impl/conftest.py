@@ -17,7 +17,7 @@ from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.endpoint import Endpoint
-from fwx.impl.engine import Engine
+from fwx.impl.engine import Answer, Engine, Question
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.junction import junction
@@ -81,12 +81,15 @@ class Timer(NamedTuple):
 
 
 class Names:
-    """The resolver: answers from a table, or holds the question until the test answers it."""
+    """The resolver: answers from tables, or holds the question until the test answers it."""
 
     def __init__(self) -> None:
         self.table: dict[str, list[str] | int] = {}
         self.asked: list[Callable[[list[SocketAddress], int], None]] = []
         self.cancelled = 0
+        # What is known at once, and what is being looked up.
+        self.answers: dict[Question, Answer] = {}
+        self.looking_up: list[tuple[Question, Callable[[Answer], None]]] = []
 
     def resolve(self, name: SocketAddress, done: Callable[[list[SocketAddress], int], None]) -> Callable[[], None]:
         known = self.table.get(name.host)
@@ -97,6 +100,20 @@ class Names:
         else:
             self.asked.append(done)
         return self._cancel
+
+    def known(self, question: Question) -> Answer | None:
+        return self.answers.get(question)
+
+    def look_up(self, question: Question, done: Callable[[Answer], None]) -> Callable[[], None]:
+        self.looking_up.append((question, done))
+        return self._cancel
+
+    def answer(self, answer: Answer, *, remember: bool = True) -> None:
+        """End the first look-up there is."""
+        question, done = self.looking_up.pop(0)
+        if remember:
+            self.answers[question] = answer
+        done(answer)
 
     def _cancel(self) -> None:
         self.cancelled += 1

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.gateway import MOST_LOOK_UPS, Gateway, Request
+from fwx.impl.gateway import Gateway, Request
+from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
 from fwx.interfaces import SocketAddress, fwx_dfpc_Middle, fwxSourceWSP

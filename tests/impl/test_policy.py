@@ -157,6 +157,103 @@ def test_named_destination(destination: str, resolved: str | None, outcome: str,
     assert verdict.hresult == (S_OK if outcome == "allow" else FWX_E_POLICY_RULES_DENIED)
 
 
+@pytest.mark.parametrize(
+    ("source", "host", "allowed", "rule"),
+    [
+        # a deny rule for the name and every protocol comes first
+        ("10.1.0.5", "evil.example", False, "no evil"),
+        ("10.1.0.5", "WWW.Evil.Example.", False, "no evil"),
+        # some rule could allow something there, for one port and one address at least
+        ("10.1.0.5", "ftp.debian.org", True, "self service"),
+        ("10.1.0.5", "www.example.org", True, "self service"),
+        ("203.0.113.1", "www.example.org", True, "www"),
+        ("203.0.113.1", "evil.example", True, "www"),
+        # no rule speaks of the client
+        ("10.2.0.5", "www.example.org", False, "Default rule"),
+        # addresses
+        ("10.1.0.5", "203.0.113.1", True, "browse"),
+        ("10.1.0.5", "::ffff:203.0.113.1", True, "browse"),
+        ("10.1.0.5", "2001:db8::1", True, "browse"),
+        ("10.1.0.5", "10.1.0.1", True, "self service"),
+        ("10.1.0.5", "10.1.0.6", False, "Default rule"),
+        ("203.0.113.1", "203.0.113.2", False, "Default rule"),
+        ("203.0.113.1", "10.2.0.5", True, "www"),
+        # what is no name
+        ("10.1.0.5", "a..b", False, "Default rule"),
+        ("10.1.0.5", f"{'a' * 64}.example", False, "Default rule"),
+    ],
+)
+def test_look_ups(source: str, host: str, allowed: bool, rule: str) -> None:
+    verdict = make().judge_look_up(source, host)
+    assert (verdict.allowed, verdict.rule, verdict.needs_resolution) == (allowed, rule, False)
+    assert verdict.hresult == (S_OK if allowed else FWX_E_POLICY_RULES_DENIED)
+    assert (verdict.protocol, verdict.protocol_guid) == ("", GUID_NULL)
+    assert host in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("denied", "then_allowed", "host", "allowed"),
+    [
+        (("HTTP",), ("HTTP",), "evil.example", False),
+        (("HTTP",), ("HTTPS",), "evil.example", True),
+        (("HTTP",), ("any",), "evil.example", True),
+        (("HTTP", "web"), ("HTTP",), "evil.example", False),
+        (("HTTP",), ("web",), "evil.example", True),  # port 8000 is left
+        (("web",), ("HTTP",), "evil.example", False),  # port 80 is the web's too
+        (("any",), ("HTTP",), "evil.example", False),
+        (("any",), ("HTTP",), "www.example.org", True),
+    ],
+)
+def test_a_look_up_is_denied_when_nothing_is_left(
+    denied: tuple[str, ...], then_allowed: tuple[str, ...], host: str, allowed: bool
+) -> None:
+    """Protocols are told apart by their ports, as connections are."""
+    ports = (PortRange(80, 80), PortRange(8000, 8000))
+    web = Protocol.configured("web", None, (ProtocolConnection("tcp", "outbound", ports),))
+    rules = (
+        Rule("denies", "deny", denied, ("internal",), ("bad",)),
+        Rule("allows", "allow", then_allowed, ("internal",), ("external", "bad")),
+    )
+    policy = Policy(Networks(NETWORKS, Host(OWN).local), DOMAINS, (web,), rules)
+    assert policy.judge_look_up("10.1.0.5", host).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("destination", "host", "allowed"),
+    [
+        (("external",), "www.example.org", True),  # which of them it is in, its address would say
+        (("any",), "www.example.org", True),
+        (("any", "localhost"), "www.example.org", False),
+        (("external",), "203.0.113.1", False),
+        (("bad",), "www.example.org", True),
+    ],
+)
+def test_a_rule_that_needs_the_address_denies_no_look_up(
+    destination: tuple[str, ...], host: str, allowed: bool
+) -> None:
+    policy = make(
+        Rule("denies", "deny", ALWAYS, ("internal",), destination),
+        Rule("allows", "allow", ALWAYS, ("internal",), ("any",)),
+    )
+    assert policy.judge_look_up("10.1.0.5", host).allowed is allowed
+
+
+def test_a_look_up_says_why() -> None:
+    policy = make()
+    denied = policy.judge_look_up("10.1.0.5", "evil.example")
+    assert (denied.reason, denied.log) == (
+        "rule 'no evil' denies looking up evil.example from 10.1.0.5 (internal)",
+        False,
+    )
+    assert policy.judge_look_up("10.2.0.5", "10.1.0.6").reason == (
+        "no rule allows looking up 10.1.0.6 from 10.2.0.5 (servers)"
+    )
+    allowed = policy.judge_look_up("10.1.0.5", "203.0.113.1")
+    assert (allowed.source_network, allowed.destination_network) == ("internal", "external")
+    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
+        policy.judge_look_up("client", "www.example.org")
+
+
 def test_domain_set_never_matches_an_address() -> None:
     policy = make(Rule("names", "allow", ALWAYS, ("internal",), ("updates",)))
     literal = policy.judge("10.1.0.5", 1, SocketAddress("203.0.113.1", 443), resolved="203.0.113.1")
@@ -378,9 +475,41 @@ def test_remembered_verdicts_are_those_of_a_new_policy(
             continue
         source, name, port, resolved, transport = step
         destination = SocketAddress(name, port)
-        fresh = make(host=Host(*host.addresses)).judge(source, 1, destination, transport, resolved)
+        cold = make(host=Host(*host.addresses))
+        fresh = cold.judge(source, 1, destination, transport, resolved)
+        assert warm.judge_look_up(source, name) == cold.judge_look_up(source, name)
         assert warm.judge(source, 1, destination, transport, resolved) == fresh
         assert warm.judge(source, 2, destination, transport, resolved) == fresh
+
+
+ACTIONS = st.sampled_from(("allow", "deny"))
+DRAWN_RULES = st.lists(
+    st.tuples(
+        ACTIONS,
+        st.sampled_from((("any",), ("HTTP",), ("HTTP", "HTTPS"), ("backup",))),
+        st.sampled_from((("internal",), ("servers",), ("any", "localhost"))),
+        st.sampled_from((("any",), ("any", "localhost"), ("updates",), ("bad", "servers"), ("external", "localhost"))),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(DRAWN_RULES, st.sampled_from(("10.1.0.5", "10.2.0.5")), st.sampled_from((*NAMES[:3], "10.2.0.5", "203.0.113.1")))
+def test_a_look_up_is_allowed_where_a_connection_could_be(
+    drawn: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]], source: str, host: str
+) -> None:
+    """And for an address, which leaves nothing open, only there."""
+    policy = make(*(Rule(f"r{number}", *parts) for number, parts in enumerate(drawn)))  # type: ignore[arg-type]
+    could = any(
+        policy.judge(source, 1, SocketAddress(host, port), resolved=address).allowed
+        for port in (80, 443, 9000, 7)
+        for address in HOSTS
+    )
+    verdict = policy.judge_look_up(source, host)
+    assert verdict.allowed or not could
+    if host not in NAMES:
+        assert verdict.allowed is could
 
 
 @given(st.sampled_from(HOSTS), st.sampled_from(NAMES), st.sampled_from(HOSTS), st.integers(1, 65535))
@@ -417,6 +546,7 @@ def test_every_part_of_the_question_counts(other: tuple[str, str, int, str, str]
 def test_warm_verdict_is_the_same_object() -> None:
     policy = make()
     assert ask(policy, "10.1.0.5", "203.0.113.1:80") is ask(policy, "10.1.0.5", "203.0.113.1:80")
+    assert policy.judge_look_up("10.1.0.5", "pypi.org") is policy.judge_look_up("10.1.0.5", "pypi.org")
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,4 +554,5 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = make()
     for number in range(100):
         assert not ask(policy, "203.0.113.9", f"203.0.113.{number}:80").allowed
-        assert len(policy._verdicts) <= 10
+        assert not policy.judge_look_up("203.0.113.9", f"203.0.113.{number}").allowed
+        assert len(policy._verdicts) + len(policy._look_ups) <= 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
@@ -441,6 +441,33 @@ def test_a_look_up() -> None:
     assert buffer.value == found
     assert face.GetHostByAddr(b"\xc0\0\2\1", 5, 2, buffer, room) == E_INVALIDARG
     assert face.GetHostByAddr(b"\xc0\0\2\1", 4, 2, buffer, room) == S_OK
+
+
+FOUR, FOUR_2 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+SIX, SIX_2 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "left", "size"),
+    [
+        ((FOUR, FOUR_2), (FOUR, FOUR_2), 8),
+        ((SIX, SIX_2), (SIX, SIX_2), 32),
+        ((SIX, FOUR, SIX_2, FOUR_2), (FOUR, FOUR_2), 8),
+        ((), (), 0),
+    ],
+)
+def test_a_hostent_has_one_family(addresses: tuple[Any, ...], left: tuple[Any, ...], size: int) -> None:
+    """Its addresses have one length; code that looks at none expects IPv4."""
+    found = Hostent("h", (), addresses)
+    needed = 32 + 8 * (1 + len(left) + 1) + len("h") + 1 + size
+    buffer: Ref[Hostent] = Ref()
+    room = Ref(needed - 1)
+    face = raw(Anything(GetHostByName=found), IFWXFirewall)
+    assert face.GetHostByName("h", buffer, room) == HRESULT_FROM_WIN32(ERROR_INSUFFICIENT_BUFFER)
+    assert (buffer.value, room.value) == (None, needed)
+    assert face.GetHostByName("h", buffer, room) == S_OK
+    assert buffer.value == Hostent("h", (), left)
+    assert found.addresses == addresses
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,6 @@ UNWRITTEN = {
     "SetDataFilterFactory": (1, ADDRESS, None, None, 3, None, 0),
     "RetroactiveAllowBind": (6, ADDRESS, None, ID, 0, None),
     "HostAccessCheck": (ID, ID, None, 0, None, None, 0, None),
-    "GetHostByName": ("name",),
-    "GetHostByAddr": (b"\x7f\0\0\1", None, 2),
 }
 
 
