@@ -19,6 +19,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "rule": frozenset({"name", "action", "protocols", "from", "to", "filters", "log"}),
     "log": frozenset({"sqlite"}),
     "limits": frozenset({"tcp_per_address", "tcp_connects_per_minute_per_address", "handshake_seconds"}),
+    "packet_filter": frozenset({"backend", "guard", "except", "interfaces", "lockdown"}),
 }
 """What the service does today, whatever the value; :data:`SUPPORTED_VALUES` narrows some of it."""
 
@@ -52,7 +53,6 @@ REFUSALS: Mapping[str, str] = {
     "log.w3c": "this version logs to SQLite only; leave it out",
     "log.sql": "this version logs to SQLite only; leave it out",
     "limits.udp_per_address": "this version carries TCP only; leave it out",
-    "packet_filter": "this version has no packet filter; leave the table out",
     "console": "this version has no console; leave the table out",
 }
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
-from fwx.interfaces import SocketAddress
+from fwx.impl.packetfilter import Claim, Opening
+from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Listener:
         self._call_later = call_later
         self._resume: Any = None
         self._entry: Entry | None = None
+        self._claim: Claim | None = None
 
         transport: SocketTransport | None = None
         try:
@@ -72,6 +74,15 @@ class Listener:
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
 
+    def open_port(self, done: Callable[[int], object]) -> None:
+        """Open the port in the packet filter; *done* gets 0 when it is open, or the Windows error.
+
+        :raises OSError: the packet filter can open nothing.
+        """
+        claim = Claim(Opening(FWX_PROTOCOL_TCP, self.address), done)
+        self._engine.packet_filter.open(claim)
+        self._claim = claim
+
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
         self._entry = entry
@@ -83,6 +94,9 @@ class Listener:
             self._resume.cancel()
             self._resume = None
         self._transport.close(False)
+        claim, self._claim = self._claim, None
+        if claim is not None and not claim.withdrawn:
+            self._engine.packet_filter.close(claim)
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""
