@@ -7,7 +7,7 @@ EXAMPLES := $(wildcard examples/*/pyproject.toml)
 METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES)
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
-DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc haproxy iproute2 mingw-w64-tools ncat nginx procps \
+DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc haproxy iproute2 mingw-w64-tools ncat nftables nginx procps \
     python3-venv
 
 .DEFAULT_GOAL := help

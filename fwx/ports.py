@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from collections.abc import Iterator
@@ -64,6 +63,16 @@ def owners() -> dict[int, Owner]:
     return found
 
 
+def ports_of_others(pid: int) -> list[tuple[ListeningPort, Owner | None]]:
+    """Return what listens beyond loopback and is not the process *pid*'s, with its owner where that can be known.
+
+    :raises OSError: ``/proc`` cannot be read.
+    """
+    known = owners()
+    found = ((port, known.get(port.inode)) for port in listening_ports() if not port.address.is_loopback)
+    return [(port, owner) for port, owner in found if owner is None or owner.pid != pid]
+
+
 def _rows(transport: str, text: str) -> Iterator[ListeningPort]:
     for line in text.splitlines()[1:]:
         words = line.split()
@@ -86,7 +95,7 @@ def _inodes(process: Path) -> Iterator[int]:
         return
     for descriptor in descriptors:
         try:
-            match = _SOCKET.fullmatch(os.readlink(descriptor))
+            match = _SOCKET.fullmatch(str(descriptor.readlink()))
         except OSError:
             continue
         if match is not None:

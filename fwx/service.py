@@ -32,7 +32,7 @@ from fwx.listener import Listener, ListenError
 from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
-from fwx.ports import listening_ports, owners
+from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
@@ -223,18 +223,10 @@ class Service:
 
     def _warn_others(self, plan: Plan) -> None:
         """Name the ports of other programs that the packet filter closes; an operator may not have thought of them."""
-        known = owners()
-        for port in listening_ports():
-            owner = known.get(port.inode)
-            if plan.guards(port.transport, port.port) and not port.address.is_loopback:
-                if owner is None or owner.pid != os.getpid():
-                    program = owner or "a program"
-                    logger.warning(
-                        "packet filter: %s/%d of %s is closed to new clients; 'except' of [packet_filter] keeps it open",
-                        port.transport,
-                        port.port,
-                        program,
-                    )
+        for port, owner in ports_of_others(os.getpid()):
+            if plan.guards(port.transport, port.port):
+                words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
+                logger.warning(words, port.transport, port.port, owner or "a program")
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""

@@ -21,6 +21,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "haproxy": "haproxy",
         "ip": "iproute2",
         "ncat": "ncat",
+        "nft": "nftables",
         "nginx": "nginx",
         "ps": "procps",
         "ss": "iproute2",

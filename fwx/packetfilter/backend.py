@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import pwd
 from collections.abc import Callable
 from functools import partial
@@ -39,6 +38,7 @@ ELEMENT_SECONDS = 60
 BEAT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 _READ = 1 << 16
+_LOST = winsock_code(OSError(errno.ENETDOWN, "the helper is not there"))
 
 
 class _Entry:
@@ -59,7 +59,7 @@ class NftablesPacketFilter:
     one transaction. An opening whose port the kernel has yet to choose needs no element: it is for answers alone,
     which the kernel's connection tracking lets in.
 
-    :ivar transactions: how many the helper has answered.
+    :ivar opened: how many openings the kernel has been given. :ivar transactions: in how many transactions.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class NftablesPacketFilter:
     ) -> None:
         """Nothing is started. *on_failure* and *on_difference* hear of what calls for an alert."""
         self.plan = plan
+        self.opened = 0
         self.transactions = 0
         self._poller = poller
         self._queue = poller.queue
@@ -120,6 +121,7 @@ class NftablesPacketFilter:
         if helper is None:
             return
         self._forget(helper)
+        logger.info("packet filter: %d openings in %d transactions", self.opened, self.transactions)
         kind = Kind.LOCK if lock else Kind.REMOVE
         answer = await asyncio.to_thread(helper.end, pack_order(Order(kind, self._next_serial())), self._frames)
         if answer is None or answer.code:
@@ -141,6 +143,9 @@ class NftablesPacketFilter:
     def _open(self, claim: Claim) -> None:
         if claim.withdrawn:
             return
+        if self._helper is None:
+            claim.settle(_LOST)
+            return
         hole = hole_of(claim.opening)
         if hole is None:
             self._unwritten[claim] = None
@@ -148,9 +153,7 @@ class NftablesPacketFilter:
             return
         entry = self._entries.setdefault(hole, _Entry())
         entry.claims.append(claim)
-        if self._helper is None:
-            self._fail(hole, winsock_code(OSError(errno.ENETDOWN, "")))
-        elif entry.there and not entry.moving and hole not in self._changed:
+        if entry.there and not entry.moving and hole not in self._changed:
             claim.settle(0)
         else:
             self._change(hole)
@@ -275,7 +278,7 @@ class NftablesPacketFilter:
         if self._answer_timer is not None:
             self._answer_timer.cancel()
             self._answer_timer = None
-        self.transactions += 1
+        self.transactions += bool(order.changes)
         if answer.code:
             self._on_failure(f"the table {self.plan.table} cannot be written: {answer.text}")
         for change in order.changes:
@@ -283,6 +286,7 @@ class NftablesPacketFilter:
             entry.moving = False
             entry.there = change.opens and not answer.code
             if entry.there:
+                self.opened += 1
                 _settle(entry, 0)
             elif change.opens:
                 self._fail(change.hole, winsock_code(OSError(answer.code, answer.text)))
@@ -309,10 +313,10 @@ class NftablesPacketFilter:
         self._gone = helper
         self._on_failure(f"the packet filter is lost, no port can be opened: {reason}")
         self._sent = None
-        failure = winsock_code(OSError(errno.ENETDOWN, os.strerror(errno.ENETDOWN)))
         for hole, entry in list(self._entries.items()):
             if not entry.there:
-                self._fail(hole, failure)
+                self._fail(hole, _LOST)
+                del self._entries[hole]
 
     def _forget(self, helper: HelperProcess) -> None:
         self._poller.pause(helper.link.fileno())

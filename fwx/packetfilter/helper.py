@@ -30,7 +30,7 @@ from fwx.packetfilter.messages import (
 )
 from fwx.packetfilter.nft import Nft, NftError, NftProgram, find_nft
 from fwx.packetfilter.plan import INTERFACE, TABLE, Plan, read_ranges
-from fwx.packetfilter.table import Table, TableInUse
+from fwx.packetfilter.table import Table, TableInUseError
 
 _READ = 1 << 16
 # Exit codes: done as ordered; the service was lost; it could not begin.
@@ -66,8 +66,8 @@ class Helper:
     def _receive(self) -> bytes:
         """Wait for what the service sends; nothing when it is gone."""
         while True:
-            ready, _, _ = select.select([self._link, self._woken], [], [])
-            if self._link in ready:
+            ready, _, _ = select.select([self._link.fileno(), self._woken], [], [])
+            if self._woken not in ready:
                 return self._link.recv(_READ)
             os.read(self._woken, _READ)
             if self._lost():
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         confine(options.uid, options.gid, children=isinstance(nft, NftProgram))
         end_with_parent(signal.SIGTERM)
         table = _begin(nft, options, link)
-    except (OSError, NftError, TableInUse) as error:
+    except (OSError, NftError, TableInUseError) as error:
         link.sendall(pack_answer(Answer(Kind.DONE, 0, getattr(error, "errno", None) or errno.EIO, str(error))))
         return UNABLE
     with link:

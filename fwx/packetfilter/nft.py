@@ -104,7 +104,7 @@ class NftProgram:
 
     def _run(self, option: str, text: bytes) -> bytes:
         try:
-            ended = subprocess.run(
+            ended = subprocess.run(  # noqa: S603  a program of the system's, by its full path
                 [self._path, option, "-f", "-"], input=text, capture_output=True, check=False, timeout=_CHILD_SECONDS
             )
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -10,7 +10,7 @@ Range = tuple[int, int]
 
 _LONGEST_NAME = 40
 INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,14}(?:\*|[A-Za-z0-9_.:@-])?")
-TABLE = re.compile(r"fwx_[a-z0-9_]{1,%d}" % _LONGEST_NAME)
+TABLE = re.compile(f"fwx_[a-z0-9_]{{1,{_LONGEST_NAME}}}")
 
 
 class Plan(NamedTuple):

@@ -38,7 +38,7 @@ class HelperProcess:
         self.link, far = socket.socketpair()
         try:
             with far:
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603  this interpreter
                     _command(plan, account, seconds, far.fileno()),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

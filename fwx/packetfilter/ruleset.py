@@ -184,7 +184,7 @@ def _by_set(holes: Iterable[Hole]) -> dict[str, list[Hole]]:
 
 def _key(hole: Hole) -> list[str | int]:
     fields = _FIELDS[set_of(hole)[:-1]]
-    values = {
+    values: dict[str, str | int] = {
         "protocol": PROTOCOLS[hole.protocol],
         "local": str(hole.local),
         "port": hole.port,

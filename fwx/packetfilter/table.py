@@ -31,7 +31,7 @@ MOST_HOLES = 100_000
 _SLICE = 2000
 
 
-class TableInUse(Exception):
+class TableInUseError(Exception):
     """The table belongs to a helper that lives."""
 
 
@@ -61,13 +61,13 @@ class Table:
     def left_over(self) -> bool:
         """Tell whether there is a table already, of a helper that is no more.
 
-        :raises TableInUse: its helper lives. :raises NftError: nftables does not work here.
+        :raises TableInUseError: its helper lives. :raises NftError: nftables does not work here.
         """
         if not table_exists(self._nft, self._plan.table):
             return False
         holder = living_holder(self._nft.run(list_table(self._plan.table)))
         if holder not in (None, os.getpid()):
-            raise TableInUse(f"process {holder} keeps the table {self._plan.table}: is fwx running already?")
+            raise TableInUseError(f"process {holder} keeps the table {self._plan.table}: is fwx running already?")
         return True
 
     def write(self, holder: int | None) -> None:
