@@ -19,6 +19,9 @@ from fwx.impl.hostnames import HostNames, IHostNames
 from fwx.impl.networksocket import FWXNetworkSocket
 from fwx.impl.session import FWXSession
 from fwx.impl.sockets import FWXSocket
+from fwx.impl.sslsocket import FWXSSLSocket
+from fwx.impl.tasking import IFaults, ITasks
+from fwx.impl.tlsparameters import ITlsParameters, TlsParameters
 from fwx.interfaces import (
     IFWXConnection,
     IFWXDataFilter,
@@ -148,6 +151,7 @@ def build_registry(engine: Engine, name: str, *, plugins: bool = True) -> Regist
     firewall = FWXFirewall(engine)
     registry.register_utility(firewall, IFWXFirewall2)
     registry.register_utility(engine.alerts, IAlerts)
+    registry.register_utility(engine.tasks, ITasks)
     if plugins:
         _load_plugins(registry)
     for factory, required, provided, adapter_name in _defaults(engine, firewall):
@@ -175,6 +179,10 @@ def _defaults(
         """A UDP socket under the session's policy."""
         return FWXDatagramSocket(engine, session, session)
 
+    def ssl_socket(_: IFWXFirewall2, parameters: TlsParameters) -> FWXSSLSocket:
+        """TLS over a socket; it belongs to no user."""
+        return FWXSSLSocket(engine, firewall, parameters)
+
     def internal_socket(connection: Any, data_filter: IFWXDataFilter) -> FWXSocket:
         """A data filter's socket towards the client."""
         socket: FWXSocket = connection.member_of(data_filter).socket("internal")
@@ -184,6 +192,11 @@ def _defaults(
         """A data filter's socket towards the server."""
         socket: FWXSocket = connection.member_of(data_filter).socket("external")
         return socket
+
+    def faults(connection: Any, data_filter: IFWXDataFilter) -> IFaults:
+        """What ends the connection of a data filter that fails."""
+        member: IFaults = connection.member_of(data_filter)
+        return member
 
     def firewall_names(_: IFWXFirewall) -> HostNames:
         """Look-ups under no policy."""
@@ -199,8 +212,10 @@ def _defaults(
     yield session_socket, (IFWXSession,), IFWXNetworkSocket, "tcp"
     yield firewall_datagrams, (IFWXFirewall,), IFWXNetworkSocket, "udp"
     yield session_datagrams, (IFWXSession,), IFWXNetworkSocket, "udp"
+    yield ssl_socket, (IFWXFirewall2, ITlsParameters), IFWXNetworkSocket, "ssl"
     yield internal_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "internal"
     yield external_socket, (IFWXConnection, IFWXDataFilter), IFWXSocket, "external"
+    yield faults, (IFWXConnection, IFWXDataFilter), IFaults, ""
 
 
 def _load_plugins(registry: Registry) -> None:

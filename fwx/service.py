@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fwx.aio.tasks import Tasks
 from fwx.composition import filters_of, plan_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
 from fwx.entries import Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -24,6 +26,7 @@ from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -36,6 +39,8 @@ from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.upstreams import upstreams_of
+from fwx.workers import WorkerPool
 
 logger = logging.getLogger("fwx.service")
 
@@ -46,6 +51,10 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
+# How long the tasks of filters have to end when they are cancelled.
+TASK_SECONDS = 2.0
+# How long the threads of the pool have to end what filters gave them.
+WORKER_SECONDS = 5.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -60,7 +69,8 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
-        :raises ConfigurationError: the configuration asks for what this version cannot do; every key is named.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
+            cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
@@ -76,10 +86,15 @@ class Service:
         self._filter_event = define("Packet filter failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         self._table_event = define("Packet filter changed by others", Severity.WARNING, Category.SECURITY)
         filters = filters_of(configuration, faults)
+        upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
+        ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
+        self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
         self._local = LocalAddresses()
         limits = configuration.limits
@@ -111,6 +126,10 @@ class Service:
             write_record=self.log.write,
             packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,
+            routes=ways_out,
+            handles=self.handles,
+            workers=self.workers,
+            tasks=self._tasks,
             filters=filters,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -175,6 +194,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
     def hurry(self) -> None:
@@ -187,6 +207,9 @@ class Service:
         self.sessions.close()
         self.firewall.close_sockets()
         self._run_queue_dry()
+        await self._tasks.close(TASK_SECONDS)
+        self._run_queue_dry()
+        await self._end_workers()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -227,6 +250,13 @@ class Service:
             if plan.guards(port.transport, port.port):
                 words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
                 logger.warning(words, port.transport, port.port, owner or "a program")
+
+    async def _end_workers(self) -> None:
+        """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
+        self.workers.close()
+        if len(self.workers):
+            await asyncio.to_thread(self.workers.join, WORKER_SECONDS)
+            self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""

@@ -6,15 +6,18 @@ import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from zope.interface import implementer
+
 from fwx.impl.boundary import attempt
 from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
+from fwx.impl.tasking import IFaults
 from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
-    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.sockets import Neighbour
     from fwx.interfaces import IFWXDataFilter, IUnknown
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fwx.chain")
 
 
+@implementer(IFaults)
 class Member:
     """One data filter on one connection: its place, its sockets, and whom to tell when it fails."""
 
@@ -29,7 +33,7 @@ class Member:
 
     def __init__(
         self,
-        connection: FWXConnection,
+        connection: ConnectionBase,
         host: FilterHost,
         data_filter: IFWXDataFilter,
         priority: int,
@@ -82,6 +86,11 @@ class Member:
         for socket in self.sockets.values():
             socket.terminate()
 
+    @property
+    def is_called(self) -> bool:
+        """Calls of other threads are on their way to the filter's sockets."""
+        return any(socket.is_called for socket in self.sockets.values())
+
     def detach(self) -> None:
         """Tell the filter that the connection has ended (B1.29, B1.30)."""
         data_filter, self.data_filter = self.data_filter, None
@@ -97,6 +106,13 @@ class Member:
             logger.debug("filter %r failed while its connection was being ended: %s", self.host.name, error)
             return
         self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
+
+    def failed(self, method: str, error: BaseException) -> None:
+        """A task of the data filter failed in *method*; when the connection has ended, it is reported and no more."""
+        if self.connection.terminating:
+            self.host.failed(method, error)
+        else:
+            self.connection.filter_failed(self.host, method, error)
 
 
 def link(members: list[Member], client: Neighbour, server: Neighbour, queue: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.route import path_of
 
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
@@ -40,6 +41,7 @@ def record_of(
         bytes_sent=sent,
         bytes_received=received,
         connection_time=int(seconds * 1000),
+        destination_proxy=path_of(engine, verdict),
         agent=connection.agent,
         session_id=connection.session.id,
         connection_id=connection.id,

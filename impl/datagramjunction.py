@@ -34,7 +34,7 @@ class DatagramLane(Lane):
             matched = True
             if recv.buffer is None:
                 recv.external = send.target
-                recv.succeed(queue, send.buffer)
+                recv.succeed(queue, send.handed_on())
             else:
                 recv.deliver_from(queue, send.data, send.target)
             send.succeed(queue, send.buffer)

@@ -280,7 +280,7 @@ class FWXDatagramSocket(OwnedSocket):
 
     def _open_or_unbind(self) -> None:
         try:
-            self._local_end.open_port(done=self._port_answered)
+            self._local_end.open_port(None, self._port_answered)
         except COMError:
             transport, self._local_end.transport = self._local_end.transport, None
             if transport is not None:
@@ -298,7 +298,7 @@ class FWXDatagramSocket(OwnedSocket):
     def _open_flow(self, external: SocketAddress, verdict: Verdict | None) -> None:
         if external not in self._flows:
             if self._replies_only:
-                self._local_end.open_port(external, done=self._port_answered)
+                self._local_end.open_port(external, self._port_answered)
             self._flows.open(external, verdict, self._protocol_name)
 
     # Connecting.

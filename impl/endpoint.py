@@ -195,7 +195,8 @@ class Endpoint:
             block: bytes | None = b""
             if not self.ended:
                 capacity = recvs[0].data
-                block = self._receive(self._size if capacity is None else capacity, capacity is None)
+                size = self._size if capacity is None else min(capacity, LARGEST_BLOCK)
+                block = self._receive(size, capacity is None)
                 if block is None:
                     return
             recvs.popleft().deliver(self._queue, block)

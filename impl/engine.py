@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from fwx.impl.alert import Alerts
     from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
+    from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
+    from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
@@ -56,6 +59,14 @@ class SocketKeeper(Protocol):
     def forget(self, socket: Any) -> None: ...
 
 
+class TaskStarter(Protocol):
+    """Runs the coroutines of filters (:class:`fwx.impl.tasking.ITasks`)."""
+
+    def start(
+        self, coroutine: Coroutine[Any, Any, object], name: str, failed: Callable[[BaseException], None] | None = None
+    ) -> Any: ...
+
+
 @dataclass(slots=True)
 class Engine:
     """The parts of one service.
@@ -65,7 +76,9 @@ class Engine:
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
+    :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
     server_name: str
@@ -84,6 +97,10 @@ class Engine:
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress], bool]
+    routes: Mapping[str, Route]
+    handles: Handles
+    workers: Workers
+    tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -14,6 +14,7 @@ from fwx.interfaces.structs import (
 
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
 
 
 def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
@@ -25,7 +26,7 @@ def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
     )
 
 
-def terminating_event(connection: FWXConnection) -> FwxFirewallEvent:
+def terminating_event(connection: ConnectionBase) -> FwxFirewallEvent:
     """Make ``fwx_ConnectionTerminating`` (B2.29), upon which a filter drops the connection (B1.35)."""
     return FwxFirewallEvent(
         fwx_ConnectionTerminating,

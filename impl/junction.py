@@ -82,11 +82,9 @@ class Lane:
                 recv = self.recvs.popleft()
                 taken = size if recv.buffer is None else min(size, recv.data)
                 if recv.buffer is None and send.is_whole:
-                    recv.succeed(queue, send.buffer)
+                    recv.succeed(queue, send.handed_on())
                 else:
-                    recv.deliver(queue, send.data[:taken])
-                if self.code:
-                    return
+                    recv.deliver(queue, memoryview(send.data)[:taken])
                 self.backlog -= taken
                 matched = True
             if taken < size:

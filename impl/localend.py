@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fwx.impl.argument import octets, whole
@@ -17,8 +16,6 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import WSAEFAULT, WSAEINVAL, WSAENOPROTOOPT, WSAENOTCONN, winsock_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fwx.impl.engine import Engine
     from fwx.impl.ipfilter import FWXIpFilter
     from fwx.impl.packetfilter import Answered
@@ -147,6 +144,11 @@ class LocalEnd(Generic[AnyTransport]):
         """A copy of the filter, ``None`` for everyone (B4.11)."""
         return None if self._ip_filter is None else self._ip_filter.Clone()
 
+    @property
+    def is_restricted(self) -> bool:
+        """There is an IP filter."""
+        return self._ip_filter is not None
+
     def restrict(self, ip_filter: IFWXIpFilter | None) -> None:
         """Deal only with the addresses of *ip_filter*, of which a copy is kept; ``None`` lifts the restriction.
 
@@ -160,19 +162,21 @@ class LocalEnd(Generic[AnyTransport]):
 
     # The packet filter.
 
-    def open_port(self, remote: SocketAddress | None = None, *, done: Answered) -> None:
+    def open_port(self, remote: SocketAddress | None, done: Answered, *, local: SocketAddress | None = None) -> None:
         """Open the own port, to *remote* alone or to whoever the IP filter admits, until :meth:`close_ports` (B4.21).
 
         :param done: gets 0 when the port is open, at once where the packet filter can, or the Windows error; never
-            after the port was closed, and not at all where it was opened before.
+            after the port was closed. :param local: the own address, where the transport is elsewhere.
         :raises COMError: the packet filter failed; nothing is open.
         """
-        if self.transport is not None:
+        if local is None and self.transport is not None:
             local = self.name()
-        else:
+        elif local is None:
             local = SocketAddress(_UNSPECIFIED[6 if remote is not None and ":" in remote.host else 4])
         opening = Opening(self._protocol, local, remote)
-        if opening in self._claims:
+        present = self._claims.get(opening)
+        if present is not None:
+            present.then(done)
             return
         claim = Claim(opening, lambda code: self._answered(opening, code, done))
         self._claims[opening] = claim
@@ -182,33 +186,11 @@ class LocalEnd(Generic[AnyTransport]):
             del self._claims[opening]
             raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
 
-    def open_ports(self, remotes: Iterable[SocketAddress], done: Answered) -> None:
-        """Open the own port to each of *remotes*, none of which it is open to yet.
-
-        :param done: gets 0 when all are open, or the Windows error of the first that fails; never after
-            :meth:`close_ports`.
-        :raises COMError: as :meth:`open_port`; some may be open.
-        """
-        missing = set(remotes)
-        failed = False
-
-        def opened(remote: SocketAddress, code: int) -> None:
-            nonlocal failed
-            missing.discard(remote)
-            if not failed and (code or not missing):
-                failed = bool(code)
-                done(code)
-
-        for remote in list(missing):
-            if failed:
-                return
-            self.open_port(remote, done=partial(opened, remote))
-
-    def keep_port(self, remote: SocketAddress | None, *, done: Answered) -> None:
+    def keep_port(self, remote: SocketAddress | None, done: Answered) -> None:
         """Have the own port open to *remote* and nothing else. :raises COMError: as :meth:`open_port`."""
         before, self._claims = self._claims, {}
         try:
-            self.open_port(remote, done=done)
+            self.open_port(remote, done)
         finally:
             for claim in before.values():
                 self._engine.packet_filter.close(claim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.boundary import failing_result
-from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.iobuffer import FWXIOBuffer, end_receive, give_back
 from fwx.interfaces.hresult import WSAEFAULT, WSAEMSGSIZE, COMError
 
 if TYPE_CHECKING:
@@ -49,35 +49,54 @@ class Operation:
         # Nothing of a buffer to send has been taken yet, so the buffer object itself can be handed on.
         self.is_whole = True
 
+    def handed_on(self) -> FWXIOBuffer:
+        """Return the buffer that the neighbour gets: the one that was sent, itself.
+
+        In place of a filter's own class it gets one of the service's around the same memory, which it cannot change and
+        which runs no code of another filter.
+        """
+        buffer = self.buffer
+        if isinstance(buffer, FWXIOBuffer):
+            return buffer
+        assert buffer is not None
+        return FWXIOBuffer.of(self.data, buffer)
+
     def deliver(self, queue: RunQueue, block: Any) -> None:
         """Post the success of a Recv: *block* in a buffer of the service's, or copied into the caller's (B3.13)."""
         if self.buffer is None:
             self.succeed(queue, FWXIOBuffer(block))
-        elif self._copy_in(block):
-            self.succeed(queue, self.buffer)
         else:
-            self.fail(queue, WSAEFAULT)
-
-    def _copy_in(self, block: Any) -> bool:
-        """Copy *block* into the caller's buffer; a buffer of the filter's own that fails is its owner's fault."""
-        buffer: Any = self.buffer
-        try:
-            buffer.SetDataSize(0)
-            buffer.Append(block, len(block))
-        except BaseException as error:  # noqa: BLE001  a filter's own buffer may raise anything; its owner judges
-            self.owner.completion_failed(error)
-            return False
-        return True
+            queue.post(self._fill, block)
 
     def succeed(self, queue: RunQueue, buffer: IFWXIOBuffer | None) -> None:
         """Post the success; *buffer* holds what was received, or is the buffer that was sent."""
         if self.completion is not None:
             queue.post(self._complete, True, 0, buffer)
 
-    def fail(self, queue: RunQueue, code: int, buffer: IFWXIOBuffer | None = None) -> None:
-        """Post the failure with the Windows error *code*; *buffer* holds what came all the same."""
+    def fail(self, queue: RunQueue, code: int) -> None:
+        """Post the failure with the Windows error *code*."""
         if self.completion is not None:
-            queue.post(self._complete, False, code, buffer)
+            queue.post(self._give_up, code)
+
+    def _fill(self, block: Any, code: int = 0) -> None:
+        """Copy *block* into the caller's buffer and complete, as failed where there is a *code*.
+
+        The copy is made here, from the queue, because a filter's own buffer may call anything, its socket too. One that
+        fails is its owner's fault.
+        """
+        buffer = self.buffer
+        assert buffer is not None
+        try:
+            end_receive(buffer, block)
+        except BaseException as error:  # noqa: BLE001  a filter's own buffer may raise anything; its owner judges
+            self.owner.completion_failed(error)
+            self._complete(False, WSAEFAULT, None)
+        else:
+            self._complete(not code, code, buffer)
+
+    def _give_up(self, code: int) -> None:
+        give_back(self.buffer)
+        self._complete(False, code, None)
 
     def _complete(self, success: bool, code: int, buffer: IFWXIOBuffer | None) -> None:
         completion = self.completion
@@ -127,10 +146,8 @@ class DatagramOperation(Operation):
         self.external = address
         if self.buffer is None or len(block) <= self.data:
             self.deliver(queue, block)
-        elif self._copy_in(block[: self.data]):
-            self.fail(queue, WSAEMSGSIZE, self.buffer)
         else:
-            self.fail(queue, WSAEFAULT)
+            queue.post(self._fill, block[: self.data], WSAEMSGSIZE)
 
     def fail_from(self, queue: RunQueue, code: int, address: SocketAddress | None) -> None:
         """Post a Recv's failure: the network reported *code* for what was sent to *address*."""

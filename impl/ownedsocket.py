@@ -121,7 +121,7 @@ class OwnedSocket(FWXSocket):
         self._require_options()
         kind = _TIMEOUT_OPTIONS.get((level, optname))
         if kind is None:
-            self._local_end.set_option(level, optname, optval, optlen)
+            self._set_option(level, optname, optval, optlen)
             return
         try:
             self._timeouts.put(kind, milliseconds_of(optval, optlen))
@@ -138,6 +138,12 @@ class OwnedSocket(FWXSocket):
         kind = _TIMEOUT_OPTIONS.get((level, optname))
         if kind is not None:
             return milliseconds_value(self._timeouts.get(kind))
+        return self._option(level, optname)
+
+    def _set_option(self, level: int, optname: int, optval: Any, optlen: int | None) -> None:
+        self._local_end.set_option(level, optname, optval, optlen)
+
+    def _option(self, level: int, optname: int) -> bytes:
         return self._local_end.option(level, optname)
 
     def _SetPacketFilterOptions(self, fForInternalUse: bool, dwForInternalUse: int) -> None:

@@ -30,26 +30,35 @@ class Claim:
     :ivar opening: what is claimed. :ivar withdrawn: whether it has been closed or has failed.
     """
 
-    __slots__ = ("_done", "opening", "withdrawn")
+    __slots__ = ("_settled", "_waiting", "opening", "withdrawn")
 
     def __init__(self, opening: Opening, done: Answered) -> None:
         """*done* gets 0 when the opening is there, or the Windows error; never after the claim was closed."""
         self.opening = opening
         self.withdrawn = False
-        self._done: Answered | None = done
+        self._settled = False
+        self._waiting: list[Answered] = [done]
+
+    def then(self, done: Answered) -> None:
+        """Have *done* told too: now if it is open, else with the others."""
+        if self._settled:
+            done(0)
+        else:
+            self._waiting.append(done)
 
     def settle(self, code: int) -> None:
         """Tell the socket, once; called by the back end."""
-        done, self._done = self._done, None
+        waiting, self._waiting = self._waiting, []
+        self._settled = True
         if code:
             self.withdrawn = True
-        if done is not None:
+        for done in waiting:
             done(code)
 
     def withdraw(self) -> None:
         """The socket no longer wants to hear of it; called by the back end."""
         self.withdrawn = True
-        self._done = None
+        self._waiting.clear()
 
 
 class PacketFilter(Protocol):

@@ -27,7 +27,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
     from fwx.interfaces import (
         FwxFirewallEventSource,
@@ -68,7 +68,7 @@ class FWXSession(Unknown):
         self.address = address
         self.source = source
         self.id = next(engine.session_ids)
-        self.connections: set[FWXConnection] = set()
+        self.connections: set[ConnectionBase] = set()
         self.last_ended = 0
         self.terminated = False
         self.names = HostNames(engine, self)

@@ -9,7 +9,7 @@ from fwx.impl.session import FWXSession
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.engine import Engine
     from fwx.interfaces import FwxFirewallEventSource, SocketAddress
@@ -38,14 +38,14 @@ class Sessions:
             session = self._sessions[key] = FWXSession(self._engine, client.with_port(0), source)
         return session
 
-    def connection_ended(self, connection: FWXConnection) -> None:
+    def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
         session = connection.session
         if not session.connections and not session.terminated:
             ended = session.last_ended = connection.id
             self._idle.add(lambda: self._end_if_idle(session, ended))
 
-    def connections(self) -> list[FWXConnection]:
+    def connections(self) -> list[ConnectionBase]:
         return [connection for session in self for connection in session.connections]
 
     def close(self) -> None:

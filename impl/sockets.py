@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
 from fwx.impl.argument import whole
-from fwx.impl.iobuffer import data_of
+from fwx.impl.iobuffer import begin_receive, data_of, give_back
 from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, DatagramOperation, Operation
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXIOBuffer, IFWXSocket, SocketAddress
+from fwx.interfaces import IFWXSocket, SocketAddress
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_POINTER,
@@ -34,7 +35,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.operation import Owner
     from fwx.impl.runqueue import RunQueue
-    from fwx.interfaces import IFWXIOCompletion
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
 
 # A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
 HIGH_WATER = 256 << 10
@@ -121,7 +122,8 @@ class FWXSocket(Unknown):
     def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
         """Post *pIOBuffer*, which is frozen from now on (B3.14).
 
-        :raises COMError: ``E_POINTER`` no buffer; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
+        :raises COMError: ``E_POINTER`` no buffer; ``E_INVALIDARG`` none of bytes; ``E_ACCESSDENIED`` one that waits for
+            a Recv; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
             ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` once the connection ends. A peer that
             is gone is no error of the call: the completion reports it.
         """
@@ -135,8 +137,8 @@ class FWXSocket(Unknown):
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         kind = DatagramOperation if neighbour.datagrams else Operation
         operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
-        self._written += len(operation.data)
         self._call(len(operation.data), neighbour.send, operation)
+        self._written += len(operation.data)
 
     def SendTo(
         self,
@@ -166,15 +168,15 @@ class FWXSocket(Unknown):
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         data = data_of(pIOBuffer)
         operation = DatagramOperation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data, Address)
-        self._written += len(data)
         self._call(len(data), neighbour.send, operation)
+        self._written += len(data)
 
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for data; the completion brings a buffer, of size 0 at the end of the stream (B3.12, B3.13, B3.24).
 
         :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` a buffer that holds nothing, ``E_ACCESSDENIED``
-            one that is not the caller's to change; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS`` 4096 Recvs are
-            pending; ``FWX_E_TERMINATING`` once the connection ends.
+            one that is not the caller's to change or is posted already; ``WSAENOTSOCK`` after Close; ``WSAENOBUFS``
+            4096 Recvs are pending; ``FWX_E_TERMINATING`` once the connection ends.
         """
         if pIFWXIOCompletion is None:
             raise COMError(E_POINTER, "Recv needs a completion")
@@ -182,13 +184,14 @@ class FWXSocket(Unknown):
         neighbour = self._require_neighbour()
         if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
-        capacity = None if pIOBuffer is None else _emptied(pIOBuffer)
+        capacity = None if pIOBuffer is None else begin_receive(pIOBuffer)
         kind = DatagramOperation if neighbour.datagrams else Operation
         operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, capacity)
-        if self._held or self._must_wait():
-            self._call(0, self._hold, operation)
-        else:
-            self._call(0, neighbour.recv, operation)
+        try:
+            self._call(0, self._take, neighbour, operation)
+        except COMError:
+            give_back(pIOBuffer)
+            raise
 
     def Shutdown(self, fAbortive: bool) -> None:
         """End the sending direction, behind what is queued; *fAbortive* resets the connection (B3.25).
@@ -200,7 +203,10 @@ class FWXSocket(Unknown):
         if self._shut and not fAbortive:
             return
         self._shut = True
-        self._call(0, neighbour.shutdown, bool(fAbortive))
+        if fAbortive:
+            self._call(0, self._leave, neighbour.shutdown, True)
+        else:
+            self._call(0, neighbour.shutdown, False)
         self._release_twin()
 
     def Close(self, fAbortive: bool) -> None:
@@ -209,9 +215,9 @@ class FWXSocket(Unknown):
             return
         self._closed = True
         neighbour = self._neighbour
-        self._fail_held()
         if neighbour is not None:
-            self._call(0, neighbour.close, bool(fAbortive))
+            with suppress(COMError):  # of another thread, when the connection has just been ended
+                self._call(0, self._leave, neighbour.close, bool(fAbortive))
         self._release_twin()
 
     def _GetWriteCount(self) -> int:
@@ -233,32 +239,43 @@ class FWXSocket(Unknown):
 
     def terminate(self) -> None:
         """Refuse further calls: the connection is being ended, its filter is about to be detached."""
-        self._terminated = True
+        with _crossings:
+            self._terminated = True
         self._fail_held()
         self._twin = None
+
+    @property
+    def is_called(self) -> bool:
+        """Calls of other threads are on their way to the loop thread."""
+        return bool(self._crossing)
 
     @property
     def _backlog(self) -> int:
         return 0 if self._neighbour is None else self._neighbour.backlog
 
-    def _call(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+    def _call(self, size: int, function: Callable[..., None], *arguments: Any) -> None:
         """Call on the loop thread: at once, or behind the calls of other threads that are on their way there.
 
         *size* counts against the bytes that may wait.
+
+        :raises COMError: ``FWX_E_TERMINATING`` the connection was ended since the caller looked: nothing may arrive
+            behind Detach (B3.31).
         """
         if get_ident() == self._queue.thread and not self._crossing:
-            function(argument)
+            function(*arguments)
             return
         with _crossings:
+            if self._terminated:
+                raise COMError(FWX_E_TERMINATING, "the connection has ended")
             self._crossing += 1
             self._crossing_bytes += size
-        self._queue.post(self._arrive, size, function, argument)
+        self._queue.post(self._arrive, size, function, arguments)
 
-    def _arrive(self, size: int, function: Callable[[Any], None], argument: Any) -> None:
+    def _arrive(self, size: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         with _crossings:
             self._crossing -= 1
             self._crossing_bytes -= size
-        function(argument)
+        function(*arguments)
 
     def _crossing_is_full(self) -> bool:
         return self._crossing >= MOST_PENDING or self._crossing_bytes >= MOST_QUEUED
@@ -270,17 +287,26 @@ class FWXSocket(Unknown):
 
     def _release_twin(self) -> None:
         """This socket sends no more, so it holds the other one's Recvs back no more."""
-        if self._twin is not None:
-            self._queue.call(self._twin._release_held)
+        twin = self._twin
+        if twin is not None:
+            self._queue.call(twin._release_held)
 
-    def _hold(self, operation: Operation) -> None:
-        if self._closed or self._terminated:
+    def _take(self, neighbour: Neighbour, operation: Operation) -> None:
+        """Pass a Recv on to the neighbour, or hold it back while the twin has enough to send."""
+        if not self._held and not self._must_wait():
+            neighbour.recv(operation)
+        elif self._closed or self._terminated:
             operation.fail(self._queue, ERROR_OPERATION_ABORTED)
-            return
-        if self._held is None:
-            self._held = deque()
-        self._held.append(operation)
-        self._release_held()
+        else:
+            if self._held is None:
+                self._held = deque()
+            self._held.append(operation)
+            self._release_held()
+
+    def _leave(self, function: Callable[[bool], None], abortive: bool) -> None:
+        """End both directions by *function*; what was held back was posted last, so it fails last (B3.31)."""
+        function(abortive)
+        self._fail_held()
 
     def _release_held(self) -> None:
         held = self._held
@@ -314,14 +340,3 @@ def check_address(address: SocketAddress, length: int | None) -> None:
         raise COMError(E_INVALIDARG, f"{address!r} is no address")
     if length is not None:
         whole(length, "AddressLength", most=address.length)
-
-
-def _emptied(buffer: IFWXIOBuffer) -> int:
-    """Make sure that the caller's buffer can be received into; return how much it holds."""
-    if not IFWXIOBuffer.providedBy(buffer):
-        raise COMError(E_INVALIDARG, f"an IFWXIOBuffer is needed, not {type(buffer).__name__}")
-    allocated, _ = buffer.GetBufferSizes()
-    if allocated < 1:
-        raise COMError(E_INVALIDARG, "a buffer to receive into must hold at least one byte")
-    buffer.SetDataSize(0)
-    return allocated

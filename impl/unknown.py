@@ -34,6 +34,8 @@ class Unknown:
 
     # The service's objects have the registry of their service here; it answers what the object itself does not.
     _registry: Any = None
+    # True where the count owns no outside resource: who still holds the object may count again after it reached 0.
+    _can_return = False
 
     def QueryInterface(self, riid: type[T] | UUID | str) -> T:
         """Return this object's face for *riid*: an interface, a UUID or the text of an IID.
@@ -92,7 +94,7 @@ class Unknown:
         """
         with _counting:
             count: int = getattr(self, "_references", 1) + 1
-            if count == 1:
+            if count == 1 and not self._can_return:
                 raise COMError(E_UNEXPECTED, f"{type(self).__name__} was released before")
             self._references = count
         return count

@@ -66,9 +66,9 @@ class FwxSslSocketSide(IntEnum):
     """The side of the firewall that an SSL socket is on, for ``CreateSSLNetworkSocket`` (B4.16)."""
 
     fwxServerSide = 1
-    """Towards the server."""
+    """Towards the server: the socket plays the TLS client."""
     fwxClientSide = 2
-    """Towards the client."""
+    """Towards the client: the socket plays the TLS server."""
 
 
 class FwxFirewallEventSource(IntFlag):

@@ -17,10 +17,12 @@ class IFWXIOBuffer(IUnknown):
     Implemented by the service; a filter may supply objects of its own, which every socket takes. Whoever allocated a
     buffer owns it, and nobody else changes its content: a buffer that came from ``Recv`` with no buffer given is
     read-only. After ``Send`` not even its owner may touch it. ``Send``, ``SendTo`` and ``Recv`` hold a reference until
-    the completion returns; who keeps the buffer longer calls ``AddRef``.
+    the completion returns; who keeps the buffer longer calls ``AddRef``. Here the memory lives as long as any object
+    holds the buffer, a window or a view of it, whatever the count says.
 
     The SDK says nothing of writing to constant and window buffers; here both are read-only, and so is any buffer from
-    the moment it is posted or a window is made of it. A buffer holds at most 64 MiB.
+    the moment it is sent or a window is made of it. One that is posted to ``Recv`` is its allocator's again in the
+    completion; until then it is empty, and every use of it but reading is refused with ``E_ACCESSDENIED``.
     """
 
     taggedValue("iid", UUID("0CF075BB-A8F6-11D0-A7F1-0000F8750B21"))
@@ -32,8 +34,9 @@ class IFWXIOBuffer(IUnknown):
     ]:
         """Return the memory itself, not a copy. Called by any holder, at any time.
 
-        The view is writable only for the allocator and only before the buffer is posted; it spans the whole capacity
-        then. What is written is counted by ``SetDataSize`` afterwards. Otherwise the view is read-only.
+        The view is writable only for the allocator and only before the buffer is posted; otherwise it is read-only. It
+        spans the bytes in use: to fill a fresh buffer set its data size, write into the view, and set it again to what
+        was written. Posting releases the views that were given before.
 
         :returns: *ppBuffer*, a view of the memory; *pdwSize* of the COM face is the number of bytes in use.
         :raises COMError: ``E_NOTIMPL``, caller and buffer are in different COM apartments. There are none here: this
@@ -44,7 +47,8 @@ class IFWXIOBuffer(IUnknown):
         """Set the number of bytes in use. Called by the allocator after writing, and by the service after a receive
         into a buffer of the filter's.
 
-        Nothing is allocated, and no byte becomes visible that was not written for this connection.
+        Nothing is allocated, and no byte becomes visible that was not written for this connection: behind what came
+        with the last ``Recv`` there are zeros.
 
         :param dwDataSize: bytes in use, at most the allocated size.
         :raises COMError: ``E_INVALIDARG``, more than the allocated size; here also ``E_ACCESSDENIED``, the buffer is

@@ -57,10 +57,11 @@ class IFWXSocket(IUnknown):
         :param pIFWXIOCompletion: its ``CompleteAsyncIO`` is told of the end, exactly once; ``None`` for no notice.
         :param UserData: handed back in ``CompleteAsyncIO``.
         :raises COMError: nothing was posted and no completion follows. The SDK names no code; here ``E_POINTER``, no
-            buffer; ``HRESULT_FROM_WIN32(WSAESHUTDOWN)``, after ``Shutdown``; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after
-            ``Close``; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a network socket that was never connected;
-            ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 8 MiB or 4096 Sends wait already; ``FWX_E_TERMINATING``, after
-            ``Detach``. A peer that is gone is reported by the completion.
+            buffer; ``E_INVALIDARG``, an object that is none or holds no bytes; ``E_ACCESSDENIED``, a buffer that waits
+            for a ``Recv``; ``HRESULT_FROM_WIN32(WSAESHUTDOWN)``, after ``Shutdown``;
+            ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a network socket
+            that was never connected; ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 8 MiB or 4096 Sends wait already;
+            ``FWX_E_TERMINATING``, after ``Detach``. A peer that is gone is reported by the completion.
         """
 
     def SendTo(
@@ -93,18 +94,20 @@ class IFWXSocket(IUnknown):
         thread.
 
         With ``None`` the service supplies the buffer, so that one object travels down the chain without a copy (B3.12);
-        such a buffer is read-only. With a buffer the data is copied in and its size set (B3.13); what it held is
-        forgotten when it is posted. Many receives may be pending. The completion brings a buffer of size 0 when the
-        peer has ended its direction (B3.24). It waits while the filter's other socket has over 256 KiB left to send.
+        such a buffer is read-only. With a buffer the data is copied in and its size set (B3.13), right before the
+        completion; what it held is forgotten when it is posted, and until the completion nobody else uses it. Many
+        receives may be pending. The completion brings a buffer of size 0 when the peer has ended its direction (B3.24).
+        It waits while the filter's other socket has over 256 KiB left to send.
 
         :param pIOBuffer: where to put the data; ``None`` is the recommended form.
         :param pIFWXIOCompletion: gets the buffer in ``CompleteAsyncIO``, exactly once; never ``None``.
         :param UserData: handed back in ``CompleteAsyncIO``.
         :raises COMError: nothing was posted and no completion follows. The SDK names no code; here ``E_POINTER``, no
             completion; ``E_INVALIDARG``, a buffer without room; ``E_ACCESSDENIED``, a buffer that is not the caller's
-            to change; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a
-            TCP socket that was never connected; ``HRESULT_FROM_WIN32(WSAEINVAL)``, a UDP socket without an address;
-            ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 4096 are pending already; ``FWX_E_TERMINATING``, after ``Detach``.
+            to change, or is posted already; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``;
+            ``HRESULT_FROM_WIN32(WSAENOTCONN)``, a TCP socket that was never connected;
+            ``HRESULT_FROM_WIN32(WSAEINVAL)``, a UDP socket without an address; ``HRESULT_FROM_WIN32(WSAENOBUFS)``, 4096
+            are pending already; ``FWX_E_TERMINATING``, after ``Detach``.
         """
 
     def Shutdown(fAbortive: BOOLEAN) -> None:
@@ -167,6 +170,9 @@ class IFWXNetworkSocket(IFWXSocket):
         end with its error. A name that turns out to be forbidden, for the session or by the IP filter, fails what is
         posted with ``WSAEACCES``.
 
+        A session's socket takes the way of the rule that allows it, an upstream's too, and the filter does nothing for
+        it (B4.22, B8.7). The firewall's own goes straight: no rule is asked about it.
+
         :param Address: the peer, with its port: an address or a name.
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
         :raises COMError: ``E_NOTIMPL``, an SSL socket (B4.18). The SDK names no further code; here
@@ -186,10 +192,10 @@ class IFWXNetworkSocket(IFWXSocket):
         :param Address: the local address; port 0 lets the system choose.
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
         :param pIpFilter: the only addresses that the socket may deal with; ``None`` for no limit (B4.10).
-        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEINVAL)``, bound already;
-            ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``E_POINTER``, no address; ``E_INVALIDARG``, not an
-            address, or no IP filter of the service's; else the Winsock error as an HRESULT: ``WSAEADDRINUSE``,
-            ``WSAEACCES`` for a privileged port, ``WSAEADDRNOTAVAIL``, ``WSAEAFNOSUPPORT``.
+        :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAEINVAL)``, bound already, or an SSL socket
+            over another; ``HRESULT_FROM_WIN32(WSAENOTSOCK)``, after ``Close``; ``E_POINTER``, no address;
+            ``E_INVALIDARG``, not an address, or no IP filter of the service's; else the Winsock error as an HRESULT:
+            ``WSAEADDRINUSE``, ``WSAEACCES`` for a privileged port, ``WSAEADDRNOTAVAIL``, ``WSAEAFNOSUPPORT``.
         """
 
     def GetSockName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT", "out"))]:
@@ -203,6 +209,8 @@ class IFWXNetworkSocket(IFWXSocket):
 
     def GetPeerName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT", "out"))]:
         """Return the peer's address. Called by the filter, at any time, as a rule to learn who asked for a connection.
+        Through an upstream it is what was connected to, not the upstream (B8.8): the address, or the name where the
+        upstream has resolved it.
 
         :returns: *Address*, with *AddressLength* as in ``GetSockName``.
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAENOTCONN)``, there is no peer;

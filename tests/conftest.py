@@ -1,14 +1,19 @@
-"""What every test may use: the ``requires`` marker and the paths of the Debian programs it names."""
+"""What every test may use: the ``requires`` marker, the paths of the Debian programs it names; and the leak check."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import uvloop
+
+from tests.leaks import Leaks
 
 # Program -> Debian package. `make debian-deps` installs these packages; tests/test_makefile.py compares the two lists.
 PROGRAMS: Mapping[str, str] = MappingProxyType(
@@ -18,13 +23,20 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "dig": "bind9-dnsutils",
         "dnsmasq": "dnsmasq-base",
         "gcc": "gcc",
+        "gnutls-cli": "gnutls-bin",
         "haproxy": "haproxy",
         "ip": "iproute2",
+        "microsocks": "microsocks",
         "ncat": "ncat",
         "nft": "nftables",
         "nginx": "nginx",
+        "openssl": "openssl",
         "ps": "procps",
         "ss": "iproute2",
+        "ssh": "openssh-client",
+        "ssh-keygen": "openssh-client",
+        "sshd": "openssh-server",
+        "tinyproxy": "tinyproxy-bin",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }
 )
@@ -46,6 +58,51 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("FWX_CI") == "1":
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)
+
+
+_HAS_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember that a test has failed: its traceback holds what it had."""
+    report = yield
+    if report.failed:
+        item.stash[_HAS_FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def _leaks() -> Iterator[Leaks]:
+    """What watches over all tests; what the process opens once, and the modules of the tests, are there before."""
+    for make in (asyncio.new_event_loop, uvloop.new_event_loop):
+        make().close()
+    gc.collect()
+    gc.freeze()  # so that looking for what a test has left does not look through everything else
+    leaks = Leaks()
+    with leaks.recording():
+        yield leaks
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(request: pytest.FixtureRequest, _leaks: Leaks, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Every test closes its descriptors, lets go of its buffers and joins its threads; wider fixtures are not its own.
+
+    It comes before the other fixtures of a test, so it looks when they have been torn down.
+    """
+    _leaks.remember()
+    yield
+
+    def forget() -> None:
+        request.node.funcargs.clear()
+        for record in (*caplog.get_records("setup"), *caplog.get_records("call"), *caplog.get_records("teardown")):
+            record.exc_info, record.args = None, ()
+
+    if not request.node.stash.get(_HAS_FAILED, False):
+        left = _leaks.left(forget)
+        if left:
+            pytest.fail("the test leaves\n  " + "\n  ".join(left), pytrace=False)
 
 
 @pytest.fixture(scope="session")

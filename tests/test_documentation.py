@@ -34,6 +34,7 @@ from fwx.service import Service
 CALLED = {
     "IFWXAcceptCompletion",
     "IFWXDataFilter",
+    "IFWXExternalIOCompletion",
     "IFWXFilter",
     "IFWXIOCompletion",
     "IFWXSessionFilter",
@@ -65,6 +66,7 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXNetworkSocketInspection": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),
     "IFWXIOBuffer": lambda _service: FWXIOBuffer(b""),
     "IFWXIpFilter": lambda service: service.firewall.CreateIpFilter(),
+    "IFWXOverlapped": lambda service: service.firewall.CreateOverlapped(),
 }
 
 
@@ -117,6 +119,14 @@ def rows(text: str) -> dict[str, str]:
 def test_the_readme_shows_the_example_filter_letter_for_letter(source_tree: Path) -> None:
     example = (source_tree / "examples" / "refuse_telnet.py").read_text()
     assert textwrap.indent(example, "    ") in (source_tree / "README.rst").read_text()
+
+
+def test_the_page_on_coroutines_shows_the_example_that_is_tested(source_tree: Path) -> None:
+    """It is short, and imports nothing but the SDK."""
+    assert ".. literalinclude:: ../examples/shout.py\n" in page(source_tree, "async")
+    example = (source_tree / "examples" / "shout.py").read_text()
+    assert len(example.splitlines()) < 40
+    assert re.findall(r"^(?:import|from) .*", example, re.MULTILINE) == ["from fwx import sdk"]
 
 
 def test_every_make_target_that_is_mentioned_exists(source_tree: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 POINTER = 8
 """Bytes of one slot where addresses have 64 bits."""
 
-_MODULES_BESIDE = ("fwx.data_pump",)
+_MODULES_BESIDE = ("fwx.aio.datafilter", "fwx.data_pump")
 
 
 def describe_interface(interface: COMInterfaceClass) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The numbered facts that the code keeps to, and who cites them.
 
-``docs/facts.toml`` has a number such as B3.14, a source and a title for each. The page "Facts and tests"
-(:mod:`facts_page`) is made from it, and ``tests/test_facts.py`` checks it; neither needs the other.
+``docs/facts.toml`` has a number such as B3.14, a source and a title for each, and the reason for one that no test can
+prove yet. The page "Facts and tests" (:mod:`facts_page`) is made from it, and ``tests/test_facts.py`` checks it;
+neither needs the other.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ class Fact:
     :ivar topic: title of the topic.
     :ivar source: a key of :data:`SOURCES`.
     :ivar title: what the fact is about.
+    :ivar reason: why no test proves it, for one that none does; empty where that has not been said.
     """
 
     number: str
     topic: str
     source: str
     title: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,16 @@ def _fact(path: Path, place: int, topic: dict[str, Any], number: str, entry: obj
         raise FactError(f"{where}: expected a number of this topic, such as B{place}.1")
     match entry:
         case [str(source), str(title)]:
+            reason = ""
+        case [str(source), str(title), str(reason)] if reason.strip():
             pass
         case _:
-            raise FactError(f"{where}: expected [source, title], not {entry!r}")
+            raise FactError(f"{where}: expected [source, title] or [source, title, why it is open], not {entry!r}")
     if source not in SOURCES:
         raise FactError(f"{where}: {source!r} is no source; expected one of {', '.join(SOURCES)}")
     if not 0 < len(title.strip()) <= LONGEST_TITLE:
         raise FactError(f"{where}: expected a title of 1 to {LONGEST_TITLE} characters, not {len(title)}")
-    return Fact(number, str(topic.get("title", "")), source, title)
+    return Fact(number, str(topic.get("title", "")), source, title, reason)
 
 
 # ---- citations -------------------------------------------------------------------------------------------------------
@@ -220,7 +225,7 @@ def render(facts: Mapping[str, Fact], found: Proofs) -> str:
                 "   :widths: 8 12 35 45",
             ]
             lines += ["", *_row("Fact", "Source", "About", "Tests")]
-        proof = _proof(found.get(fact.number, {}))
+        proof = _proof(found.get(fact.number, {}), fact.reason)
         lines += _row(f".. _{anchor(fact.number)}:\n\n{fact.number}", fact.source, fact.title, proof)
     return "\n".join(lines)
 
@@ -234,10 +239,10 @@ def _counts(facts: Mapping[str, Fact], found: Proofs) -> Iterator[str]:
     yield from (f"- *{source}*: {meaning}" for source, meaning in SOURCES.items())
 
 
-def _proof(files: Mapping[str, Sequence[str]]) -> str:
-    """Return the cell that names the tests of one fact."""
+def _proof(files: Mapping[str, Sequence[str]], reason: str) -> str:
+    """Return the cell that names the tests of one fact, or says why there are none."""
     if not files:
-        return OPEN
+        return f"{OPEN}: {reason}" if reason else OPEN
     parts = []
     for path, names in files.items():
         form = "``{}``" if path.startswith("tests/") else "*{}*"

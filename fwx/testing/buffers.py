@@ -168,6 +168,20 @@ def _needs_a_destination(make: Maker) -> None:
     expect_failure("SendToBuffer(None)", E_POINTER, _filled(make, b"abc").SendToBuffer, None, 0, 1)
 
 
+def _judges_numbers(make: Maker) -> None:
+    buffer = _filled(make, b"abc")
+    for call, arguments in (
+        (buffer.ReadAt, (-1, 1)),
+        (buffer.ReadAt, (0, -1)),
+        (buffer.SetDataSize, (-1,)),
+        (buffer.Append, (b"abc", -1)),
+        (buffer.SendToBuffer, (make(8), -1, 1)),
+        (buffer.SendToBuffer, (make(8), 0, -1)),
+    ):
+        expect_failure(f"{call.__name__}{arguments}", E_INVALIDARG, call, *arguments)
+    expect_equal(_content(buffer), b"abc", "the data after the refusals")
+
+
 def _keeps_to_itself(make: Maker) -> None:
     first, second = make(8), make(8)
     first.Append(b"abc")
@@ -190,5 +204,6 @@ _RULES: tuple[Rule[Maker], ...] = (
     Rule("ReadAt copies", ("B3.18",), _reads_a_copy),
     Rule("SendToBuffer appends to the destination", ("B3.18", "B3.19"), _sends_to_buffer),
     Rule("SendToBuffer without a destination is E_POINTER", ("B3.18",), _needs_a_destination),
+    Rule("a number below 0 is E_INVALIDARG", ("B3.18",), _judges_numbers),
     Rule("shares no memory with another buffer", ("B3.16",), _keeps_to_itself),
 )

@@ -29,9 +29,10 @@ from fwx.interfaces import (
     SocketAddress,
 )
 from fwx.testing.battery import Battery, BreachError, Rule, describe, expect, expect_equal, expect_failure, run_rules
-from fwx.testing.buffers import PlainBuffer
 from fwx.testing.completions import Done, Recorder
-from fwx.testing.memory import MemoryLoop, MemoryNetwork
+from fwx.testing.memory import MemoryNetwork
+from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.streambuffers import BUFFER_RULES
 from fwx.testing.unknown import shape_rule, unknown_rules
 
 NOT_A_SOCKET = HRESULT_FROM_WIN32(WSAENOTSOCK)
@@ -216,52 +217,6 @@ def _no_address(pair: SocketPair) -> None:
     expect_equal((done.address, done.address_length), (None, 0), "ExternalAddress and its length of a TCP socket")
 
 
-def _service_buffer(pair: SocketPair) -> None:
-    pair.send(pair.left, b"abc")
-    buffer = pair.receive(pair.right).buffer
-    expect(buffer is not None, "a Recv without a buffer completed without one")
-    expect(buffer.GetBufferAndSize().readonly, "the service's buffer can be written to through its view")
-    for method, argument in ((buffer.Append, b"d"), (buffer.SetDataSize, 1)):
-        try:
-            method(argument)
-        except COMError:
-            continue
-        raise BreachError(f"{method.__name__} changed the service's buffer")
-    expect_equal(bytes(buffer.GetBufferAndSize()), b"abc", "the data")
-
-
-def _own_buffer(pair: SocketPair) -> None:
-    pair.send(pair.left, b"abcde")
-    pair.settle()
-    for buffer, wanted in ((FWXIOBuffer.allocated(3), b"abc"), (PlainBuffer(16, b"old"), b"de")):
-        done = pair.receive(pair.right, buffer)
-        expect(done.buffer is buffer, f"the completion brought {done.buffer!r}, not the caller's buffer")
-        expect_equal(done.data, wanted, "the data in the caller's buffer")
-
-
-def _foreign_buffer(pair: SocketPair) -> None:
-    pair.left.Send(PlainBuffer(8, b"abc"), None, 0)
-    expect_equal(pair.receive_all(pair.right, 3), b"abc", "what was sent from a filter's own buffer")
-
-
-def _frozen(pair: SocketPair) -> None:
-    buffer = FWXIOBuffer.allocated(3)
-    buffer.SetDataSize(3)
-    view = buffer.GetBufferAndSize()
-    view[:] = b"abc"
-    copy = memoryview(view)
-    pair.left.Send(buffer, None, 0)
-    copy[:] = b"XYZ"
-    expect_equal(pair.receive_all(pair.right, 3), b"abc", "what was sent, after its owner wrote to the memory")
-
-
-def _needs_a_buffer(pair: SocketPair) -> None:
-    recorder = Recorder()
-    expect_failure("Send(None)", E_POINTER, pair.left.Send, None, recorder, 0)
-    pair.settle()
-    expect(not recorder.calls, "a refused Send completed")
-
-
 def _needs_a_completion(pair: SocketPair) -> None:
     expect_failure("Recv without a completion", E_POINTER, pair.left.Recv, None, None, 0)
     pair.send(pair.left, b"abc")
@@ -375,6 +330,22 @@ def _again_inside(pair: SocketPair) -> None:
     expect_equal((bytes(received), deepest), (b"abcdef", 1), "the data and how deep the completions were nested")
 
 
+def _faulty_completion(pair: SocketPair) -> None:
+    def fail(done: Done) -> None:
+        raise ValueError(f"a bug that saw {done.success}")
+
+    faulty, recorder = Recorder(fail), Recorder()
+    pair.left.Recv(None, faulty, 0)
+    pair.left.Recv(None, recorder, 1)
+    pair.right.Recv(None, recorder, 2)
+    pair.send(pair.right, b"abc")
+    pair.until(lambda: faulty.calls, "the completion of a Recv")
+    pair.right.Close(True)
+    pair.until(lambda: len(recorder.calls) >= 2, "the completion of an operation after another one's had failed")
+    pair.settle()
+    expect_equal((len(faulty.calls), sorted(map(str, recorder.tags))), (1, ["1", "2"]), "how often each completed")
+
+
 def _from_any_thread(pair: SocketPair) -> None:
     errors: list[BaseException] = []
     recorder = Recorder()
@@ -444,11 +415,7 @@ STREAM_RULES: tuple[Rule[SocketPair], ...] = (
     Rule("completes in order", ("B5.2", "B5.3"), _in_order),
     Rule("passes the bytes unchanged, both ways", ("B3.3",), _unchanged),
     Rule("gives no address on TCP", ("B3.21",), _no_address),
-    Rule("Recv without a buffer brings a read-only one", ("B3.12",), _service_buffer),
-    Rule("Recv with a buffer fills it", ("B3.13",), _own_buffer),
-    Rule("Send takes a filter's own buffer object", ("B3.15",), _foreign_buffer),
-    Rule("Send freezes the buffer", ("B3.14",), _frozen),
-    Rule("Send without a buffer is E_POINTER", ("B3.14",), _needs_a_buffer),
+    *BUFFER_RULES,
     Rule("Recv needs a completion, Send does not", ("B3.13", "B5.2"), _needs_a_completion),
     Rule("SendTo is refused on a stream", ("B3.23",), _stream_only),
     Rule("the end of the stream is a success of size 0", ("B3.24", "B3.25"), _ends),
@@ -460,6 +427,7 @@ STREAM_RULES: tuple[Rule[SocketPair], ...] = (
     Rule("Close(True) resets", ("B3.26", "B3.27"), _resets("Close")),
     Rule("Shutdown(True) resets", ("B3.25", "B3.27"), _resets("Shutdown")),
     Rule("a completion may post again", ("B5.2",), _again_inside),
+    Rule("a completion that raises keeps no other from coming", ("B5.3", "B5.9"), _faulty_completion),
     Rule("any thread may post", ("B5.10",), _from_any_thread),
     Rule("a reader that stops holds the sender back", ("B3.14",), _holds_back),
     Rule("the private slots answer", ("B4.3", "B4.4"), _private_slots),

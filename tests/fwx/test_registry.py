@@ -14,6 +14,7 @@ from zope.interface.interfaces import ComponentLookupError, IComponentLookup
 
 import fwx.registry
 from fwx import sdk
+from fwx.aio.tasks import Tasks
 from fwx.impl.alert import Alerts, Category, Severity
 from fwx.impl.alerting import IAlerts
 from fwx.impl.firewall import FWXFirewall
@@ -62,6 +63,7 @@ class Engine(SimpleNamespace):
             faults=SimpleNamespace(report=lambda *fault: self.reported.append(fault)),
             registry=None,
             call_later=None,
+            tasks=Tasks(SimpleNamespace(), SimpleNamespace()),  # type: ignore[arg-type]
             network=SimpleNamespace(stream=None, datagram=None),
         )
 
@@ -234,6 +236,8 @@ def test_the_list_of_components(registry: Registry) -> None:
     assert set(found) >= {
         ("utility", (), "IFWXFirewall2", ""),
         ("utility", (), "IAlerts", ""),
+        ("utility", (), "ITasks", ""),
+        ("adapter", ("IFWXConnection", "IFWXDataFilter"), "IFaults", ""),
         ("adapter", ("IFWXFirewall",), "IHostNames", ""),
         ("adapter", ("IFWXSession",), "IHostNames", ""),
         ("adapter", ("IFWXFirewall",), "IFWXNetworkSocket", "tcp"),
@@ -316,17 +320,12 @@ def test_tasks(engine: Engine, registry: Registry, answer: Any, reports: int) ->
 
 ADDRESS = SocketAddress("10.0.0.1", 1)
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
-    "HookToCompletionPort": (1,),
-    "CreateOverlapped": (),
-    "StartHeavyBlockingOperation": (),
-    "EndHeavyBlockingOperation": (),
     "GetClientSession": (ADDRESS,),
     "CreatePrivateSession": (ADDRESS, None, None, None, None),
     "UpdateServiceStatus": (1000,),
     "CreateRadiusAuthenticator": (),
     "GetNetConfigDetector": (),
     "GetLowResourceRecoverer": (),
-    "CreateSSLNetworkSocket": (False, None, None, None, None, 1, None, 0, 0, False, None),
 }
 
 

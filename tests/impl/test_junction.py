@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.impl.iobuffer import FWXIOBuffer, data_of
+from fwx.impl.iobuffer import FWXIOBuffer, begin_receive, data_of
 from fwx.impl.junction import JunctionEnd, junction
 from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
 from fwx.impl.runqueue import RunQueue
@@ -41,7 +41,7 @@ class Link:
         end.send(Operation(self.owner, self.sends, tag, buffer, data_of(buffer)))
 
     def recv(self, end: JunctionEnd, buffer: Any = None, tag: object = 0) -> None:
-        capacity = None if buffer is None else buffer.GetBufferSizes()[0]
+        capacity = None if buffer is None else begin_receive(buffer)
         end.recv(Operation(self.owner, self.recvs, tag, buffer, capacity))
 
     def drain(self) -> None:
@@ -238,7 +238,7 @@ def test_every_byte_once_and_in_order(sizes: list[int], capacities: list[int | N
             capacity = recvs.pop(0)
             mine = None if capacity is None else FWXIOBuffer.allocated(capacity)
             take: Any = Completion(lambda buffer, tag: taken.extend(buffer.ReadAt(0, 1000)))
-            server.recv(Operation(owner, take, 0, mine, capacity))
+            server.recv(Operation(owner, take, 0, mine, None if mine is None else begin_receive(mine)))
         queue.drain()
     assert taken == sent[: len(taken)]
     assert completed == sorted(completed)

@@ -291,7 +291,7 @@ def test_a_peer_that_no_opening_is_for_is_turned_away(rig: Rig, maker: Any, acce
     listener, accepts = maker.CreateNetworkSocket(TCP), accept_recorder()
     listener.Bind(ANY4, None, None)
     listener.Listen(5)
-    listener._local_end.keep_port(SocketAddress("127.0.0.1", 1), done=lambda code: None)
+    listener._local_end.keep_port(SocketAddress("127.0.0.1", 1), lambda code: None)
     listener.Accept(accepts, 0)
     with socket.create_connection(listener.GetSockName().sockaddr) as client:
         rig.until(lambda: rig.records)
@@ -310,7 +310,7 @@ def test_a_datagram_that_no_opening_is_for_is_dropped(rig: Rig) -> None:
     sock.Bind(ANY4, None, None)
     with socket.socket(type=socket.SOCK_DGRAM) as stranger, socket.socket(type=socket.SOCK_DGRAM) as known:
         known.bind(("127.0.0.1", 0))
-        sock._local_end.keep_port(address_of(known), done=lambda code: None)
+        sock._local_end.keep_port(address_of(known), lambda code: None)
         sock.Recv(None, received, 0)
         stranger.sendto(b"stranger", sock.GetSockName().sockaddr)
         known.sendto(b"known", sock.GetSockName().sockaddr)

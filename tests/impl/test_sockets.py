@@ -461,15 +461,15 @@ def test_too_many_operations_waiting(rig: Rig, side: Side, recorder: Any) -> Non
         (-0x7FFFBFFB, True),
         (0x1_8000_0000, True),
         (-(10**30), True),
-        (ValueError("a bug"), True),
+        (ValueError, True),
     ],
 )
 def test_what_a_completion_answers(rig: Rig, side: Side, recorder: Any, answer: object, fails: bool) -> None:
     """B5.9: success or failure, returned or raised; the owner is told of a failure."""
 
     def then(done: object) -> object:
-        if isinstance(answer, Exception):
-            raise answer
+        if answer is ValueError:
+            raise ValueError("a bug")
         return answer
 
     side.socket.Send(const(b"x"), recorder(then), 0)

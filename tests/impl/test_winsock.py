@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from fwx.impl.winsock import winsock_code, winsock_name
+from fwx.impl.winsock import _ERRNO, winsock_code, winsock_name
 
 ERRNO = [
     ("EINTR", 10004, "WSAEINTR"),
@@ -62,6 +62,11 @@ def test_errno(name: str, code: int, winsock: str) -> None:
     number = getattr(errno, name)
     assert winsock_code(OSError(number, os.strerror(number))) == code
     assert winsock_name(code) == winsock
+
+
+def test_every_number_of_the_table_is_tried() -> None:
+    """Issue 4: errno becomes a Winsock number in one table; a new entry needs its line above."""
+    assert {getattr(errno, name) for name, code, _ in ERRNO if code != 10107} == set(_ERRNO)
 
 
 @pytest.mark.parametrize(

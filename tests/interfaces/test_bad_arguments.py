@@ -15,6 +15,7 @@ from fwx.interfaces import (
     IFWXFirewall2,
     IFWXIOBuffer,
     IFWXNetworkSocket,
+    IFWXOverlapped,
     IFWXSession,
     IFWXSocket,
     MethodInfo,
@@ -22,7 +23,9 @@ from fwx.interfaces import (
     methods,
 )
 from fwx.interfaces.idl import Passing
-from fwx.testing import AttachingFilter, MemoryFirewall
+from fwx.testing import AttachingFilter, MemoryFirewall, memory_pair
+from tests.impl.tls import certificates
+from tests.impl.tls.parts import towards_server
 
 
 class Keeper(sdk.DataPump):
@@ -56,6 +59,10 @@ def bound(firewall: MemoryFirewall) -> Any:
     return socket
 
 
+def secure(firewall: MemoryFirewall) -> Any:
+    return towards_server(firewall.firewall, memory_pair(firewall.loop).left, certificates.client())
+
+
 OBJECTS: dict[str, tuple[Any, Callable[[MemoryFirewall], Any]]] = {
     "firewall": (IFWXFirewall2, lambda firewall: firewall.firewall),
     "session": (IFWXSession, lambda firewall: firewall.session()),
@@ -63,6 +70,9 @@ OBJECTS: dict[str, tuple[Any, Callable[[MemoryFirewall], Any]]] = {
     "socket": (IFWXSocket, socket_of),
     "network socket": (IFWXNetworkSocket, lambda firewall: firewall.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP)),
     "bound network socket": (IFWXNetworkSocket, bound),
+    "SSL socket": (IFWXNetworkSocket, secure),
+    "SSL socket without one underneath": (IFWXNetworkSocket, lambda firewall: towards_server(firewall.firewall, None)),
+    "overlapped object": (IFWXOverlapped, lambda firewall: firewall.firewall.CreateOverlapped()),
     "received buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateConstBuffer(b"abc")),
     "allocated buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateBuffer(8)),
 }

@@ -112,6 +112,11 @@ class SendsNowhere(PlainBuffer):
         return 0 if pDestinationBuffer is None else super().SendToBuffer(pDestinationBuffer, ulOffset, cb)
 
 
+class ReadsFromTheEnd(PlainBuffer):
+    def ReadAt(self, ulOffset: int, cb: int) -> bytes:
+        return super().ReadAt(ulOffset % (self.size + 1), cb)
+
+
 def sharing() -> Callable[[int], PlainBuffer]:
     """Return a maker whose buffers share their memory."""
     shared = bytearray(8)
@@ -148,6 +153,7 @@ WRONG: tuple[tuple[str, Callable[[int], Any], str], ...] = (
     ("ReadAt copies", ReadsNoCopy, "expected b'abc', found b'Xbc'"),
     ("SendToBuffer appends to the destination", SendsOver, "the destination: expected b'12bc', found b'bc'"),
     ("SendToBuffer without a destination is E_POINTER", SendsNowhere, "expected E_POINTER, found the result 0"),
+    ("a number below 0 is E_INVALIDARG", ReadsFromTheEnd, "ReadAt(-1, 1): expected E_INVALIDARG, found the result b''"),
     (
         "shares no memory with another buffer",
         sharing(),

@@ -91,7 +91,7 @@ def examples(source_tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         monkeypatch.syspath_prepend(source_tree / folder)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("fwx_collector", "fwx_upper_case", "refuse_telnet")):
+        if name.startswith(("fwx_collector", "fwx_upper_case", "refuse_telnet", "shout")):
             del sys.modules[name]
 
 
@@ -104,6 +104,7 @@ def examples(source_tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         ["fwx_upper_case:UpperCase", "--changes-data"],
         ["fwx_upper_case:UpperCase", "--changes-data", "--option", "direction='both'", "--option", "append=bye"],
         ["refuse_telnet:RefuseTelnet"],
+        ["shout:Shout", "--changes-data"],
         ["refuse_telnet:RefuseTelnet", "--target", "198.51.100.1:23"],
     ],
 )

@@ -113,6 +113,30 @@ class IgnoresOwnBuffers(FWXSocket):
         super().Recv(None, pIFWXIOCompletion, UserData)
 
 
+class KeepsFormerBytes(FWXSocket):
+    def Recv(self, pIOBuffer: Any, pIFWXIOCompletion: Any, UserData: object) -> None:
+        def copy(done: Done) -> Any:
+            if pIOBuffer is not None:
+                pIOBuffer.SetDataSize(0)
+                pIOBuffer.Append(done.data)
+                done = done._replace(buffer=pIOBuffer)
+            return pIFWXIOCompletion.CompleteAsyncIO(*done)
+
+        super().Recv(None, pIFWXIOCompletion and Recorder(copy), UserData)
+
+
+class Recycles(Wrapped):
+    buffer = PlainBuffer(64 << 10)
+
+    def complete(self, completion: Any, done: Done) -> Any:
+        if done.buffer is not None and done.data:
+            data = done.data
+            self.buffer.SetDataSize(0)
+            self.buffer.Append(data[: 64 << 10])
+            done = done._replace(buffer=self.buffer)
+        return super().complete(completion, done)
+
+
 class TakesItsOwnBuffersOnly(FWXSocket):
     def Send(self, pIOBuffer: Any, pIFWXIOCompletion: Any, UserData: object) -> None:
         if pIOBuffer is not None and not isinstance(pIOBuffer, FWXIOBuffer):
@@ -123,6 +147,12 @@ class TakesItsOwnBuffersOnly(FWXSocket):
 class ReadsLate(FWXSocket):
     def Send(self, pIOBuffer: Any, pIFWXIOCompletion: Any, UserData: object) -> None:
         self._queue.post(super().Send, pIOBuffer, pIFWXIOCompletion, UserData)
+
+
+class SwallowsNothing(FWXSocket):
+    def Send(self, pIOBuffer: Any, pIFWXIOCompletion: Any, UserData: object) -> None:
+        if pIOBuffer is None or pIOBuffer.GetBufferSizes()[1]:
+            super().Send(pIOBuffer, pIFWXIOCompletion, UserData)
 
 
 class SendsNothing(FWXSocket):
@@ -203,6 +233,18 @@ class BusyInside(Wrapped):
             self.inside = False
 
 
+class StopsAfterAFault(Wrapped):
+    stopped = False
+
+    def complete(self, completion: Any, done: Done) -> Any:
+        if self.stopped:
+            return None
+        self.stopped = True
+        result = super().complete(completion, done)
+        self.stopped = False
+        return result
+
+
 class OneThreadOnly(FWXSocket):
     def Send(self, pIOBuffer: Any, pIFWXIOCompletion: Any, UserData: object) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -247,8 +289,19 @@ WRONG: tuple[tuple[str, type[FWXSocket], str], ...] = (
     ("gives no address on TCP", GivesAddresses, "expected (None, 0), found (SocketAddress('198.51.100.1:80'), 16)"),
     ("Recv without a buffer brings a read-only one", GivesWritableBuffers, "can be written to"),
     ("Recv with a buffer fills it", IgnoresOwnBuffers, "not the caller's buffer"),
+    (
+        "a buffer that is received into again shows nothing of its former use",
+        KeepsFormerBytes,
+        "its size set to all that it holds: expected b'abc\\x00",
+    ),
+    ("what was received stays as it is", Recycles, "what was received and kept, by both views: expected (b'abcdef'"),
     ("Send takes a filter's own buffer object", TakesItsOwnBuffersOnly, "it raised TypeError: PlainBuffer is no"),
     ("Send freezes the buffer", ReadsLate, "expected b'abc', found b'XYZ'"),
+    (
+        "a Send of no bytes completes and sends nothing",
+        SwallowsNothing,
+        "the completion of a Send of no bytes never happened",
+    ),
     ("Send without a buffer is E_POINTER", SendsNothing, "expected E_POINTER, found the result None"),
     ("Recv needs a completion, Send does not", ReceivesForNobody, "expected E_POINTER, found the result None"),
     ("SendTo is refused on a stream", SendsAnywhere, "SendTo succeeded"),
@@ -269,6 +322,11 @@ WRONG: tuple[tuple[str, type[FWXSocket], str], ...] = (
     ("Close(True) resets", NeverResetsOnClose, "expected a failure at the other side, found the end of the stream"),
     ("Shutdown(True) resets", NeverResetsOnShutdown, "expected a failure at the other side, found the end"),
     ("a completion may post again", BusyInside, "a Recv that a completion posted never happened"),
+    (
+        "a completion that raises keeps no other from coming",
+        StopsAfterAFault,
+        "the completion of an operation after another one's had failed never happened",
+    ),
     ("any thread may post", OneThreadOnly, "posting from another thread raised COMError: FWX_E_BAD_CONTEXT"),
     ("a reader that stops holds the sender back", TakesEverything, "64 MiB were taken although nobody receives"),
     ("the private slots answer", CountsNothing, "_GetWriteCount: expected 3, found 0"),

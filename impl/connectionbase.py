@@ -1,0 +1,379 @@
+"""What connections of every kind have in common: their events, their filters, their end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from fwx.impl.chain import Member
+from fwx.impl.event import terminating_event
+from fwx.impl.filterhost import FilterFault, FilterHost
+from fwx.impl.logrecord import Action
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
+from fwx.interfaces.enums import (
+    FwxDataFilterPriorityClass,
+    fwx_AcceptedConnection,
+    fwx_Bind_Tcp,
+    fwx_Bind_Udp,
+    fwx_Connect_Tcp,
+    fwx_ConnectionTerminating,
+    fwx_Udp_Destination,
+)
+from fwx.interfaces.hresult import (
+    E_INVALIDARG,
+    E_NOTIMPL,
+    E_POINTER,
+    E_UNEXPECTED,
+    FWX_E_BAD_CONTEXT,
+    FWX_E_FILTER_NOT_REGISTERED,
+    FWX_E_NOT_EMULATED,
+    FWX_E_NOT_SUPPORTED,
+    FWX_E_TERMINATING,
+    HRESULT_FROM_WIN32,
+    S_OK,
+    WSAECONNABORTED,
+    WSAEINVAL,
+    COMError,
+    winsock_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fwx.impl.engine import Engine
+    from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
+    from fwx.interfaces import IFWXIpFilter, IFWXSession, IUnknown
+    from fwx.interfaces.structs import FwxFirewallEvent
+
+logger = logging.getLogger("fwx.connection")
+
+_ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
+_DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
+_LARGEST_BUFFER = 1 << 20
+
+
+@implementer(IFWXConnection)
+class ConnectionBase(Unknown):
+    """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
+
+    __slots__ = (
+        "_attaching",
+        "_denied_by",
+        "_event_type",
+        "_members",
+        "_reason",
+        "_result",
+        "_started",
+        "agent",
+        "client_address",
+        "engine",
+        "id",
+        "interface",
+        "on_abandoned",
+        "on_ended",
+        "session",
+        "terminating",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        session: FWXSession,
+        client_address: SocketAddress,
+        verdict: Verdict,
+        *,
+        interface: str = "",
+        agent: str = "",
+        on_ended: Any = None,
+    ) -> None:
+        """A request of *client_address*, which the policy has judged.
+
+        :param interface: name of the listener. :param agent: the client program, if it said.
+        :param on_ended: called with the connection when it is gone.
+        """
+        engine = session.engine
+        self.engine: Engine = engine
+        self.session = session
+        self.id = next(engine.connection_ids)
+        self.client_address = client_address
+        self.verdict = verdict
+        self.interface = interface
+        self.agent = agent
+        self.on_ended = on_ended
+        # Set while the connection is being opened: stops that when it is killed.
+        self.on_abandoned: Callable[[], None] | None = None
+        self.terminating = False
+        self._started = engine.clock()
+        self._event_type = 0
+        self._attaching: FilterHost | None = None
+        self._denied_by = ""
+        self._members: list[Member] = []
+        self._result: int = S_OK
+        self._reason = ""
+        session.connections.add(self)
+
+    @property
+    def _registry(self) -> Any:
+        return self.engine.registry
+
+    # The host's side.
+
+    def raise_event(
+        self, hosts: Iterable[FilterHost], event_type: int, make: Callable[[], FwxFirewallEvent], denial: int
+    ) -> bool:
+        """Show an event to the filters, in order; tell whether what it is about may go on.
+
+        Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
+        *make* makes the event, for the first filter that is to see it.
+        """
+        event: FwxFirewallEvent | None = None
+        for host in hosts:
+            if host.state != "ready":
+                if not self._passes_failed(host):
+                    return False
+                continue
+            try:
+                session_filter = self.session.session_filter(host, event_type)
+                if session_filter is None:
+                    continue
+                if event is None:
+                    event = make()
+                self._event_type, self._attaching = event_type, host
+                host.handle(session_filter, event)
+            except FilterFault as fault:
+                self._forget_members_of(host)
+                if not host.opens_on_error:
+                    self._result, self._reason = E_UNEXPECTED, str(fault)
+                    return False
+            finally:
+                self._event_type, self._attaching = 0, None
+            if self._denied_by:
+                self._result = HRESULT_FROM_WIN32(denial)
+                self._reason = f"denied by filter {self._denied_by!r}"
+                return False
+            if self.terminating:
+                return False
+        return True
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """Why the connection was refused or ended: an HRESULT, and words."""
+        return self._result, self._reason
+
+    def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+        """End a connection that was never established; its filters are detached without sockets (B1.30)."""
+        if not self.terminating:
+            self._result, self._reason = result, reason
+            self.terminating = True
+            self.engine.queue.post(self._finish, action)
+
+    def end(self, result: int = S_OK, reason: str = "") -> None:
+        """End the connection now: what is pending fails, then the filters are detached (B3.31), then it is logged."""
+        if self.terminating:
+            return
+        self.terminating = True
+        self._result, self._reason = result, reason
+        abandon, self.on_abandoned = self.on_abandoned, None
+        if abandon is not None:
+            abandon()
+        self._stop_moving()
+        for member in self._members:
+            member.terminate()
+        self.engine.queue.post(self._let_complete, Action.Terminate)
+
+    def filter_failed(self, host: FilterHost, method: str, error: BaseException) -> None:
+        """A filter failed while data flows: report it and end the connection, whatever ``on_error`` says.
+
+        What the filter held back is unknown, so going on without it could let an incomplete stream pass as whole.
+        """
+        self.end(E_UNEXPECTED, host.failed(method, error))
+
+    def member_of(self, data_filter: IFWXDataFilter) -> Member:
+        """Return the place of *data_filter* on this connection; asked by the registry's adapters.
+
+        :raises LookupError: it is not attached to this connection.
+        """
+        for member in self._members:
+            if member.data_filter is data_filter:
+                return member
+        raise LookupError(f"{data_filter!r} is not attached to connection {self.id}")
+
+    def _let_complete(self, action: Action) -> None:
+        """Let arrive and complete what was on its way from another thread when the sockets were ended (B3.31)."""
+        under_way = any(member.is_called for member in self._members)
+        self.engine.queue.post(self._let_complete if under_way else self._finish, action)
+
+    def _finish(self, action: Action) -> None:
+        """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
+        try:
+            self._take_leave(action)
+        finally:
+            self._members = []
+            self.session.connections.discard(self)
+            on_ended, self.on_ended = self.on_ended, None
+            if on_ended is not None:
+                on_ended(self)
+            self._let_go()
+
+    def _take_leave(self, action: Action) -> None:
+        """Detach the filters, say that the connection is terminating, write the record."""
+        for member in self._members:
+            member.detach()
+        names = ", ".join(member.host.name for member in self._members)
+        attached = self.session.attached_filters(fwx_ConnectionTerminating)
+        if attached:
+            event = terminating_event(self)
+            for host, session_filter in attached:
+                try:
+                    host.handle(session_filter, event)
+                except FilterFault as fault:
+                    logger.debug("%s: the connection has ended already", fault)
+        if self.verdict.log:
+            self._write_record(action, names, self.engine.clock() - self._started)
+
+    def _passes_failed(self, host: FilterHost) -> bool:
+        if host.opens_on_error:
+            return True
+        self._result = FWX_E_FILTER_NOT_REGISTERED
+        self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
+        return False
+
+    def _forget_members_of(self, host: FilterHost) -> None:
+        """Take what a failing handler attached out of the chain again; detached like every attached filter."""
+        for member in [member for member in self._members if member.host is host]:
+            self._members.remove(member)
+            member.detach()
+
+    # What each kind of connection does its own way.
+
+    def _stop_moving(self) -> None:
+        """Close what carries the data; what is pending fails."""
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """Forget what carried the data: the connection is over."""
+
+    def _write_record(self, action: Action, filters: str, seconds: float) -> None:
+        """Tell the log what became of the connection."""
+        raise NotImplementedError
+
+    # IFWXConnection.
+
+    def AttachDataFilter(
+        self,
+        piDataFilter: IFWXDataFilter,
+        PriorityClass: FwxDataFilterPriorityClass,
+        punkFilterContext: IUnknown | None,
+    ) -> None:
+        """Put *piDataFilter* into the chain of this connection (B1.24, B2.34, B3.7).
+
+        :raises COMError: ``E_INVALIDARG`` no data filter, an unknown class, or attached already; ``FWX_E_BAD_CONTEXT``
+            outside the handler of an event that allows it; ``FWX_E_TERMINATING``.
+        """
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection is ending")
+        if not self._event_type & _ATTACHABLE or self._attaching is None:
+            raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
+        if piDataFilter is None:
+            raise COMError(E_POINTER, "AttachDataFilter needs a data filter")
+        if not IFWXDataFilter.providedBy(piDataFilter):
+            raise COMError(E_INVALIDARG, f"{piDataFilter!r} is no IFWXDataFilter")
+        try:
+            priority = FwxDataFilterPriorityClass(PriorityClass)
+        except ValueError as error:
+            raise COMError(E_INVALIDARG, str(error)) from error
+        if any(member.data_filter is piDataFilter for member in self._members):
+            raise COMError(E_INVALIDARG, "this data filter is attached to the connection already")
+        self._members.append(Member(self, self._attaching, piDataFilter, priority, punkFilterContext))
+
+    def Deny(self, Reserved: int) -> None:
+        """Refuse the request whose event is being handled (B2.36, B2.37).
+
+        :raises COMError: ``E_INVALIDARG`` *Reserved* is not 0; ``FWX_E_BAD_CONTEXT`` no such event is being handled.
+        """
+        if Reserved != 0:
+            raise COMError(E_INVALIDARG, "Reserved must be 0")
+        if not self._event_type & _DENIABLE or self._attaching is None:
+            raise COMError(FWX_E_BAD_CONTEXT, "Deny is for the handler of a connect, bind or accept event")
+        self._denied_by = self._attaching.name
+
+    def Kill(self) -> None:
+        """End the connection by force (B3.32); from any thread."""
+        self.engine.queue.call(self.end, HRESULT_FROM_WIN32(WSAECONNABORTED), "killed by a filter")
+
+    def GetExternalSocketName(self) -> SocketAddress:
+        """:raises COMError: ``WSAEINVAL`` this kind of connection has no such socket."""
+        raise winsock_error(WSAEINVAL, "the connection has no socket of its own towards the outside")
+
+    def GetExternalPeerName(self) -> SocketAddress:
+        """:raises COMError: ``WSAEINVAL`` this kind of connection has no one peer."""
+        raise winsock_error(WSAEINVAL, "the connection has no one peer")
+
+    def SetBufferSize(self, BufferSize: int) -> None:
+        """:raises COMError: ``FWX_E_NOT_SUPPORTED`` this kind of connection receives no stream in blocks."""
+        raise COMError(FWX_E_NOT_SUPPORTED, "the connection carries no stream")
+
+    def GetSession(self) -> IFWXSession:
+        """Return the session that the connection belongs to.
+
+        :raises COMError: ``FWX_E_TERMINATING`` the connection has ended.
+        """
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        return self.session
+
+    def GetConnectionFlags(self) -> int:
+        """Return 0: no connection of this version has its inner address translated."""
+        return 0
+
+    def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
+        """Lift every address restriction with ``None``, which is how a connection starts.
+
+        :raises COMError: ``E_NOTIMPL`` for a filter.
+        """
+        if pIpFilter is not None:
+            raise COMError(E_NOTIMPL)
+
+    def GetIpFilter(self) -> IFWXIpFilter | None:
+        """Return ``None``: the connection is not restricted (B4.11)."""
+        return None
+
+    def IncrementBytesSentCounter(self, dwBytesSent: int) -> None:
+        """:raises COMError: ``FWX_E_NOT_EMULATED`` no connection of this version is emulated (B3.39)."""
+        raise COMError(FWX_E_NOT_EMULATED)
+
+    def AttachDataFilterWithDestination(
+        self,
+        piDataFilter: IFWXDataFilter,
+        PriorityClass: FwxDataFilterPriorityClass,
+        punkFilterContext: IUnknown | None,
+        ExternalAddress: SocketAddress | None,
+        ExternalAddressLength: int | None = None,
+    ) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateConnection(
+        self,
+        piDataFilter: IFWXDataFilter,
+        RemoteAddress: SocketAddress,
+        RemoteAddressLength: int | None,
+        LocalAddress: SocketAddress,
+        LocalAddressLength: int | None = None,
+    ) -> IFWXConnection:
+        raise COMError(E_NOTIMPL)
+
+    def SetSocketName(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateForConnect(self, piDataFilter: IFWXDataFilter, punkFilterContext: IUnknown | None) -> None:
+        raise COMError(E_NOTIMPL)
+
+    def EmulateForBind(self) -> None:
+        raise COMError(E_NOTIMPL)
