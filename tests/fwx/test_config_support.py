@@ -29,7 +29,6 @@ REFUSED_IN_FULL = [
     ("w3c = ", "log.w3c"),
     ("sql = ", "log.sql"),
     ("udp_per_address = 160", "limits.udp_per_address"),
-    ("[packet_filter]", "packet_filter"),
     ("[console]", "console"),
 ]
 
@@ -79,10 +78,6 @@ RULE = '[[rule]]\nname = "r"\naction = "allow"\nfrom = ["any"]\nto = ["any"]\n'
             "4: protocol.ports: udp ports: this version carries TCP only; leave out what is not tcp",
         ),
         ("[console]\nbind = '127.0.0.1:1'\n", "1: console: this version has no console; leave the table out"),
-        (
-            "user = []\npacket_filter.backend = 'memory'\n",
-            "2: packet_filter: this version has no packet filter; leave the table out",
-        ),
     ],
 )
 def test_a_written_key_is_refused(tmp_path: Path, text: str, expected: str) -> None:
