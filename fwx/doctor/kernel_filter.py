@@ -44,8 +44,8 @@ def check_nftables(configuration: Configuration, machine: Machine) -> Iterator[F
         yield fail(
             NAME,
             f"{nft.name} is there, and the kernel refuses the table: {error}",
-            "the packet filter cannot be set up: the kernel lacks nf_tables, connection tracking or the socket match",
-            "modprobe -a nf_tables nf_conntrack nft_ct nft_socket",
+            "the kernel lacks nf_tables, connection tracking, or the socket or fib match",
+            "modprobe -a nf_tables nf_conntrack nft_ct nft_socket nft_fib_inet",
         )
         return
     yield ok(NAME, f"{nft.name} writes, and the kernel takes what the packet filter needs")

@@ -59,8 +59,8 @@ class Helper:
                         return REMOVED
         except MessageError as error:
             return self._lock(f"the service sends what is no order: {error}")
-        except OSError as error:
-            return self._lock(f"the service does not read its answers: {error}")
+        except ConnectionError:  # it has left without reading what it was told
+            return self._lock("the service is gone")
         return self._lock("the service is gone")
 
     def _receive(self) -> bytes:

@@ -118,11 +118,12 @@ def _rules(plan: Plan) -> list[list[Command]]:
     else:
         outside = [_match("==", iifname, "lo")]
     accept: Command = {"accept": None}
+    transparent = _match("==", {"socket": {"key": "transparent"}}, 1)
     rules = [
         [*outside, accept],
         [_match("in", {"ct": {"key": "state"}}, ["established", "related"]), accept],
-        # What was diverted to a transparent socket on purpose.
-        [_match("==", {"socket": {"key": "transparent"}}, 1), accept],
+        # What goes to others and was diverted to a transparent socket on purpose.
+        [_match("!=", {"fib": {"result": "type", "flags": ["daddr"]}}, "local"), transparent, accept],
     ]
     for name in SETS:
         version = int(name[-1])

@@ -31,6 +31,7 @@ SERVER = "10.99.0.2"
 DOOR = 5000
 MANY, ROUNDS = 100, 20
 _CLONE_NEWNET = 0x40000000
+_IP_TRANSPARENT = 19
 _PR_CAPBSET_DROP = 24
 
 CONFIG = """
@@ -374,6 +375,27 @@ def test_other_interfaces_are_left_alone(gateway: Any, foreign: None, outside: O
     assert outside.finds(5432) == b"foreign"
 
 
+def test_what_is_diverted_on_purpose_passes(gateway: Any, three: Namespaces, outside: Outside) -> None:
+    """Connections to others that nftables gives to a transparent socket of this machine are not the guard's concern."""
+    gateway()
+    subprocess.run([three.ip, "-n", three.client, "route", "add", "10.99.0.0/24", "via", FIREWALL4], check=True)
+    three.run(three.nft, "add table inet divert")
+    three.run(three.nft, "add chain inet divert prerouting { type filter hook prerouting priority mangle; }")
+    rule = "tcp dport 80 tproxy ip to :1081 meta mark set 1"
+    three.run(three.nft, f"add rule inet divert prerouting meta nfproto ipv4 {rule}")
+    three.run(three.ip, "rule", "add", "fwmark", "1", "lookup", "100")
+    three.run(three.ip, "route", "add", "local", "default", "dev", "lo", "table", "100")
+    with socket_in(three.firewall) as listener:
+        listener.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        listener.bind(("0.0.0.0", 1081))
+        listener.listen()
+        outside.connect(80, SERVER).close()
+        with pytest.raises(TimeoutError):
+            outside.connect(81, SERVER, 0.4)  # not diverted, and nobody forwards
+        with pytest.raises(TimeoutError):
+            outside.connect(1081, FIREWALL4, 0.4)
+
+
 def test_a_service_that_is_killed(
     gateway: Any, three: Namespaces, outside: Outside, server: None, foreign: None, eventually: Any
 ) -> None:
@@ -516,7 +538,9 @@ def test_openings_while_a_transfer_runs(
     firewall = gateway(loop=loop)
     block, blocks = bytes(1 << 16), 500
     with outside.ask(7008) as passing:
-        for _ in range(blocks):
+        passing.sendall(block)
+        eventually(lambda: len(three.table()["port4"]) == MANY, "the first ports to open")  # type: ignore[index]
+        for _ in range(blocks - 1):
             passing.sendall(block)
         passing.shutdown(socket.SHUT_WR)
         assert passing.recv(100) == b"%d" % (len(block) * blocks)

@@ -1,4 +1,4 @@
-"""A network namespace of the test's own, reached through libnftables."""
+"""A network namespace of the test's own, reached through libnftables and through nft."""
 
 from __future__ import annotations
 
@@ -6,42 +6,55 @@ import ctypes
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from fwx.packetfilter.nft import NftLibrary
+from fwx.packetfilter.nft import Command, Nft, NftLibrary, NftProgram
 
 _CLONE_NEWNET = 0x40000000
 
 
-@pytest.fixture
-def nft() -> Iterator[NftLibrary]:
-    """libnftables in a network namespace that is gone when the test is over; for tests marked ``requires("nft")``.
+class Elsewhere:
+    """An nftables that is used by one thread, which has a network namespace of its own."""
 
-    A thread of its own enters the namespace, for good: the library's socket stays in it whoever uses it.
-    """
+    def __init__(self, thread: ThreadPoolExecutor, make: Callable[[], Nft]) -> None:
+        self._thread = thread
+        self._nft = thread.submit(make).result()
+        self.name = self._nft.name
+
+    def run(self, commands: Sequence[Command]) -> list[dict[str, Any]]:
+        return self._thread.submit(self._nft.run, commands).result()
+
+    def has(self, command: str) -> None:
+        self._thread.submit(self._nft.has, command).result()
+
+    def close(self) -> None:
+        self._thread.submit(self._nft.close).result()
+
+
+def _enter() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+@pytest.fixture(params=[NftLibrary, NftProgram])
+def nft(request: pytest.FixtureRequest) -> Iterator[Elsewhere]:
+    """libnftables, and the program, in a network namespace of the test's; for tests marked ``requires("nft")``."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make a network namespace")
-    made: list[NftLibrary | OSError] = []
-
-    def enter() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_CLONE_NEWNET):
-            made.append(OSError(ctypes.get_errno(), "unshare"))
-            return
-        made.append(NftLibrary())
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    (found,) = made
-    if isinstance(found, OSError):
-        pytest.skip(f"cannot make a network namespace: {found}")
-    yield found
-    found.close()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(_enter).result()
+        except OSError as error:
+            pytest.skip(f"cannot make a network namespace: {error}")
+        nft = Elsewhere(thread, request.param)
+        yield nft
+        nft.close()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fwx.packetfilter import helper as helper_module
 from fwx.packetfilter.helper import LOST, REMOVED, UNABLE, Helper
 from fwx.packetfilter.hole import Hole
 from fwx.packetfilter.messages import Answer, Change, Frames, Kind, Order, pack_order, unpack_answer
-from fwx.packetfilter.nft import NftError, NftLibrary
+from fwx.packetfilter.nft import Nft, NftError
 from fwx.packetfilter.plan import Plan
 from fwx.packetfilter.ruleset import holder_of, holes_of, list_table
 from fwx.packetfilter.table import Table, table_exists
@@ -32,7 +32,7 @@ OPEN = Order(Kind.CHANGE, 7, (Change(True, HOLE),))
 class Service:
     """The service's end of the link, and a helper on a thread."""
 
-    def __init__(self, nft: NftLibrary) -> None:
+    def __init__(self, nft: Nft) -> None:
         self.nft = nft
         self.table = Table(nft, PLAN, 60, lambda: 0.0)
         self.table.write(os.getpid())
@@ -78,7 +78,7 @@ class Service:
 
 
 @pytest.fixture
-def service(nft: NftLibrary) -> Iterator[Service]:
+def service(nft: Nft) -> Iterator[Service]:
     service = Service(nft)
     yield service
     service.close()
@@ -129,6 +129,14 @@ def test_a_service_that_is_gone(service: Service, capsys: pytest.CaptureFixture[
     assert service.ended() == LOST
     assert locked(service)
     assert "the service is gone: nothing new is let in" in capsys.readouterr().err
+
+
+def test_a_service_that_is_gone_without_hearing_its_answers(service: Service) -> None:
+    service.ask(OPEN)
+    service.send(pack_order(Order(Kind.BEAT, 8)) * 3)
+    service.link.close()
+    assert service.ended() == LOST
+    assert locked(service)
 
 
 def test_a_service_whose_end_is_only_signalled(service: Service) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fwx.packetfilter import table as table_module
 from fwx.packetfilter.hole import Hole
 from fwx.packetfilter.messages import Change
-from fwx.packetfilter.nft import NftError, NftLibrary
+from fwx.packetfilter.nft import Nft, NftError
 from fwx.packetfilter.plan import Plan
 from fwx.packetfilter.ruleset import holder_of, holes_of, list_table, set_of
 from fwx.packetfilter.table import Table, TableInUseError, table_exists
@@ -48,14 +48,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def table(nft: NftLibrary, clock: Clock) -> Table:
+def table(nft: Nft, clock: Clock) -> Table:
     table = Table(nft, PLAN, SECONDS, clock)
     assert not table.left_over()
     table.write(os.getpid())
     return table
 
 
-def held(nft: NftLibrary, name: str = "fwx_t") -> set[Hole]:
+def held(nft: Nft, name: str = "fwx_t") -> set[Hole]:
     """What the kernel has, by the library's listing."""
     return holes_of(nft.run(list_table(name)))
 
@@ -68,7 +68,7 @@ def closing(*holes: Hole) -> list[Change]:
     return [Change(False, hole) for hole in holes]
 
 
-def test_each_kind_of_hole(table: Table, nft: NftLibrary) -> None:
+def test_each_kind_of_hole(table: Table, nft: Nft) -> None:
     assert len({set_of(hole) for hole in HOLES}) == 8
     assert table.change(opening(*HOLES)) == ""
     assert held(nft) == set(HOLES)
@@ -80,7 +80,7 @@ def test_each_kind_of_hole(table: Table, nft: NftLibrary) -> None:
     assert table.compare() == ""
 
 
-def test_what_is_open_lives_as_long_as_it_is_refreshed(table: Table, nft: NftLibrary, clock: Clock) -> None:
+def test_what_is_open_lives_as_long_as_it_is_refreshed(table: Table, nft: Nft, clock: Clock) -> None:
     """The kernel's own time is not the test's: what it shows is how long each element still has."""
 
     def remaining() -> dict[int, int]:
@@ -111,7 +111,7 @@ def test_what_is_open_lives_as_long_as_it_is_refreshed(table: Table, nft: NftLib
     assert held(nft) == {old, new}
 
 
-def test_an_opening_lapses_by_itself(nft: NftLibrary, eventually: Any) -> None:
+def test_an_opening_lapses_by_itself(nft: Nft, eventually: Any) -> None:
     """Nobody refreshes it: the port of a service that is lost closes."""
     table = Table(nft, PLAN, 1, lambda: 0.0)
     table.write(os.getpid())
@@ -119,7 +119,7 @@ def test_an_opening_lapses_by_itself(nft: NftLibrary, eventually: Any) -> None:
     eventually(lambda: not held(nft), "the element to lapse")
 
 
-def test_what_lapsed_is_missed_and_written_anew(nft: NftLibrary, clock: Clock, eventually: Any) -> None:
+def test_what_lapsed_is_missed_and_written_anew(nft: Nft, clock: Clock, eventually: Any) -> None:
     table = Table(nft, PLAN, 1, clock)
     table.write(os.getpid())
     table.change(opening(HOLES[0]))
@@ -129,7 +129,7 @@ def test_what_lapsed_is_missed_and_written_anew(nft: NftLibrary, clock: Clock, e
     assert held(nft) == {HOLES[0]}
 
 
-def test_a_table_that_others_change(table: Table, nft: NftLibrary) -> None:
+def test_a_table_that_others_change(table: Table, nft: Nft) -> None:
     table.change(opening(*HOLES))
     element = {"family": "inet", "table": "fwx_t", "name": "any4", "elem": [{"concat": ["tcp", 22]}]}
     nft.run([{"add": {"element": element}}])
@@ -146,14 +146,14 @@ def test_a_table_that_others_change(table: Table, nft: NftLibrary) -> None:
     assert held(nft) == set(HOLES)
 
 
-def test_a_change_of_a_table_that_is_gone(table: Table, nft: NftLibrary) -> None:
+def test_a_change_of_a_table_that_is_gone(table: Table, nft: Nft) -> None:
     table.change(opening(HOLES[0]))
     nft.run([{"flush": {"ruleset": None}}])
     assert table.change(opening(HOLES[1])) == "the table fwx_t is gone"
     assert held(nft) == {HOLES[0], HOLES[1]}
 
 
-def test_a_kernel_that_refuses(table: Table, nft: NftLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_refuses(table: Table, nft: Nft, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be opened is not open, and is not tried again by itself."""
     table.change(opening(HOLES[0]))
 
@@ -171,7 +171,7 @@ def test_a_kernel_that_refuses(table: Table, nft: NftLibrary, monkeypatch: pytes
     assert held(nft) == {HOLES[0]}
 
 
-def test_an_answer_that_lies_is_found_out(table: Table, nft: NftLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_lies_is_found_out(table: Table, nft: Nft, monkeypatch: pytest.MonkeyPatch) -> None:
     """nftables ignores some mistakes in its JSON: what was written is read back."""
     with monkeypatch.context() as ignoring:
         ignoring.setattr(nft, "run", lambda commands, run=nft.run: run(commands) if "add" not in commands[0] else [])
@@ -188,7 +188,7 @@ def test_there_is_an_end_to_openings(table: Table, monkeypatch: pytest.MonkeyPat
     assert table.change([*closing(HOLES[0]), *opening(HOLES[2])]) == ""
 
 
-def test_lock_and_remove(table: Table, nft: NftLibrary) -> None:
+def test_lock_and_remove(table: Table, nft: Nft) -> None:
     """B11.13: in lockdown nothing is open, and the rules that drop what is new are there."""
     table.change(opening(*HOLES))
     table.lock()
@@ -202,7 +202,7 @@ def test_lock_and_remove(table: Table, nft: NftLibrary) -> None:
     table.remove()
 
 
-def test_a_table_that_was_left_behind(table: Table, nft: NftLibrary, clock: Clock) -> None:
+def test_a_table_that_was_left_behind(table: Table, nft: Nft, clock: Clock) -> None:
     """One whose helper lives is nobody else's; what was open in one that is taken over is closed."""
     table.change(opening(*HOLES))
     other = Table(nft, PLAN, SECONDS, clock)
@@ -213,13 +213,13 @@ def test_a_table_that_was_left_behind(table: Table, nft: NftLibrary, clock: Cloc
     assert held(nft) == set()
 
 
-def test_a_table_whose_helper_lives(table: Table, nft: NftLibrary, clock: Clock, helper_like: int) -> None:
+def test_a_table_whose_helper_lives(table: Table, nft: Nft, clock: Clock, helper_like: int) -> None:
     table.write(helper_like)
     with pytest.raises(TableInUseError, match=f"process {helper_like} keeps the table fwx_t"):
         Table(nft, PLAN, SECONDS, clock).left_over()
 
 
-def test_the_names_of_interfaces(nft: NftLibrary, clock: Clock) -> None:
+def test_the_names_of_interfaces(nft: Nft, clock: Clock) -> None:
     table = Table(nft, PLAN._replace(interfaces=("eth0", "ppp*"), udp=()), SECONDS, clock)
     table.write(os.getpid())
     rules = [each["rule"]["expr"] for each in nft.run(list_table("fwx_t")) if "rule" in each]
