@@ -126,6 +126,7 @@ class PublishListener(_ProxyProtocolListener):
     """``[[listener]]`` of kind ``publish``: one server behind the firewall."""
 
     kind: Literal["publish"] = Field(description="'publish'")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="'tcp' or 'udp'")
     to: Target = Field(description=_TARGET)
     send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
     tls: Tls | None = Field(default=None, description="a table with certificate and key")

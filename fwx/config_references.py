@@ -146,24 +146,24 @@ def _all_known(reference: _Reference) -> str:
 
 
 def _repeated_binds(source: Source) -> Iterator[Problem]:
-    earlier: list[tuple[KeyPath, SocketAddress]] = []
-    for path, bind in _binds(source):
-        for other_path, other in earlier:
-            if _collide(bind, other):
+    earlier: list[tuple[KeyPath, SocketAddress, object]] = []
+    for path, bind, transport in _binds(source):
+        for other_path, other, other_transport in earlier:
+            if transport == other_transport and _collide(bind, other):
                 where = f"line {source.lines.line(other_path)} binds {other} already"
                 yield source.problem(path, f"{bind} is taken: {where}; expected another address or port")
                 break
-        earlier.append((path, bind))
+        earlier.append((path, bind, transport))
 
 
-def _binds(source: Source) -> Iterable[tuple[KeyPath, SocketAddress]]:
+def _binds(source: Source) -> Iterable[tuple[KeyPath, SocketAddress, object]]:
     console = source.data.get("console")
     tables = [*source.tables("listener"), *((("console",), console) for _ in (0,) if isinstance(console, dict))]
     for path, table in tables:
         text = table.get("bind")
         address = _bind_or_none(text) if isinstance(text, str) else None
         if address is not None:
-            yield (*path, "bind"), address
+            yield (*path, "bind"), address, table.get("transport", "tcp")
 
 
 def _bind_or_none(text: str) -> SocketAddress | None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
-from fwx.impl.packetfilter import Claim, Opening
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
+from fwx.open_port import OpenPort
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -34,7 +34,10 @@ class ListenError(Exception):
 
 
 class Listener:
-    """Accepts clients for one entry."""
+    """Accepts clients for one entry.
+
+    :ivar address: where it listens. :ivar port: its port in the packet filter, closed with the listener.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,6 @@ class Listener:
         self._call_later = call_later
         self._resume: Any = None
         self._entry: Entry | None = None
-        self._claim: Claim | None = None
 
         transport: SocketTransport | None = None
         try:
@@ -73,15 +75,7 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
-
-    def open_port(self, done: Callable[[int], object]) -> None:
-        """Open the port in the packet filter; *done* gets 0 when it is open, or the Windows error.
-
-        :raises OSError: the packet filter can open nothing.
-        """
-        claim = Claim(Opening(FWX_PROTOCOL_TCP, self.address), done)
-        self._engine.packet_filter.open(claim)
-        self._claim = claim
+        self.port = OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
@@ -94,9 +88,7 @@ class Listener:
             self._resume.cancel()
             self._resume = None
         self._transport.close(False)
-        claim, self._claim = self._claim, None
-        if claim is not None and not claim.withdrawn:
-            self._engine.packet_filter.close(claim)
+        self.port.close()
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""

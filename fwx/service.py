@@ -15,6 +15,7 @@ from fwx.composition import filters_of, plan_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
+from fwx.datagram_listener import DatagramListener
 from fwx.entries import Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
@@ -33,6 +34,7 @@ from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits
 from fwx.listener import Listener, ListenError
 from fwx.network import Poller, SocketNetwork
+from fwx.open_port import OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
 from fwx.ports import ports_of_others
@@ -49,6 +51,8 @@ CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
 FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
+# How long a client of a UDP port is remembered that neither sends nor gets anything.
+UDP_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
@@ -107,6 +111,7 @@ class Service:
                 ("linger", LINGER_SECONDS),
                 ("farewell", FAREWELL_SECONDS),
                 ("session", SESSION_IDLE_SECONDS),
+                ("udp", UDP_IDLE_SECONDS),
             )
         }
         self.engine = Engine(
@@ -137,6 +142,7 @@ class Service:
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
+        self.datagram_listeners: list[DatagramListener] = []
         self._entrances: list[Entrance] = []
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False
@@ -152,17 +158,7 @@ class Service:
         account = service_account(self.configuration.service.user)
         raise_descriptor_limit()
         for table in self.configuration.listeners:
-            self.listeners.append(
-                Listener(
-                    table.name,
-                    table.bind,
-                    self._network,
-                    self._limits,
-                    self.engine,
-                    self._accepting,
-                    self._loop.call_later,
-                )
-            )
+            self._bind(table)
         self._open_log(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
@@ -170,12 +166,17 @@ class Service:
             self._warn_others(self.packet_filter.plan)
         drop_root(account)
         for listener in self.listeners:
-            await self._open_port(listener)
+            await self._open_port(listener.name, listener.port)
+        for datagrams in self.datagram_listeners:
+            await self._open_port(datagrams.name, datagrams.port)
         self.registry.freeze()
         for host in self.engine.filters:
             host.start(self.firewall)
-        for listener, table in zip(self.listeners, self.configuration.listeners, strict=True):
+        streams = [table for table in self.configuration.listeners if not _is_udp(table)]
+        for listener, table in zip(self.listeners, streams, strict=True):
             self._let_in(listener, table)
+        for datagrams in self.datagram_listeners:
+            datagrams.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -187,6 +188,9 @@ class Service:
             listener.close()
         for entrance in self._entrances:
             entrance.close()
+        for datagrams in self.datagram_listeners:
+            datagrams.close()
+        self._run_queue_dry()  # UDP has no end to drain to
         self.gateway.close()
         await self._drain(drain_seconds)
         for connection in self.sessions.connections():
@@ -234,15 +238,15 @@ class Service:
             on_difference=self._table_event.signal,
         )
 
-    async def _open_port(self, listener: Listener) -> None:
+    async def _open_port(self, name: str, port: OpenPort) -> None:
         opened: asyncio.Future[int] = self._loop.create_future()
         try:
-            listener.open_port(opened.set_result)
+            port.open(opened.set_result)
         except OSError as error:
-            raise ListenError(f"listener {listener.name!r}: the packet filter: {error.strerror}") from error
+            raise ListenError(f"listener {name!r}: the packet filter: {error.strerror}") from error
         code = await opened
         if code:
-            raise ListenError(f"listener {listener.name!r}: the packet filter does not open {listener.address}")
+            raise ListenError(f"listener {name!r}: the packet filter does not open {port.address}")
 
     def _warn_others(self, plan: Plan) -> None:
         """Name the ports of other programs that the packet filter closes; an operator may not have thought of them."""
@@ -286,6 +290,27 @@ class Service:
         database = self.log.path
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
+    def _bind(self, table: Any) -> None:
+        if not _is_udp(table):
+            network, limits = self._network, self._limits
+            listener = Listener(
+                table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
+            )
+            self.listeners.append(listener)
+            return
+        self.datagram_listeners.append(
+            DatagramListener(
+                table.name,
+                table.bind,
+                table.to,
+                self._network,
+                self.gateway,
+                self._deadlines["udp"],
+                self.configuration.limits.udp_per_address,
+                self._accepting,
+            )
+        )
+
     def _let_in(self, listener: Listener, table: Any) -> None:
         entrance = Entrance(
             listener.name,
@@ -310,8 +335,9 @@ class Service:
         if not connection.session.connections and not self.sessions.connections():
             self._idle.set()
 
-    def _is_own_listener(self, address: SocketAddress) -> bool:
-        return any(listener.is_reached_by(address, self._local) for listener in self.listeners)
+    def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
+        listeners = self.listeners if transport == "TCP" else self.datagram_listeners
+        return any(listener.is_reached_by(address, self._local) for listener in listeners)
 
     def _flush_alerts(self) -> None:
         self.alerts.flush(due_only=True)
@@ -323,6 +349,10 @@ class Service:
 
     def _log_recovered(self) -> None:
         logger.warning("the firewall log works again")
+
+
+def _is_udp(table: Any) -> bool:
+    return isinstance(table, PublishListener) and table.transport == "udp"
 
 
 def _show_alert(alert: Alert) -> None:

@@ -31,7 +31,7 @@ def admit(
     judge = partial(_judge, engine, source, target, transport)
     if target.address is not None:
         literal = judge()
-        return _keep_off_own(engine, literal, [target]) if literal.allowed else (literal, [])
+        return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
     if resolved is None:
         return judge(), []
     verdict: Verdict | None = None
@@ -48,7 +48,7 @@ def admit(
             verdict = judged
     if verdict is None:
         return judge(), []
-    return _keep_off_own(engine, verdict, allowed) if allowed else (verdict, [])
+    return _keep_off_own(engine, verdict, allowed, transport) if allowed else (verdict, [])
 
 
 def _judge(
@@ -63,9 +63,9 @@ def _judge(
 
 
 def _keep_off_own(
-    engine: Engine, verdict: Verdict, addresses: list[SocketAddress]
+    engine: Engine, verdict: Verdict, addresses: list[SocketAddress], transport: str
 ) -> tuple[Verdict, list[SocketAddress]]:
-    left = [address for address in addresses if not engine.is_own_listener(address)]
+    left = [address for address in addresses if not engine.is_own_listener(address, transport)]
     if left:
         return verdict, left
     reason = f"{addresses[0]} is a listener of this service"

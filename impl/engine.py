@@ -77,7 +77,7 @@ class Engine:
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
-    :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -96,7 +96,7 @@ class Engine:
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
-    is_own_listener: Callable[[SocketAddress], bool]
+    is_own_listener: Callable[[SocketAddress, str], bool]
     routes: Mapping[str, Route]
     handles: Handles
     workers: Workers

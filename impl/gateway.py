@@ -105,11 +105,15 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
 
+    @property
+    def hosts_everywhere(self) -> tuple[FilterHost, ...]:
+        """The filters that see every connection, in the order of their tables."""
+        return tuple(host for host in self.engine.filters if host.everywhere)
+
     def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
         """Return the filters that see a connection of this verdict: those of every connection in the order of their
         tables, then the rule's in the order of the rule."""
-        filters = self.engine.filters
-        everywhere = tuple(host for host in filters if host.everywhere)
+        filters, everywhere = self.engine.filters, self.hosts_everywhere
         if not verdict.filters:
             return everywhere
         named = {host.name: host for host in filters if not host.everywhere}

@@ -151,7 +151,7 @@ class Passage:
         if self._done is None:
             return
         self._cancel = None
-        self._addresses = [each for each in addresses if not self._engine.is_own_listener(each)]
+        self._addresses = [each for each in addresses if not self._engine.is_own_listener(each, "TCP")]
         if not addresses:
             self._fail(code, f"its name could not be resolved: {winsock_name(code)}")
         elif not self._addresses:

@@ -195,7 +195,7 @@ class MemoryFirewall:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
-            is_own_listener=lambda _: False,
+            is_own_listener=lambda *_: False,
             routes=routes(),
             handles=DescriptorHandles(loop.queue, watcher, loop.queue.post),
             workers=self.workers,

@@ -169,7 +169,7 @@ class Rig:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
-            is_own_listener=self.own_listeners.__contains__,
+            is_own_listener=lambda address, _: address in self.own_listeners,
             routes=routes(),
             handles=self.handles,
             workers=self.workers,

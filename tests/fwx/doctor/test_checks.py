@@ -139,7 +139,7 @@ def only(findings: Any) -> Finding:
 
 
 def test_a_well_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_try", lambda address: 0)
+    monkeypatch.setattr(listening, "_try", lambda address, transport: 0)
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     findings = list(examine(configured(tmp_path, '[service]\nuser = "daemon"\n' + NFTABLES), Described()))
@@ -193,7 +193,7 @@ def test_an_account_that_will_not_do(tmp_path: Path, user: str, words: str) -> N
 def test_a_port_that_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, found: str, mend: str
 ) -> None:
-    monkeypatch.setattr(listening, "_try", lambda address: number)
+    monkeypatch.setattr(listening, "_try", lambda address, transport: number)
     finding = only(check_ports(configured(tmp_path), Described()))
     assert (finding.verdict, finding.mend) == (Verdict.FAIL, mend)
     assert found in finding.found

@@ -11,7 +11,8 @@ import pytest
 
 from fwx import service as service_module
 from fwx.config import load
-from fwx.impl.packetfilter import Claim, MemoryPacketFilter
+from fwx.impl.packetfilter import Claim, MemoryPacketFilter, Opening
+from fwx.interfaces import FWX_PROTOCOL_TCP, FWX_PROTOCOL_UDP
 from fwx.interfaces.hresult import WSAEACCES
 from fwx.listener import ListenError
 from fwx.packetfilter.backend import NftablesPacketFilter
@@ -22,6 +23,13 @@ CONFIG = """
 name = "proxy"
 kind = "proxy"
 bind = "127.0.0.1:0"
+
+[[listener]]
+name = "names"
+kind = "publish"
+transport = "udp"
+bind = "127.0.0.1:0"
+to = "127.0.0.1:53"
 """
 
 
@@ -55,7 +63,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Memory
     return lambda packet_filter: asyncio.run(run(packet_filter))
 
 
-def test_a_listener_opens_its_port_and_closes_it(started: Any) -> None:
+def test_listeners_open_their_ports_and_close_them(started: Any) -> None:
     seen: list[Any] = []
 
     class Watched(MemoryPacketFilter):
@@ -65,7 +73,10 @@ def test_a_listener_opens_its_port_and_closes_it(started: Any) -> None:
 
     watched = Watched()
     service = started(watched)
-    assert [opening.local for opening in seen] == [service.listeners[0].address]
+    assert set(seen) == {
+        Opening(FWX_PROTOCOL_TCP, service.listeners[0].address),
+        Opening(FWX_PROTOCOL_UDP, service.datagram_listeners[0].address),
+    }
     assert not len(watched)
 
 
