@@ -22,12 +22,15 @@ from fwx.config_values import (
     Domains,
     Guid,
     Hours,
+    Interface,
     Name,
     Names,
     OptionalNames,
     PasswordHash,
     PathText,
     Port,
+    PortException,
+    PortRange,
     Ranges,
     Seconds,
     Target,
@@ -292,6 +295,21 @@ class PacketFilter(Table):
     """``[packet_filter]``."""
 
     backend: Literal["memory", "nftables"] = Field(default="memory", description="'memory' or 'nftables'")
+    guard: Array[PortRange] = Field(default=((1, 65535),), description="ports such as 1024-65535")
+    exceptions: Array[PortException] = Field(
+        alias="except",
+        default=(("tcp", 22, 22), ("udp", 68, 68), ("udp", 546, 546)),
+        description="ports such as tcp/22 or udp/500-510",
+    )
+    interfaces: Array[Interface] = Field(default=(), description="names of interfaces, such as eth0 or ppp*")
+    lockdown: Literal["fault", "always"] = Field(default="fault", description="'fault' or 'always'")
+
+    @field_validator("guard", "exceptions", "interfaces", "lockdown")
+    @classmethod
+    def _is_of_use(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("backend") == "memory":
+            raise ValueError("is of no use while backend is 'memory'")
+        return value
 
 
 class Console(Table):

@@ -23,6 +23,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "limits": frozenset(
         {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
     ),
+    "packet_filter": frozenset({"backend", "guard", "except", "interfaces", "lockdown"}),
 }
 """What the service does today, whatever the value; :data:`SUPPORTED_VALUES` narrows some of it."""
 
@@ -46,7 +47,6 @@ REFUSALS: Mapping[str, str] = {
     "rule.limits": "this version has no limits per rule; leave it out",
     "log.w3c": "this version logs to SQLite only; leave it out",
     "log.sql": "this version logs to SQLite only; leave it out",
-    "packet_filter": "this version has no packet filter; leave the table out",
     "console": "this version has no console; leave the table out",
 }
 

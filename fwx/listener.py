@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
-from fwx.interfaces import SocketAddress
+from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
+from fwx.open_port import OpenPort
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -33,7 +34,10 @@ class ListenError(Exception):
 
 
 class Listener:
-    """Accepts clients for one entry."""
+    """Accepts clients for one entry.
+
+    :ivar address: where it listens. :ivar port: its port in the packet filter, closed with the listener.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
+        self.port = OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
@@ -84,6 +89,7 @@ class Listener:
             self._resume.cancel()
             self._resume = None
         self._transport.close(False)
+        self.port.close()
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.composition import filters_of, policy_of
+from fwx.composition import filters_of, plan_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import PublishListener
 from fwx.config_support import unsupported
@@ -33,8 +34,12 @@ from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits
-from fwx.listener import Listener
+from fwx.listener import Listener, ListenError
 from fwx.network import Poller, SocketNetwork
+from fwx.open_port import OpenPort
+from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.plan import Plan
+from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
@@ -87,10 +92,13 @@ class Service:
         define = partial(self.alerts.define, source="fwx")
         faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._filter_event = define("Packet filter failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._table_event = define("Packet filter changed by others", Severity.WARNING, Category.SECURITY)
         filters = filters_of(configuration, faults)
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
+        self.packet_filter = self._make_packet_filter()
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
@@ -126,7 +134,7 @@ class Service:
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
             write_record=self.log.write,
-            packet_filter=MemoryPacketFilter(),
+            packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,
             routes=ways_out,
             handles=self.handles,
@@ -146,9 +154,10 @@ class Service:
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
-        """Bind, open the log, drop root, initialise the filters, then let clients in.
+        """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
 
-        :raises ListenError: a port cannot be bound. :raises FirewallLogError: the log cannot be opened.
+        :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
+        :raises FirewallLogError: the log cannot be opened.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
@@ -157,7 +166,14 @@ class Service:
             self._bind(table)
         self._open_log(account)
         self._started = True
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            self.packet_filter.start(account)
+            self._warn_others(self.packet_filter.plan)
         drop_root(account)
+        for listener in self.listeners:
+            await self._open_port(listener.name, listener.port)
+        for datagrams in self.datagram_listeners:
+            await self._open_port(datagrams.name, datagrams.port)
         self.registry.freeze()
         for host in self.engine.filters:
             host.start(self.firewall)
@@ -207,12 +223,42 @@ class Service:
             deadlines.close()
         if self._alert_timer is not None:
             self._alert_timer.cancel()
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
         self._resolver.close()
         self.poller.close()
         if not self._started:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    def _make_packet_filter(self) -> MemoryPacketFilter | NftablesPacketFilter:
+        if self.configuration.packet_filter.backend == "memory":
+            return MemoryPacketFilter()
+        return NftablesPacketFilter(
+            plan_of(self.configuration),
+            self.poller,
+            self._loop.call_later,
+            on_failure=self._filter_event.signal,
+            on_difference=self._table_event.signal,
+        )
+
+    async def _open_port(self, name: str, port: OpenPort) -> None:
+        opened: asyncio.Future[int] = self._loop.create_future()
+        try:
+            port.open(opened.set_result)
+        except OSError as error:
+            raise ListenError(f"listener {name!r}: the packet filter: {error.strerror}") from error
+        code = await opened
+        if code:
+            raise ListenError(f"listener {name!r}: the packet filter does not open {port.address}")
+
+    def _warn_others(self, plan: Plan) -> None:
+        """Name the ports of other programs that the packet filter closes; an operator may not have thought of them."""
+        for port, owner in ports_of_others(os.getpid()):
+            if plan.guards(port.transport, port.port):
+                words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
+                logger.warning(words, port.transport, port.port, owner or "a program")
 
     async def _end_workers(self) -> None:
         """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
