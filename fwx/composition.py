@@ -15,6 +15,7 @@ from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Protocol, Rule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.local_users import LocalUser, LocalUsers, Workers
+from fwx.packetfilter.plan import Plan, table_name, without
 
 
 def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
@@ -68,6 +69,16 @@ def local_users_of(
         return LocalUsers(users, workers, post, clock)
     except ValueError as error:
         raise ConfigurationError([configuration.source.problem(("user",), str(error))]) from None
+
+
+def plan_of(configuration: Configuration) -> Plan:
+    """Say what the table of the nftables back end guards."""
+    table = configuration.packet_filter
+    ports = {
+        transport: without(table.guard, [each[1:] for each in table.exceptions if each[0] == transport])
+        for transport in ("tcp", "udp")
+    }
+    return Plan(table_name(configuration.service.name), ports["tcp"], ports["udp"], table.interfaces)
 
 
 def filters_of(configuration: Configuration, faults: FaultReporter) -> tuple[FilterHost, ...]:

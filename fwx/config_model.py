@@ -22,12 +22,15 @@ from fwx.config_values import (
     Domains,
     Guid,
     Hours,
+    Interface,
     Name,
     Names,
     OptionalNames,
     PasswordHash,
     PathText,
     Port,
+    PortException,
+    PortRange,
     Ranges,
     Seconds,
     Target,
@@ -128,6 +131,16 @@ class PublishListener(_ProxyProtocolListener):
     to: Target = Field(description=_TARGET)
     send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
     tls: Tls | None = Field(default=None, description="a table with certificate and key")
+
+    @field_validator("transport", "send_proxy_protocol", "tls")
+    @classmethod
+    def _of_tcp(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "transport":
+            if value == "udp" and info.data.get("proxy_protocol") == "require":
+                raise ValueError("has no PROXY headers, which proxy_protocol = 'require' asks for")
+        elif info.data.get("transport") == "udp" and value not in ("off", None):
+            raise ValueError("does not go with transport = 'udp'")
+        return value
 
 
 Listener = ProxyListener | TransparentListener | PublishListener
@@ -283,6 +296,21 @@ class PacketFilter(Table):
     """``[packet_filter]``."""
 
     backend: Literal["memory", "nftables"] = Field(default="memory", description="'memory' or 'nftables'")
+    guard: Array[PortRange] = Field(default=((1, 65535),), description="ports such as 1024-65535")
+    exceptions: Array[PortException] = Field(
+        alias="except",
+        default=(("tcp", 22, 22), ("udp", 68, 68), ("udp", 546, 546)),
+        description="ports such as tcp/22 or udp/500-510",
+    )
+    interfaces: Array[Interface] = Field(default=(), description="names of interfaces, such as eth0 or ppp*")
+    lockdown: Literal["fault", "always"] = Field(default="fault", description="'fault' or 'always'")
+
+    @field_validator("guard", "exceptions", "interfaces", "lockdown")
+    @classmethod
+    def _is_of_use(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("backend") == "memory":
+            raise ValueError("is of no use while backend is 'memory'")
+        return value
 
 
 class Console(Table):

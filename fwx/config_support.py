@@ -13,7 +13,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "network": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
     "listener": frozenset(
-        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "send_proxy_protocol"}
+        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "trusted", "send_proxy_protocol"}
     ),
     "protocol": frozenset({"name", "ports", "guid"}),
     "user": frozenset({"name", "groups", "password"}),
@@ -24,30 +24,25 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "limits": frozenset(
         {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
     ),
+    "packet_filter": frozenset({"backend", "guard", "except", "interfaces", "lockdown"}),
 }
 """What the service does today, whatever the value; :data:`SUPPORTED_VALUES` narrows some of it."""
 
 SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
     "service.workers": frozenset({1}),
     "listener.kind": frozenset({"proxy", "publish"}),
-    "listener.proxy_protocol": frozenset({"off"}),
-    "listener.send_proxy_protocol": frozenset({"off"}),
 }
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
     "listener.kind": "this version has no transparent listeners; expected 'proxy' or 'publish'",
     "listener.mode": "this version has no transparent listeners",
-    "listener.proxy_protocol": "this version does not read PROXY headers; write 'off' or leave it out",
-    "listener.trusted": "this version does not read PROXY headers; leave it out",
-    "listener.send_proxy_protocol": "this version does not send PROXY headers; write 'off' or leave it out",
     "listener.tls": "this version has no TLS listeners; leave it out",
     "schedule": "this version knows no schedules; leave the table out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",
     "log.w3c": "this version logs to SQLite only; leave it out",
     "log.sql": "this version logs to SQLite only; leave it out",
-    "packet_filter": "this version has no packet filter; leave the table out",
     "console": "this version has no console; leave the table out",
 }
 

@@ -19,6 +19,7 @@ from fwx.interfaces.address import SocketAddress
 _Item = TypeVar("_Item")
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,14}(\*|[A-Za-z0-9_.:@-])?")
 _CLOCK = re.compile(r"(\d\d):(\d\d)")
 _DATABASE_URL = re.compile(r"[a-z][a-z0-9]*(\+[a-z][a-z0-9_]*)?://.*", re.IGNORECASE)
 # RFC 1929 section 2.
@@ -212,6 +213,33 @@ def read_database_url(text: str) -> str:
     return text
 
 
+def read_port_range(text: str) -> tuple[int, int]:
+    """Read ``22`` or ``1024-65535``."""
+    first, dash, last = text.partition("-")
+    ends = [end.strip() for end in ((first, last) if dash else (first, first))]
+    if not all(end.isascii() and end.isdigit() for end in ends):
+        raise ValueError("is not a port or a range of ports")
+    start, end = (int(each) for each in ends)
+    if not 1 <= start <= end <= 0xFFFF:
+        raise ValueError("is not within 1 to 65535, or ends before it starts")
+    return start, end
+
+
+def read_exception(text: str) -> tuple[str, int, int]:
+    """Read ``tcp/22`` or ``udp/500-510``."""
+    transport, slash, ports = text.partition("/")
+    if not slash or transport not in ("tcp", "udp"):
+        raise ValueError("does not begin with tcp/ or udp/")
+    return transport, *read_port_range(ports)
+
+
+def read_interface(text: str) -> str:
+    """Read the name of a network interface, or its beginning and ``*``."""
+    if not _INTERFACE.fullmatch(text):
+        raise ValueError("is not the name of a network interface")
+    return text
+
+
 def reject_repeated(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     """Refuse an item that is written twice."""
     for index, item in enumerate(items):
@@ -249,6 +277,9 @@ Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(mi
 Guid = Annotated[UUID, _reader(read_guid)]
 Days = Annotated[frozenset[int], _reader(read_days)]
 DayHours = Annotated[tuple[Hours, ...], _reader(read_hours)]
+PortRange = Annotated[tuple[int, int], _reader(read_port_range)]
+PortException = Annotated[tuple[str, int, int], _reader(read_exception)]
+Interface = Annotated[str, AfterValidator(read_interface)]
 PathText = Annotated[str, AfterValidator(read_path)]
 PasswordHash = Annotated[str, AfterValidator(read_password_hash)]
 DatabaseUrl = Annotated[str, AfterValidator(read_database_url)]

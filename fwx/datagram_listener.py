@@ -14,10 +14,11 @@ from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
 from fwx.impl.transport import INPUT, READABLE, Handler
-from fwx.interfaces import SocketAddress
+from fwx.interfaces import FWX_PROTOCOL_UDP, SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, S_OK
 from fwx.listener import ListenError
+from fwx.open_port import OpenPort
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue
@@ -95,6 +96,8 @@ class DatagramListener:
     """Tells the clients of one UDP port apart by their addresses, and opens a connection for each.
 
     A client that has neither sent nor got anything for a while is forgotten; so is every client when the port closes.
+
+    :ivar address: where it is bound. :ivar port: its port in the packet filter, closed with the listener.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class DatagramListener:
         self._transport = transport
         self.fd = transport.fd
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
+        self.port = OpenPort(gateway.engine, FWX_PROTOCOL_UDP, self.address)
 
     def __len__(self) -> int:
         """The number of clients that are known now."""
@@ -148,6 +152,7 @@ class DatagramListener:
     def close(self) -> None:
         """Give the port back and end every client's connection: UDP has no end to wait for."""
         self._transport.close(False)
+        self.port.close()
         for _, connection in list(self._clients.values()):
             connection.end(S_OK, "the service stopped")
 

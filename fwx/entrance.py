@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.transport import INPUT
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fwx.interfaces.hresult import HRESULT
     from fwx.limits import AddressLimits
     from fwx.proxy import Demand
+    from fwx.proxy.proxy_header import ProxyHeader
 
 logger = logging.getLogger("fwx.entrance")
 
@@ -69,6 +70,21 @@ _OUTCOMES = {
 def outcome_of(result: int) -> Outcome:
     """Return what a client is told of the HRESULT *result*."""
     return _OUTCOMES.get(int(result), Outcome.FAILED)
+
+
+class Arrival(NamedTuple):
+    """A client as an entry gets it.
+
+    :ivar address: the client's own. :ivar destination: the address that it connected to. :ivar early: bytes of it that
+        have been read already. :ivar source_proxy: who connected for it. :ivar header: the PROXY header that said so.
+    """
+
+    client: Transport
+    address: SocketAddress
+    destination: SocketAddress
+    early: bytes = b""
+    source_proxy: SocketAddress | None = None
+    header: ProxyHeader | None = None
 
 
 class Pending(Protocol):

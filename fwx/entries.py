@@ -21,11 +21,11 @@ from fwx.interfaces.hresult import (
     WSAETIMEDOUT,
 )
 from fwx.proxy import AuthenticationError, HandshakeError, ProxyHandshake
+from fwx.proxy.proxy_header import proxy_header
 
 if TYPE_CHECKING:
-    from fwx.entrance import Entrance
+    from fwx.entrance import Arrival, Entrance
     from fwx.impl.authentication import Checked
-    from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser
 
 _BLOCK = 16 << 10
@@ -36,17 +36,23 @@ class PublishEntry:
 
     __slots__ = ("_client",)
 
-    def __init__(self, entrance: Entrance, client: Transport, address: SocketAddress, target: SocketAddress) -> None:
-        self._client = client
+    def __init__(self, entrance: Entrance, arrival: Arrival, target: SocketAddress, announces: int = 0) -> None:
+        """*announces* is the version of the PROXY header that the server gets, 0 for none."""
+        self._client = arrival.client
+        source, destination = arrival.address, arrival.destination
         entrance.gateway.open(
             Request(
                 self,
-                client,
-                address,
+                arrival.client,
+                source,
                 target,
                 source=fwxSourceNAT,
                 interface=entrance.name,
-                on_ended=partial(entrance.release, address),
+                early=arrival.early,
+                announcement=proxy_header(announces, source, destination) if announces else b"",
+                source_proxy=arrival.source_proxy,
+                proxy_header=arrival.header,
+                on_ended=partial(entrance.release, source),
             )
         )
 
@@ -60,18 +66,21 @@ class PublishEntry:
 class ProxyEntry:
     """A client of a proxy port: it says where it wants to go, in SOCKS or HTTP, before the deadline."""
 
-    __slots__ = ("_address", "_cancel_check", "_client", "_deadline", "_entrance", "_handshake", "_user")
+    __slots__ = ("_address", "_arrival", "_cancel_check", "_client", "_deadline", "_entrance", "_handshake", "_user")
 
-    def __init__(self, entrance: Entrance, client: Transport, address: SocketAddress) -> None:
+    def __init__(self, entrance: Entrance, arrival: Arrival) -> None:
         self._entrance = entrance
-        self._client = client
-        self._address = address
+        self._arrival = arrival
+        self._client = arrival.client
+        self._address = arrival.address
         self._handshake = ProxyHandshake(entrance.demand)
         self._user: FWXAuthenticatedUser | None = None
         self._cancel_check: Callable[[], None] | None = None
         self._deadline = entrance.handshakes.add(self._timed_out)
         entrance.pending.add(self)
-        client.watch(self._event)
+        arrival.client.watch(self._event)
+        if arrival.early and self._take(arrival.early) and self._handshake.is_over:
+            self._go_on()
 
     def connected(self, bound: SocketAddress) -> bool:
         return self._entrance.answer(self._client, self._handshake.succeeded(bound))
@@ -131,7 +140,7 @@ class ProxyEntry:
             self._cancel_check = check(self._address.host, handshake.credentials, self._checked)
         elif handshake.forward is not None:
             self._entrance.pending.discard(self)
-            HttpForwarder(self._entrance, self._client, self._address, handshake.forward, self._deadline)
+            HttpForwarder(self._entrance, self._arrival._replace(early=handshake.forward), self._deadline)
 
     def _checked(self, result: Checked) -> None:
         """The password was checked."""
@@ -168,6 +177,8 @@ class ProxyEntry:
                 early=request.early,
                 user=self._user,
                 claimed_user=request.claimed_user,
+                source_proxy=self._arrival.source_proxy,
+                proxy_header=self._arrival.header,
                 on_ended=partial(self._entrance.release, self._address),
             )
         )

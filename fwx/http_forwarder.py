@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from fwx.entrance import Farewell, outcome_of
-from fwx.impl.gateway import Request
 from fwx.impl.logrecord import Action
 from fwx.impl.transport import ERROR, HANGUP, INPUT
-from fwx.interfaces import SocketAddress
-from fwx.interfaces.enums import fwxSourceWSP
 from fwx.interfaces.hresult import (
     FWX_E_NOT_AUTHENTICATED,
     HRESULT,
@@ -29,16 +26,15 @@ from fwx.interfaces.hresult import (
     WSAECONNRESET,
     WSAETIMEDOUT,
 )
-from fwx.pipe import pipe
+from fwx.onward import Onward
 from fwx.proxy import Outcome
 from fwx.proxy.http_answer import Answer
-from fwx.proxy.http_forward import ClientSide, ForwardError, ForwardRequest, ServerSide
+from fwx.proxy.http_forward import ClientSide, ForwardError, ForwardRequest
 
 if TYPE_CHECKING:
-    from fwx.entrance import Entrance
+    from fwx.entrance import Arrival, Entrance
     from fwx.impl.authentication import Checked
     from fwx.impl.deadline import Deadline
-    from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser
 
 logger = logging.getLogger("fwx.http_forwarder")
@@ -59,160 +55,20 @@ class _State(Enum):
     END = auto()
 
 
-class Onward:
-    """One onward connection, seen from its client's side; the gateway's entry for it."""
-
-    __slots__ = (
-        "_deadline",
-        "_far",
-        "_forwarder",
-        "body_ended",
-        "exchanges",
-        "is_leaving",
-        "near",
-        "pending",
-        "readable",
-        "side",
-        "target",
-        "user",
-    )
-
-    def __init__(self, forwarder: HttpForwarder, names: tuple[Any, Any]) -> None:
-        """*names* are the client's and the listener's addresses, as ``sockaddr`` tuples."""
-        self._forwarder = forwarder
-        assert forwarder.request is not None
-        self.target = forwarder.request.target
-        self.user = forwarder.user
-        self.near, self._far = pipe(forwarder.entrance.gateway.engine.queue, *names)
-        self.side = ServerSide()
-        self.pending: Any = b""
-        self.readable = False
-        self.body_ended = False
-        self.exchanges = 0
-        self.is_leaving = False
-        self._deadline: Deadline | None = None
-        self.near.watch(self._event)
-
-    @property
-    def can_be_used(self) -> bool:
-        """Another request may go to the server."""
-        return not (self.pending or self.is_leaving or self.near.has_data()) and self.side.is_reusable
-
-    def open(self, agent: str) -> None:
-        """Ask the gateway for the connection."""
-        entrance = self._forwarder.entrance
-        entrance.gateway.open(
-            Request(
-                self,
-                self._far,
-                self._forwarder.address,
-                self.target,
-                source=fwxSourceWSP,
-                interface=entrance.name,
-                agent=agent,
-                user=self.user,
-            )
-        )
-
-    def begin(self, request: ForwardRequest) -> None:
-        """Send a request's head; its body follows."""
-        self.pending = self.side.begin(request)
-        self.body_ended = False
-        self.exchanges += 1
-
-    def flush(self) -> bool:
-        """Send what is pending; tell whether something went. :raises OSError: the connection is gone."""
-        if not self.pending:
-            return False
-        try:
-            count = self.near.send(self.pending)
-        except BlockingIOError:
-            return False
-        self.pending = memoryview(self.pending)[count:] if count < len(self.pending) else b""
-        return True
-
-    def receive(self) -> bool:
-        """Read once; tell whether there was something. :raises OSError: the connection was reset."""
-        if not self.readable:
-            return False
-        try:
-            data = self.near.recv(_BLOCK)
-        except BlockingIOError:
-            self.readable = False
-            return False
-        if data:
-            self.side.receive(data)
-        else:
-            self.readable = False
-            self.side.end()
-        return True
-
-    def leave(self) -> None:
-        """End the connection: the server gets FIN and is waited for, for a short while."""
-        if not self.is_leaving:
-            self.is_leaving = True
-            self._deadline = self._forwarder.entrance.farewells.add(self.abort)
-            self.near.shutdown_write()
-            self._drain()
-
-    def abort(self) -> None:
-        """Reset the connection."""
-        self._close(True)
-
-    # The gateway's side.
-
-    def connected(self, bound: SocketAddress) -> bool:  # noqa: ARG002  HTTP does not tell the local address
-        return self._forwarder.connected(self)
-
-    def refused(self, result: int) -> None:
-        self._far.close(False)
-        self.near.close(False)
-        self._forwarder.refused(self, result)
-
-    def _event(self, mask: int) -> None:
-        if mask & INPUT:
-            self.readable = True
-        if self.is_leaving:
-            self._drain()
-        else:
-            self._forwarder.onward_event(self)
-
-    def _drain(self) -> None:
-        try:
-            while self.near.recv(_BLOCK):
-                pass
-        except BlockingIOError:
-            return
-        except OSError as error:
-            logger.debug("the connection to %s did not end well: %s", self.target, error)
-        self._close(False)
-
-    def _close(self, abortive: bool) -> None:
-        if self.near.closed:
-            return
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self.is_leaving = True
-        self.near.close(abortive)
-        self._forwarder.onward_gone(self)
-
-
 class HttpForwarder:
     """One client's connection, from its first request to its end.
 
     :ivar request: the request that is under way. :ivar user: whom its client is known as.
     """
 
-    def __init__(
-        self, entrance: Entrance, client: Transport, address: SocketAddress, data: bytes, deadline: Deadline
-    ) -> None:
-        """Take over the *client*, of which *data* has been read. *deadline* is that of the first request's head."""
+    def __init__(self, entrance: Entrance, arrival: Arrival, deadline: Deadline) -> None:
+        """Take over the client; what it sent so far is ``arrival.early``. *deadline* is that of the first head."""
         self.entrance = entrance
-        self.address = address
+        self.arrival = arrival
         self.request: ForwardRequest | None = None
         self.user: FWXAuthenticatedUser | None = None
-        self._client = client
-        self._side = ClientSide(data)
+        self._client = arrival.client
+        self._side = ClientSide(arrival.early)
         self._state = _State.HEAD
         self._onward: Onward | None = None
         self._leaving: set[Onward] = set()
@@ -229,7 +85,7 @@ class HttpForwarder:
         self._deadline: Deadline = deadline
         deadline.callback = self._timed_out
         entrance.forwarders.add(self)
-        client.watch(self._event)
+        self._client.watch(self._event)
         self._advance()
 
     def close(self) -> None:
@@ -432,10 +288,10 @@ class HttpForwarder:
         credentials, demand = request.credentials, self.entrance.demand
         if demand != "off" and credentials is not None:
             self._state = _State.PASSWORD
-            self._cancel_check = self.entrance.doorkeeper.check(self.address.host, credentials, self._checked)
+            self._cancel_check = self.entrance.doorkeeper.check(self.arrival.address.host, credentials, self._checked)
         elif demand == "required":
             reason = "authentication is required"
-            self.entrance.log(self.address, Action.Denied, FWX_E_NOT_AUTHENTICATED, f"HTTP: {reason}")
+            self.entrance.log(self.arrival.address, Action.Denied, FWX_E_NOT_AUTHENTICATED, f"HTTP: {reason}")
             self._answer(Answer(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, reason))
         else:
             self.user = None
@@ -448,7 +304,7 @@ class HttpForwarder:
         if result.user is None:
             credentials = self.request.credentials
             claimed = "" if credentials is None else credentials.user
-            self.entrance.log(self.address, Action.Denied, FWX_E_NOT_AUTHENTICATED, result.reason, claimed)
+            self.entrance.log(self.arrival.address, Action.Denied, FWX_E_NOT_AUTHENTICATED, result.reason, claimed)
             self._answer(Answer(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "user or password is wrong"))
         else:
             self.user = result.user
@@ -472,20 +328,15 @@ class HttpForwarder:
     def _open(self) -> None:
         """Begin a new onward connection; the first one is counted with the client's own."""
         if self._opened:
-            refused = self.entrance.limits.begin(self.address.host)
+            refused = self.entrance.limits.begin(self.arrival.address.host)
             if refused is not None:
                 result, reason = refused
-                self.entrance.log(self.address, Action.Denied, result, reason)
+                self.entrance.log(self.arrival.address, Action.Denied, result, reason)
                 self._answer(Answer.to(Outcome.BUSY, self.entrance.demand))
                 return
-        try:
-            names = self._client.getpeername(), self._client.getsockname()
-        except OSError:
-            self._abort("the client went away", WSAECONNRESET)
-            return
         self._opened += 1
         self._state = _State.CONNECTION
-        self._onward = Onward(self, names)
+        self._onward = Onward(self)
         assert self.request is not None
         self._onward.open(self.request.agent)
 
@@ -513,7 +364,7 @@ class HttpForwarder:
             self._route()
             return
         error = error or ForwardError(HTTPStatus.BAD_GATEWAY, f"the server's response: {reason}")
-        self.entrance.log(self.address, Action.Failed, HRESULT_FROM_WIN32(WSAECONNABORTED), error.reason)
+        self.entrance.log(self.arrival.address, Action.Failed, HRESULT_FROM_WIN32(WSAECONNABORTED), error.reason)
         if self._side.response_begun:
             self._end(b"", abortive=True)
         else:
@@ -525,7 +376,7 @@ class HttpForwarder:
         try:
             self._side.read_body()
         except ForwardError as error:
-            logger.debug("%s: after it was answered: %s", self.address, error.reason)
+            logger.debug("%s: after it was answered: %s", self.arrival.address, error.reason)
         self._pending = b"".join((self._pending, self._side.answer(answer)))
         self._next_cycle()
 
@@ -559,7 +410,7 @@ class HttpForwarder:
 
     def _refuse(self, error: ForwardError) -> None:
         """The request is malformed, or none that is forwarded."""
-        self.entrance.log(self.address, Action.Failed, HRESULT_FROM_WIN32(WSAECONNABORTED), error.reason)
+        self.entrance.log(self.arrival.address, Action.Failed, HRESULT_FROM_WIN32(WSAECONNABORTED), error.reason)
         if self._side.response_begun or self._pending:
             self._end(b"", abortive=True)
         else:
@@ -567,14 +418,14 @@ class HttpForwarder:
 
     def _failed(self, reason: str, code: int = WSAECONNABORTED) -> None:
         """The client did not finish its request."""
-        self.entrance.log(self.address, Action.Failed, HRESULT_FROM_WIN32(code), reason)
+        self.entrance.log(self.arrival.address, Action.Failed, HRESULT_FROM_WIN32(code), reason)
         self._end(b"", abortive=self._side.response_begun)
 
     def _abort(self, reason: str, code: int = WSAECONNABORTED) -> None:
         """The client is gone, or has to go. An onward connection has a record of its own."""
         if self._state in (_State.HEAD, _State.PASSWORD) and not self._is_idle:
             result: HRESULT = HRESULT_FROM_WIN32(code)
-            self.entrance.log(self.address, Action.Failed, result, f"{reason} during the handshake")
+            self.entrance.log(self.arrival.address, Action.Failed, result, f"{reason} during the handshake")
         self._end(b"", abortive=True)
 
     def _end(self, reply: bytes, *, abortive: bool = False) -> None:
@@ -589,7 +440,7 @@ class HttpForwarder:
         if self._onward is not None:
             self._leave(self._onward, abortive=abortive or self._state is not _State.HEAD)
         self.entrance.forwarders.discard(self)
-        self.entrance.release(self.address)
+        self.entrance.release(self.arrival.address)
         if abortive:
             self._client.close(True)
         elif reply:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
-from fwx.interfaces import SocketAddress
+from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
+from fwx.open_port import OpenPort
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -33,25 +34,29 @@ class ListenError(Exception):
 
 
 class Listener:
-    """Accepts clients for one entry."""
+    """Accepts clients for one entry.
+
+    :ivar address: where it listens. :ivar port: its port in the packet filter, closed with the listener.
+    """
 
     def __init__(
         self,
         name: str,
         bind: SocketAddress,
         network: SocketNetwork,
-        limits: AddressLimits,
+        limits: AddressLimits | None,
         engine: Engine,
         accepting: Callable[[], bool],
         call_later: Callable[[float, Callable[[], None]], Any],
     ) -> None:
         """Bind and listen; clients wait until :meth:`start`.
 
-        :param bind: a literal address, port 0 for a free one. :param accepting: whether the log can take records.
+        :param bind: a literal address, port 0 for a free one. :param limits: what counts the peers; ``None``: nobody.
+        :param accepting: whether the log can take records.
         :raises ListenError: the address cannot be bound.
         """
         self.name = name
-        self._limits = limits
+        self.limits = limits
         self._engine = engine
         self._accepting = accepting
         self._call_later = call_later
@@ -71,6 +76,7 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
+        self.port = OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
@@ -83,6 +89,7 @@ class Listener:
             self._resume.cancel()
             self._resume = None
         self._transport.close(False)
+        self.port.close()
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""
@@ -111,7 +118,7 @@ class Listener:
             return
         if address.host.startswith("::ffff:"):
             address = SocketAddress(normalise(address.host), address.port)
-        refused = self._limits.admit(address.host)
+        refused = None if self.limits is None else self.limits.admit(address.host)
         if refused is None:
             self._entry(transport, address)
             return

@@ -24,6 +24,7 @@ from fwx.impl.blocking import IBlocking
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
+from fwx.impl.proxied import IProxied
 from fwx.impl.tasking import ITasks
 from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.tlscredentials import TlsCredentials
@@ -47,6 +48,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "IBlocking",
     "IComponentLookup",
     "IHostNames",
+    "IProxied",
     "ISocketTimeouts",
     "ITls",
     "ReadFile",

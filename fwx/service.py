@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.composition import filters_of, local_users_of, policy_of
+from fwx.composition import filters_of, local_users_of, plan_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
 from fwx.datagram_listener import DatagramListener
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
-from fwx.entrance import Entrance
+from fwx.entrance import Arrival, Entrance
 from fwx.entries import ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
+from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.authentication import IPasswordAuthenticator
 from fwx.impl.connection import FWXConnection
@@ -34,13 +37,20 @@ from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits, AttemptLimits
-from fwx.listener import Listener
+from fwx.listener import Listener, ListenError
 from fwx.network import Poller, SocketNetwork
+from fwx.open_port import OpenPort
+from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.plan import Plan
+from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.service")
 
@@ -88,10 +98,13 @@ class Service:
         define = partial(self.alerts.define, source="fwx")
         faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._filter_event = define("Packet filter failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._table_event = define("Packet filter changed by others", Severity.WARNING, Category.SECURITY)
         filters = filters_of(configuration, faults)
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
+        self.packet_filter = self._make_packet_filter()
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
@@ -128,7 +141,7 @@ class Service:
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
             write_record=self.log.write,
-            packet_filter=MemoryPacketFilter(),
+            packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,
             routes=ways_out,
             handles=self.handles,
@@ -159,9 +172,10 @@ class Service:
         self._is_draining = False
 
     async def start(self) -> None:
-        """Bind, open the log, drop root, initialise the filters, then let clients in.
+        """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
 
-        :raises ListenError: a port cannot be bound. :raises FirewallLogError: the log cannot be opened.
+        :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
+        :raises FirewallLogError: the log cannot be opened.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
@@ -170,7 +184,14 @@ class Service:
             self._bind(table)
         self._open_log(account)
         self._started = True
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            self.packet_filter.start(account)
+            self._warn_others(self.packet_filter.plan)
         drop_root(account)
+        for listener in self.listeners:
+            await self._open_port(listener.name, listener.port)
+        for datagrams in self.datagram_listeners:
+            await self._open_port(datagrams.name, datagrams.port)
         self.registry.freeze()
         for host in self.engine.filters:
             host.start(self.firewall)
@@ -220,12 +241,42 @@ class Service:
             deadlines.close()
         if self._alert_timer is not None:
             self._alert_timer.cancel()
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
         self._resolver.close()
         self.poller.close()
         if not self._started:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    def _make_packet_filter(self) -> MemoryPacketFilter | NftablesPacketFilter:
+        if self.configuration.packet_filter.backend == "memory":
+            return MemoryPacketFilter()
+        return NftablesPacketFilter(
+            plan_of(self.configuration),
+            self.poller,
+            self._loop.call_later,
+            on_failure=self._filter_event.signal,
+            on_difference=self._table_event.signal,
+        )
+
+    async def _open_port(self, name: str, port: OpenPort) -> None:
+        opened: asyncio.Future[int] = self._loop.create_future()
+        try:
+            port.open(opened.set_result)
+        except OSError as error:
+            raise ListenError(f"listener {name!r}: the packet filter: {error.strerror}") from error
+        code = await opened
+        if code:
+            raise ListenError(f"listener {name!r}: the packet filter does not open {port.address}")
+
+    def _warn_others(self, plan: Plan) -> None:
+        """Name the ports of other programs that the packet filter closes; an operator may not have thought of them."""
+        for port, owner in ports_of_others(os.getpid()):
+            if plan.guards(port.transport, port.port):
+                words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
+                logger.warning(words, port.transport, port.port, owner or "a program")
 
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
@@ -266,7 +317,9 @@ class Service:
 
     def _bind(self, table: Any) -> None:
         if not _is_udp(table):
-            network, limits = self._network, self._limits
+            network = self._network
+            # Behind a load balancer the client is known later: the header's entry counts it.
+            limits = self._limits if table.proxy_protocol == "off" else None
             listener = Listener(
                 table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
             )
@@ -291,12 +344,38 @@ class Service:
             listener.name, self.gateway, self._limits, self._doorkeeper, demand, self._deadlines, self._note_idle
         )
         self._entrances.append(entrance)
+        listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
+
+    def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
+        """Return what a client of this listener is handed to."""
+        entry: Callable[[Arrival], object]
         match table:
-            case ProxyListener():
-                listener.start(lambda client, address: ProxyEntry(entrance, client, address))
             case PublishListener():
-                target = table.to
-                listener.start(lambda client, address: PublishEntry(entrance, client, address, target))
+                announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
+                entry = partial(PublishEntry, entrance, target=table.to, announces=announces)
+            case _:
+                entry = partial(ProxyEntry, entrance)
+        if table.proxy_protocol == "off":
+            return entry
+        trusted = TrustedSenders(table.trusted or ())
+        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self._limits, entry)
+
+    def _arrived(
+        self,
+        listener: Listener,
+        entry: Callable[[Arrival], object],
+        client: Transport,
+        address: SocketAddress,
+    ) -> None:
+        try:
+            destination = SocketAddress.from_sockaddr(client.getsockname())
+        except OSError as error:
+            logger.debug("a client of listener %r went away at once: %s", listener.name, error)
+            client.close(True)
+            if listener.limits is not None:
+                listener.limits.release(address.host)
+            return
+        entry(Arrival(client, address, destination))
 
     def _accepting(self) -> bool:
         return self.log.accepting

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from zope.interface import implementer
+
 from fwx.impl.argument import whole
 from fwx.impl.chain import Member, link
 from fwx.impl.connectionbase import ConnectionBase
@@ -14,6 +16,7 @@ from fwx.impl.event import connect_event
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.linger import Linger
 from fwx.impl.logrecord import Action
+from fwx.impl.proxied import IProxied
 from fwx.impl.pump import Pump
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import (
@@ -49,6 +52,7 @@ _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_T
 _LARGEST_BUFFER = 1 << 20
 
 
+@implementer(IProxied)
 class FWXConnection(ConnectionBase):
     """One TCP connection: asked for, judged, shown to the filters, established, pumped, ended and logged.
 
@@ -66,6 +70,8 @@ class FWXConnection(ConnectionBase):
         "_server_transport",
         "address",
         "claimed_user",
+        "proxy_header",
+        "source_proxy",
         "target",
     )
 
@@ -83,6 +89,9 @@ class FWXConnection(ConnectionBase):
         """A request of *client_address* to reach *target*; the rest as for every connection."""
         super().__init__(session, client_address, verdict, interface=interface, agent=agent, on_ended=on_ended)
         self.target = target
+        # Who spoke for the client, by a PROXY header, and what that said.
+        self.source_proxy: SocketAddress | None = None
+        self.proxy_header: object = None
         # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
         # Whom the client says that it is, where nothing vouches for it.

@@ -43,6 +43,7 @@ def record_of(
         bytes_sent=sent,
         bytes_received=received,
         connection_time=int(seconds * 1000),
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
         destination_proxy=path_of(engine, verdict),
         username=connection.session.user_name or unvouched(connection.claimed_user),
         agent=connection.agent,

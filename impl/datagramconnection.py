@@ -15,7 +15,7 @@ from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
-from fwx.impl.packetfilter import Opening
+from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
 from fwx.impl.udpdestination import MOST_WAITING, Destination, FWXUdpDestination, State
@@ -67,11 +67,11 @@ class FWXDatagramConnection(ConnectionBase):
     __slots__ = (
         "_bind_chain",
         "_by_address",
+        "_claims",
         "_client",
         "_destinations",
         "_hosts_of",
         "_most",
-        "_openings",
         "_servers",
     )
 
@@ -95,7 +95,7 @@ class FWXDatagramConnection(ConnectionBase):
         self._destinations: OrderedDict[SocketAddress, Destination] = OrderedDict()
         self._by_address: dict[SocketAddress, Destination] = {}
         self._servers: dict[int, DatagramTransport] = {}
-        self._openings: dict[SocketAddress, Opening] = {}
+        self._claims: dict[SocketAddress, Claim] = {}
         self._bind_chain: DatagramChain | None = None
 
     # The host's side.
@@ -377,17 +377,27 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _open_way(self, address: SocketAddress) -> None:
         """Open the own port to *address* alone (B4.21). :raises OSError: it cannot be."""
-        if address in self._openings:
+        if address in self._claims:
             return
         local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
-        opening = Opening(FWX_PROTOCOL_UDP, local, address)
-        self.engine.packet_filter.open(opening)
-        self._openings[address] = opening
+        claim = Claim(Opening(FWX_PROTOCOL_UDP, local, address), partial(self._way_answered, address))
+        self._claims[address] = claim
+        try:
+            self.engine.packet_filter.open(claim)
+        except OSError:
+            del self._claims[address]
+            raise
+
+    def _way_answered(self, address: SocketAddress, code: int) -> None:
+        """The packet filter has opened the way; or it could not, and the connection may not go on."""
+        if code:
+            self._claims.pop(address, None)
+            self.end(HRESULT_FROM_WIN32(code), f"the packet filter did not open the way to {address}")
 
     def _close_way(self, address: SocketAddress) -> None:
-        opening = self._openings.pop(address, None)
-        if opening is not None:
-            self.engine.packet_filter.close(opening)
+        claim = self._claims.pop(address, None)
+        if claim is not None:
+            self.engine.packet_filter.close(claim)
 
     def _take(self, transport: DatagramTransport, received: Callable[[Datagram, SocketAddress], None]) -> None:
         """Hand on what has come, a turn's worth; the rest in the loop's next round."""
@@ -421,7 +431,7 @@ class FWXDatagramConnection(ConnectionBase):
                 cancel()
             if destination.chain is not None:
                 destination.chain.abort()
-        for address in list(self._openings):
+        for address in list(self._claims):
             self._close_way(address)
 
     def _take_leave(self, action: Action) -> None:

@@ -138,7 +138,10 @@ class FWXDatagramSocket(OwnedSocket):
         self._queue.call(self._resolve, Address, waiting)
 
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: IFWXIpFilter | None) -> None:
-        """Give the socket its local address, whose port is open from now on; port 0 takes a free one.
+        """Give the socket its local address; port 0 takes a free one.
+
+        A firewall's socket opens the port now, or a moment later where a packet filter of the kernel is asked; if that
+        fails then, the socket ends.
 
         :raises COMError: ``WSAEINVAL`` bound already; ``E_INVALIDARG`` not an IP filter of the service's; the Winsock
             error of the bind or the packet filter.
@@ -214,7 +217,9 @@ class FWXDatagramSocket(OwnedSocket):
     def admits_datagram(self, external: SocketAddress, size: int) -> bool:
         """Tell whether a datagram of *external* may be received; a stranger's is dropped (B6.34)."""
         known = external in self._flows
-        if not known and (self._replies_only or not self._local_end.admits(external)):
+        if not known and (
+            self._replies_only or not self._local_end.admits(external) or not self._local_end.is_open_to(external)
+        ):
             return False
         if not known:
             self._flows.open(external, None, self._protocol_name)
@@ -275,17 +280,25 @@ class FWXDatagramSocket(OwnedSocket):
 
     def _open_or_unbind(self) -> None:
         try:
-            self._local_end.open_port()
+            self._local_end.open_port(None, self._port_answered)
         except COMError:
             transport, self._local_end.transport = self._local_end.transport, None
             if transport is not None:
                 transport.close(False)
             raise
 
+    def _port_answered(self, code: int) -> None:
+        """The packet filter has opened a port; or it could not, and the socket may not be used."""
+        if code:
+            traffic = SocketTraffic("UDP", self.engine.clock(), self._local)
+            reason = "the packet filter did not open the port"
+            self._log.write(Action.Failed, traffic, HRESULT_FROM_WIN32(code), reason)
+            self.terminate_connection()
+
     def _open_flow(self, external: SocketAddress, verdict: Verdict | None) -> None:
         if external not in self._flows:
             if self._replies_only:
-                self._local_end.open_port(external)
+                self._local_end.open_port(external, self._port_answered)
             self._flows.open(external, verdict, self._protocol_name)
 
     # Connecting.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fwx.interfaces.hresult import winsock_error
+
 if TYPE_CHECKING:
+    from fwx.impl.packetfilter import Answered
     from fwx.impl.transport import Streams, Transport
     from fwx.interfaces import SocketAddress
 
@@ -23,11 +26,12 @@ class Departure:
         streams: Streams,
         bound: Transport | None = None,
         bound_family: int = 0,
-        before: Callable[[SocketAddress], None] | None = None,
+        before: Callable[[SocketAddress, Answered], None] | None = None,
     ) -> None:
         """:param bound: the stream that is bound already, of the family *bound_family*.
 
-        :param before: called with each address before it is connected to; what it raises ends that attempt.
+        :param before: called with each address before it is connected to, and with what is to be told, at once or
+            later, 0 or the Windows error that ends that attempt; raising ends it too.
         """
         self._streams = streams
         self._bound = bound
@@ -42,13 +46,33 @@ class Departure:
             return []
         return [address for address in addresses if address.family == self._bound_family][:1]
 
-    def stream(self, address: SocketAddress) -> Transport:
-        """Make the stream that is to connect to *address*; it is the caller's.
+    def open(self, address: SocketAddress, done: Answered) -> bool:
+        """Tell whether packets may leave for *address*; if not yet, *done* gets 0 later, or the Windows error.
 
-        :raises OSError: out of descriptors, or unknown family. :raises COMError: the packet filter failed.
+        :raises COMError: they may not.
         """
-        if self._before is not None:
-            self._before(address)
+        if self._before is None:
+            return True
+        answers: list[int] = []
+        returned = False
+
+        def answered(code: int) -> None:
+            if returned:
+                done(code)
+            else:
+                answers.append(code)
+
+        self._before(address, answered)
+        returned = True
+        if answers and answers[0]:
+            raise winsock_error(answers[0], "the packet filter")
+        return bool(answers)
+
+    def stream(self, address: SocketAddress) -> Transport:
+        """Make the stream that is to connect to *address*, for which packets may leave; it is the caller's.
+
+        :raises OSError: out of descriptors, or unknown family.
+        """
         bound, self._bound = self._bound, None
         return bound if bound is not None else self._streams.stream(address.family)
 

@@ -69,7 +69,7 @@ class Dial:
     kept, the other attempts are closed. The deadline holds for all together.
     """
 
-    __slots__ = ("_attempts", "_code", "_deadline", "_departure", "_done", "_engine", "_timer", "_waiting")
+    __slots__ = ("_attempts", "_code", "_deadline", "_departure", "_done", "_engine", "_opening", "_timer", "_waiting")
 
     def __init__(
         self, engine: Engine, departure: Departure, addresses: list[SocketAddress], done: Callable[[Dialled], None]
@@ -82,6 +82,8 @@ class Dial:
         self._waiting = deque(reachable if len(reachable) < 2 else interleaved(reachable))
         self._code = WSAEAFNOSUPPORT if addresses else WSAHOST_NOT_FOUND
         self._attempts: dict[Transport, SocketAddress] = {}
+        # Attempts that wait for the packet filter.
+        self._opening = 0
         self._timer: Timer | None = None
         self._deadline = engine.connect_deadlines.add(self._timed_out)
 
@@ -97,22 +99,41 @@ class Dial:
     def _next(self) -> None:
         """Start the next attempt, where there is one and not too many are under way."""
         self._stop_timer()
-        while self._waiting and len(self._attempts) < MOST_ATTEMPTS and not self._attempt(self._waiting.popleft()):
+        while self._waiting and self._has_room() and not self._attempt(self._waiting.popleft()):
             pass
-        if not self._attempts:
+        if not self._attempts and not self._opening:
             self._finish(Dialled(None, self._code))
-        elif self._waiting and len(self._attempts) < MOST_ATTEMPTS:
+        elif self._waiting and self._has_room():
             self._timer = self._engine.call_later(ATTEMPT_SECONDS, self._next)
 
+    def _has_room(self) -> bool:
+        return len(self._attempts) + self._opening < MOST_ATTEMPTS
+
     def _attempt(self, address: SocketAddress) -> bool:
-        """Start to connect to *address*; tell whether the attempt is under way."""
+        """Start to connect to *address* once the packet filter lets it; tell whether the attempt is under way."""
+        try:
+            if self._departure.open(address, partial(self._opened, address)):
+                return self._connect(address)
+        except COMError as error:
+            self._code = WIN32_FROM_HRESULT(error.hresult)
+            return False
+        self._opening += 1
+        return True
+
+    def _opened(self, address: SocketAddress, code: int) -> None:
+        if self._done is None:
+            return
+        self._opening -= 1
+        if code:
+            self._code = code
+        if code or not self._connect(address):
+            self._next()
+
+    def _connect(self, address: SocketAddress) -> bool:
         try:
             transport = self._departure.stream(address)
         except OSError as error:
             self._code = winsock_code(error)
-            return False
-        except COMError as error:
-            self._code = WIN32_FROM_HRESULT(error.hresult)
             return False
         try:
             transport.start_connect(address.sockaddr)

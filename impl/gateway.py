@@ -58,6 +58,7 @@ class Request:
 
     __slots__ = (
         "agent",
+        "announcement",
         "claimed_user",
         "client",
         "client_address",
@@ -65,7 +66,9 @@ class Request:
         "entry",
         "interface",
         "on_ended",
+        "proxy_header",
         "source",
+        "source_proxy",
         "target",
         "user",
     )
@@ -84,12 +87,17 @@ class Request:
         user: FWXAuthenticatedUser | None = None,
         claimed_user: str = "",
         on_ended: Callable[[], None] | None = None,
+        announcement: bytes = b"",
+        source_proxy: SocketAddress | None = None,
+        proxy_header: object = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
         :param agent: the client program. :param early: what the client sent behind its request.
         :param user: whom the entry has authenticated. :param claimed_user: whom the client says that it is, for the
             log. :param on_ended: called when the connection that is made for the request is gone.
+        :param announcement: what the server is told first, which no filter sees: a PROXY header.
+        :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
         """
         self.entry = entry
         self.client = client
@@ -102,6 +110,9 @@ class Request:
         self.user = user
         self.claimed_user = claimed_user
         self.on_ended = on_ended
+        self.announcement = announcement
+        self.source_proxy = source_proxy
+        self.proxy_header = proxy_header
 
     @property
     def who(self) -> Who:
@@ -276,6 +287,11 @@ class Opening:
             return
         try:
             bound = SocketAddress.from_sockaddr(transport.getsockname())
+            if not _announce(transport, request.announcement):
+                transport.close(True)
+                reason = f"{request.target} did not take the PROXY header"
+                self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
+                return
             if request.entry.connected(bound):
                 connection.address = dialled.address
                 connection.establish(request.client, transport, request.early, dialled.early)
@@ -316,6 +332,8 @@ class Opening:
             on_ended=self._ended,
         )
         self._connection.claimed_user = request.claimed_user
+        self._connection.source_proxy = request.source_proxy
+        self._connection.proxy_header = request.proxy_header
         self._connection.on_abandoned = self._killed
         return self._connection
 
@@ -329,6 +347,17 @@ class Opening:
         """A filter killed the connection while it was being opened."""
         assert self._connection is not None
         self.give_up(*self._connection.result)
+
+
+def _announce(transport: Transport, announcement: bytes) -> bool:
+    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    if not announcement:
+        return True
+    try:
+        return transport.send(announcement) == len(announcement)
+    except OSError as error:
+        logger.debug("a PROXY header could not be sent: %s", error)
+        return False
 
 
 def _undecided(reason: str) -> Verdict:

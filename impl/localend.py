@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fwx.impl.argument import octets, whole
 from fwx.impl.ipfilter import require_ip_filter
-from fwx.impl.packetfilter import Opening
+from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.sockopt import from_kernel, to_kernel, value_from_kernel
 from fwx.impl.transport import LocalTransport
 from fwx.impl.winsock import winsock_code
@@ -18,6 +18,7 @@ from fwx.interfaces.hresult import WSAEFAULT, WSAEINVAL, WSAENOPROTOOPT, WSAENOT
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.ipfilter import FWXIpFilter
+    from fwx.impl.packetfilter import Answered
     from fwx.interfaces import IFWXIpFilter
 
 AnyTransport = TypeVar("AnyTransport", bound=LocalTransport)
@@ -31,7 +32,7 @@ class LocalEnd(Generic[AnyTransport]):
     :ivar transport: what :meth:`bind` made or :meth:`adopt` took; ``None`` before.
     """
 
-    __slots__ = ("_engine", "_ip_filter", "_make", "_openings", "_options", "_protocol", "transport")
+    __slots__ = ("_claims", "_engine", "_ip_filter", "_make", "_options", "_protocol", "transport")
 
     def __init__(self, engine: Engine, protocol: int, make: Callable[[int], AnyTransport]) -> None:
         """:param protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``. :param make: makes a transport of a family."""
@@ -39,7 +40,8 @@ class LocalEnd(Generic[AnyTransport]):
         self._protocol = protocol
         self._make = make
         self._ip_filter: FWXIpFilter | None = None
-        self._openings: list[Opening] = []
+        # What is open, or was asked for.
+        self._claims: dict[Opening, Claim] = {}
         # Options that were set before there was a transport to set them on.
         self._options: dict[tuple[int, int], tuple[int, int, bytes]] = {}
         self.transport: AnyTransport | None = None
@@ -160,44 +162,58 @@ class LocalEnd(Generic[AnyTransport]):
 
     # The packet filter.
 
-    def open_port(self, remote: SocketAddress | None = None) -> None:
+    def open_port(self, remote: SocketAddress | None, done: Answered, *, local: SocketAddress | None = None) -> None:
         """Open the own port, to *remote* alone or to whoever the IP filter admits, until :meth:`close_ports` (B4.21).
 
+        :param done: gets 0 when the port is open, at once where the packet filter can, or the Windows error; never
+            after the port was closed. :param local: the own address, where the transport is elsewhere.
         :raises COMError: the packet filter failed; nothing is open.
         """
-        if self.transport is not None:
+        if local is None and self.transport is not None:
             local = self.name()
-        else:
+        elif local is None:
             local = SocketAddress(_UNSPECIFIED[6 if remote is not None and ":" in remote.host else 4])
         opening = Opening(self._protocol, local, remote)
-        if opening in self._openings:
+        present = self._claims.get(opening)
+        if present is not None:
+            present.then(done)
             return
+        claim = Claim(opening, lambda code: self._answered(opening, code, done))
+        self._claims[opening] = claim
         try:
-            self._engine.packet_filter.open(opening)
+            self._engine.packet_filter.open(claim)
         except OSError as error:
+            del self._claims[opening]
             raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
-        self._openings.append(opening)
 
-    def keep_port(self, remote: SocketAddress | None) -> None:
+    def keep_port(self, remote: SocketAddress | None, done: Answered) -> None:
         """Have the own port open to *remote* and nothing else. :raises COMError: as :meth:`open_port`."""
-        before, self._openings = self._openings, []
+        before, self._claims = self._claims, {}
         try:
-            self.open_port(remote)
+            self.open_port(remote, done)
         finally:
-            for opening in before:
-                self._engine.packet_filter.close(opening)
+            for claim in before.values():
+                self._engine.packet_filter.close(claim)
+
+    def is_open_to(self, peer: SocketAddress) -> bool:
+        """Tell whether the own port was opened to *peer*, by name or as one of all."""
+        return any(opening.remote is None or opening.remote == peer for opening in self._claims)
 
     def close_port(self, remote: SocketAddress) -> None:
         """Close what :meth:`open_port` opened to *remote* alone."""
-        for opening in [each for each in self._openings if each.remote == remote]:
-            self._openings.remove(opening)
-            self._engine.packet_filter.close(opening)
+        for opening in [each for each in self._claims if each.remote == remote]:
+            self._engine.packet_filter.close(self._claims.pop(opening))
 
     def close_ports(self) -> None:
         """Close what is open; called when the socket ends. Again it does nothing."""
-        openings, self._openings = self._openings, []
-        for opening in openings:
-            self._engine.packet_filter.close(opening)
+        claims, self._claims = self._claims, {}
+        for claim in claims.values():
+            self._engine.packet_filter.close(claim)
+
+    def _answered(self, opening: Opening, code: int, done: Answered) -> None:
+        if code:
+            self._claims.pop(opening, None)
+        done(code)
 
 
 def _unknown_option(level: int, optname: int) -> Exception:

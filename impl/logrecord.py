@@ -54,7 +54,7 @@ class LogRecord(NamedTuple):
     :ivar bytes_sent: bytes from the client to the server.
     :ivar bytes_received: bytes from the server to the client.
     :ivar connection_time: how long the connection has lasted, milliseconds.
-    :ivar source_proxy: the next firewall towards the client, empty in this version.
+    :ivar source_proxy: who spoke for the client, by a PROXY header (B8.10).
     :ivar destination_proxy: the upstreams on the way to the target, the nearest first (B8.10).
     :ivar username: the session's user (B9.16), or whom the client claims to be (:func:`unvouched`).
     :ivar agent: the client program.

@@ -132,7 +132,10 @@ class FWXNetworkSocket(OwnedSocket):
         return self._remote
 
     def Listen(self, Backlog: int) -> None:
-        """Take connections on the bound address, whose port is open from now on; :meth:`Accept` hands them out.
+        """Take connections on the bound address; :meth:`Accept` hands them out.
+
+        The port opens now, or a moment later where a packet filter of the kernel is asked; if that fails then, the
+        socket ends.
 
         :raises COMError: ``WSAEINVAL`` not bound, or listening; the Winsock error of the listen or the packet filter.
         """
@@ -141,7 +144,7 @@ class FWXNetworkSocket(OwnedSocket):
         if transport is None or self._acceptor is not None or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
         backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port()
+        self._local_end.open_port(None, self._port_answered)
         try:
             transport.listen(backlog)
         except OSError as error:
@@ -176,8 +179,8 @@ class FWXNetworkSocket(OwnedSocket):
         """Become the socket of an accepted connection."""
         self._local, self._remote = accepted.local, accepted.remote
         self._local_end.adopt(accepted.transport)
-        self._local_end.open_port(accepted.remote)
         self._neighbour = self._endpoint = Endpoint(accepted.transport, self._queue, self)
+        self._local_end.open_port(accepted.remote, self._port_answered)
 
     def terminate_connection(self) -> None:
         """End the socket because its owner ends; what is pending fails, also behind a Close that still sends."""
@@ -281,7 +284,10 @@ class FWXNetworkSocket(OwnedSocket):
             self._give_up(WSAEACCES)
 
     def _dial_to(self, addresses: list[SocketAddress] | None) -> None:
-        """Take the route to *addresses*, or to the name itself; a bound socket keeps its local address."""
+        """Take the route to *addresses*, or to the name itself; a bound socket keeps its local address.
+
+        No packet leaves to an address before the port is open to it.
+        """
         target, waiting = self._remote, self._neighbour
         assert target is not None
         bound: Transport | None = self._local_end.transport
@@ -290,10 +296,21 @@ class FWXNetworkSocket(OwnedSocket):
         if bound is not None:
             self._local = SocketAddress.from_sockaddr(bound.getsockname())
             family = self._local.family
-        departure = Departure(self.engine.network, bound, family, self._local_end.open_port)
+        open_port = partial(self._local_end.open_port, local=self._local)
+        departure = Departure(self.engine.network, bound, family, open_port)
         cancel = self._route().dial(self.engine, departure, target, addresses, self._dialled)
         if self._neighbour is waiting:  # it has not ended yet
             self._dial = cancel
+
+    def _port_answered(self, code: int) -> None:
+        """The packet filter has opened the own port; or it could not, and what may not be used has to end."""
+        if not code:
+            return
+        if self._endpoint is not None:
+            self._endpoint.abort(code)
+        else:
+            self._write(Action.Failed, HRESULT_FROM_WIN32(code), "the packet filter did not open the port")
+            self.Close(True)
 
     def _dialled(self, dialled: Dialled) -> None:
         self._dial = None
@@ -306,7 +323,7 @@ class FWXNetworkSocket(OwnedSocket):
         try:
             self._local_end.adopt(transport)
             self._local = self._local_end.name()
-            self._local_end.keep_port(dialled.peer)
+            self._local_end.keep_port(dialled.peer, self._port_answered)
         except COMError as error:
             transport.close(True)
             self._connect_failed(WIN32_FROM_HRESULT(error.hresult))
@@ -325,6 +342,9 @@ class FWXNetworkSocket(OwnedSocket):
     def _give_up(self, code: int) -> None:
         """Fail what was posted; the socket can be connected once more."""
         self._stop_connect_timer()
+        transport, self._local_end.transport = self._local_end.transport, None
+        if transport is not None:
+            transport.close(False)
         waiting = self._neighbour
         if isinstance(waiting, Connecting):
             waiting.fail(code)
@@ -362,10 +382,12 @@ class FWXNetworkSocket(OwnedSocket):
 
     def _admits_peer(self, peer: SocketAddress) -> bool:
         """Tell whether *peer* may connect; who may not is logged (B6.34)."""
+        reason = f"the IP filter does not include {peer}"
         if self._local_end.admits(peer):
-            return True
-        traffic = self._traffic(source=peer)
-        self._log.write(Action.Denied, traffic, FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {peer}")
+            if self._local_end.is_open_to(peer):
+                return True
+            reason = f"the port is not open to {peer}"
+        self._log.write(Action.Denied, self._traffic(source=peer), FWX_E_ADDRESS_NOT_ALLOWED, reason)
         return False
 
     def _accept_ended(self, accept: PostedAccept, accepted: Accepted | None, code: int) -> None:

@@ -120,7 +120,7 @@ class FWXSSLSocket(OwnedSocket):
         if transport is None or self._listening:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
         backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port()
+        self._local_end.open_port(None, self._port_answered)
         try:
             transport.listen(backlog)
         except OSError as error:
@@ -228,6 +228,14 @@ class FWXSSLSocket(OwnedSocket):
             self._watch_lingering(layer)
         else:
             layer.abort(WSAETIMEDOUT)
+
+    def _port_answered(self, code: int) -> None:
+        """The packet filter has opened the port; or it could not, and the socket may not be used."""
+        if code:
+            traffic = SocketTraffic("TCP", self._started, self._name_of("GetSockName"), None)
+            reason = "the packet filter did not open the port"
+            self._log.write(Action.Failed, traffic, HRESULT_FROM_WIN32(code), reason)
+            self.Close(True)
 
     def _close_bound(self) -> None:
         transport, self._local_end.transport = self._local_end.transport, None

@@ -28,6 +28,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "ip": "iproute2",
         "microsocks": "microsocks",
         "ncat": "ncat",
+        "nft": "nftables",
         "nginx": "nginx",
         "openssl": "openssl",
         "ps": "procps",

@@ -16,6 +16,7 @@ from fwx.config import ConfigurationError, load
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
+from fwx.packetfilter.process import HelperError
 from fwx.privileges import PrivilegeError
 from fwx.registry import RegistryError
 from fwx.service import Service
@@ -47,7 +48,15 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
             lost = runner.run(run_service(config))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
-    except (FilterLoadError, FirewallLogError, ListenError, PrivilegeError, RegistryError, OSError) as error:
+    except (
+        FilterLoadError,
+        FirewallLogError,
+        HelperError,
+        ListenError,
+        PrivilegeError,
+        RegistryError,
+        OSError,
+    ) as error:
         raise click.ClickException(str(error)) from error
     if lost:
         raise SystemExit(1)

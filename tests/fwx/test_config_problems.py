@@ -115,6 +115,25 @@ FORM = [
         PUBLISH + "trusted = ['10.0.0.1']\n",
         f"6: listener.trusted: ['10.0.0.1'] is of no use while proxy_protocol is 'off'; {SENDERS}",
     ),
+    (
+        PUBLISH + "transport = 'udp'\nproxy_protocol = 'require'\ntrusted = ['10.0.0.1']\n",
+        "6: listener.transport: 'udp' has no PROXY headers, which proxy_protocol = 'require' asks for; "
+        "expected 'tcp' or 'udp'",
+    ),
+    (
+        PUBLISH + "transport = 'udp'\nsend_proxy_protocol = 'v2'\n",
+        "7: listener.send_proxy_protocol: 'v2' does not go with transport = 'udp'; expected 'off', 'v1' or 'v2'",
+    ),
+    (
+        "[packet_filter]\nguard = ['1-1023']\n",
+        "2: packet_filter.guard: ['1-1023'] is of no use while backend is 'memory'; expected ports such as 1024-65535",
+    ),
+    (
+        "[packet_filter]\nbackend = 'nftables'\nexcept = ['tcp/ssh']\nlockdown = 'never'\n",
+        "3: packet_filter.except: 'tcp/ssh' is not a port or a range of ports; "
+        "expected ports such as tcp/22 or udp/500-510",
+        "4: packet_filter.lockdown: 'never' is not known; expected 'fault' or 'always'",
+    ),
     (PORT.replace("first = 21", "first = 65536"), f"3: protocol.ports.first: 65536 is out of range; {PORTS}"),
     (
         PORT.replace("first = 21", "first = 21, last = 20"),

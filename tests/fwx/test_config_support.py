@@ -17,9 +17,6 @@ REFUSED_IN_FULL = [
     ('authenticate = "optional"', "listener.authenticate"),
     ('kind = "transparent"', "listener.kind"),
     ('mode = "tproxy"', "listener.mode"),
-    ('proxy_protocol = "require"', "listener.proxy_protocol"),
-    ("trusted = ", "listener.trusted"),
-    ('send_proxy_protocol = "v2"', "listener.send_proxy_protocol"),
     ("tls = ", "listener.tls"),
     ("[[user]]", "user"),
     ("[[schedule]]", "schedule"),
@@ -28,7 +25,6 @@ REFUSED_IN_FULL = [
     ("limits = {", "rule.limits"),
     ("w3c = ", "log.w3c"),
     ("sql = ", "log.sql"),
-    ("[packet_filter]", "packet_filter"),
     ("[console]", "console"),
 ]
 
@@ -65,10 +61,6 @@ RULE = '[[rule]]\nname = "r"\naction = "allow"\nfrom = ["any"]\nto = ["any"]\n'
         ),
         (RULE + "protocols = ['any']\nusers = ['any']\n", "7: rule.users: this version knows no users; leave it out"),
         ("[console]\nbind = '127.0.0.1:1'\n", "1: console: this version has no console; leave the table out"),
-        (
-            "user = []\npacket_filter.backend = 'memory'\n",
-            "2: packet_filter: this version has no packet filter; leave the table out",
-        ),
     ],
 )
 def test_a_written_key_is_refused(tmp_path: Path, text: str, expected: str) -> None:

@@ -12,11 +12,14 @@ from fwx.config_values import (
     read_database_url,
     read_days,
     read_domain,
+    read_exception,
     read_guid,
     read_hours,
+    read_interface,
     read_name,
     read_password_hash,
     read_path,
+    read_port_range,
     read_range,
     read_target,
 )
@@ -50,8 +53,27 @@ GOOD: list[tuple[Callable[[str], object], str, object]] = [
     (read_database_url, "postgresql+psycopg://fwx@/fwx", "postgresql+psycopg://fwx@/fwx"),
 ]
 
+GOOD += [
+    (read_port_range, "22", (22, 22)),
+    (read_port_range, "1024-65535", (1024, 65535)),
+    (read_exception, "tcp/22", ("tcp", 22, 22)),
+    (read_exception, "udp/500-510", ("udp", 500, 510)),
+    (read_interface, "eth0.100", "eth0.100"),
+    (read_interface, "ppp*", "ppp*"),
+]
+
 BAD: list[tuple[Callable[[str], object], str, str]] = [
     (read_name, "", "is empty"),
+    (read_port_range, "ssh", "is not a port or a range"),
+    (read_port_range, "1-", "is not a port or a range"),
+    (read_port_range, "0-5", "is not within 1 to 65535"),
+    (read_port_range, "6-5", "ends before it starts"),
+    (read_port_range, "1-65536", "is not within 1 to 65535"),
+    (read_exception, "22", "does not begin with tcp/ or udp/"),
+    (read_exception, "sctp/22", "does not begin with tcp/ or udp/"),
+    (read_exception, "tcp/ssh", "is not a port"),
+    (read_interface, "eth0; drop", "is not the name of a network interface"),
+    (read_interface, "a" * 16, "is not the name of a network interface"),
     (read_name, " a", "blanks around it"),
     (read_name, "a\tb", "control characters"),
     (read_bind, "127.0.0.1", "is not an address with a port"),

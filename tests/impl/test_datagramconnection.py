@@ -15,6 +15,7 @@ from fwx.impl import datagramconnection
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
+from fwx.impl.packetfilter import Claim
 from fwx.impl.policy import Rule
 from fwx.impl.transport import READABLE
 from fwx.interfaces import (
@@ -524,3 +525,24 @@ def test_a_way_that_cannot_be_opened(rig: Rig, association: Any, servers: Any) -
     assert [(one.action, one.resultcode) for one in rig.records] == [
         (Action.Failed, int(HRESULT_FROM_WIN32(WSAEACCES)))
     ]
+
+
+def test_a_way_that_does_not_open_ends_the_connection(rig: Rig, association: Any, servers: Any) -> None:
+    """A packet filter that asks the kernel answers when the first datagram is on its way."""
+    claims: list[Claim] = []
+
+    class Late:
+        open = staticmethod(claims.append)
+
+        def close(self, claim: Claim) -> None:
+            raise AssertionError("a claim that failed is not to be closed")
+
+    rig.engine.packet_filter = Late()  # type: ignore[assignment]
+    made, server = association(), servers()
+    made.say(b"x", server.address)
+    (claim,) = claims
+    claim.settle(WSAEACCES)
+    rig.settle()
+    assert made.connection.terminating
+    assert {one.resultcode for one in rig.records} == {int(HRESULT_FROM_WIN32(WSAEACCES))}
+    assert any("did not open the way" in one.reason for one in rig.records)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx.impl.departure import Departure
-from fwx.impl.dial import MOST_ATTEMPTS, Dial, Dialled, interleaved
+from fwx.impl.dial import ATTEMPT_SECONDS, MOST_ATTEMPTS, Dial, Dialled, interleaved
 from fwx.impl.transport import ERROR, WRITABLE
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
@@ -317,12 +317,53 @@ def test_what_comes_before_an_attempt_may_forbid_it(rig: Rig, listening: SocketA
     """Such as a packet filter that cannot open the port."""
     asked: list[SocketAddress] = []
 
-    def before(address: SocketAddress) -> None:
+    def before(address: SocketAddress, done: Any) -> None:
         asked.append(address)
         if address.host == "127.0.0.9":
             raise winsock_error(WSAENOBUFS, "no")
+        done(0)
 
     forbidden = SocketAddress("127.0.0.9", 1)
     assert Attempt(rig, forbidden, before=before).end() == (False, None, WSAENOBUFS)
     assert Attempt(rig, forbidden, listening, before=before).end() == (True, listening, 0)
     assert asked == [forbidden, forbidden, listening]
+
+
+class Gate:
+    """Something before each attempt that answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    def __call__(self, address: SocketAddress, done: Any) -> None:
+        self.asked[address.host] = done
+
+
+def test_an_attempt_waits_for_what_comes_before_it(rig: Rig) -> None:
+    """It counts as under way meanwhile; one that is forbidden later makes place for the next one."""
+    wire, gate, ends = Wire(rig), Gate(), list[Dialled]()
+    addresses = [SocketAddress(f"192.0.2.{number}", 80) for number in range(1, 7)]
+    Dial(rig.engine, Departure(wire, before=gate), addresses, ends.append).start()  # type: ignore[arg-type]
+    assert (list(gate.asked), wire.began) == (["192.0.2.1"], [])
+    for _ in range(5):
+        rig.clock.advance(ATTEMPT_SECONDS)
+    assert list(gate.asked) == [f"192.0.2.{number}" for number in range(1, 1 + MOST_ATTEMPTS)]
+    gate.asked["192.0.2.2"](WSAENOBUFS)
+    assert list(gate.asked)[-1] == "192.0.2.5"
+    gate.asked["192.0.2.3"](0)
+    assert [host for host, _ in wire.began] == ["192.0.2.3"]
+    rig.clock.advance(100.0)
+    assert [end.code for end in ends] == [WSAETIMEDOUT]
+    gate.asked["192.0.2.1"](0)  # too late
+    assert [host for host, _ in wire.began] == ["192.0.2.3"]
+    assert not wire.open
+
+
+def test_the_last_attempt_is_forbidden_later(rig: Rig) -> None:
+    wire, gate, ends = Wire(rig), Gate(), list[Dialled]()
+    addresses = [SocketAddress("192.0.2.1", 80)]
+    Dial(rig.engine, Departure(wire, before=gate), addresses, ends.append).start()  # type: ignore[arg-type]
+    gate.asked["192.0.2.1"](WSAENOBUFS)
+    assert [end.code for end in ends] == [WSAENOBUFS]
+    at_once = Attempt(rig, SocketAddress("192.0.2.1", 80), before=lambda _, done: done(WSAENOBUFS))
+    assert at_once.end() == (False, None, WSAENOBUFS)

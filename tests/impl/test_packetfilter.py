@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.packetfilter import MemoryPacketFilter, Opening
+from fwx.impl.logrecord import Action
+from fwx.impl.packetfilter import Claim, MemoryPacketFilter, Opening
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.hresult import WSAEACCES, winsock_error
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, HRESULT_FROM_WIN32, WSAEACCES, winsock_error
+from fwx.testing import Recorder
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
@@ -19,8 +22,38 @@ TCP, UDP = 6, 17
 
 
 class BrokenPacketFilter(MemoryPacketFilter):
-    def open(self, opening: Opening) -> None:
+    def open(self, claim: Claim) -> None:
         raise PermissionError(1, "Operation not permitted")
+
+
+class LatePacketFilter(MemoryPacketFilter):
+    """Answers when the test says so, as one that asks the kernel does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Claim] = []
+
+    def open(self, claim: Claim) -> None:
+        self._open[claim.opening] += 1
+        self.waiting.append(claim)
+
+    def answer(self, code: int = 0) -> None:
+        waiting, self.waiting = self.waiting, []
+        for claim in waiting:
+            if claim.withdrawn:
+                continue
+            if code:
+                self.close_failed(claim)
+            claim.settle(code)
+
+    def close_failed(self, claim: Claim) -> None:
+        self._open[claim.opening] -= 1
+
+
+@pytest.fixture
+def late(rig: Rig) -> LatePacketFilter:
+    rig.engine.packet_filter = late = LatePacketFilter()
+    return late
 
 
 @pytest.fixture(params=["firewall", "session"])
@@ -33,15 +66,17 @@ def opened(rig: Rig) -> list[Opening]:
 
 
 def test_counting() -> None:
-    packet_filter, opening = MemoryPacketFilter(), Opening(TCP, ANY4)
-    packet_filter.open(opening)
-    packet_filter.open(opening)
+    packet_filter, opening, answers = MemoryPacketFilter(), Opening(TCP, ANY4), []
+    claims = [Claim(opening, answers.append) for _ in range(2)]
+    for claim in claims:
+        packet_filter.open(claim)
     assert list(packet_filter) == [opening, opening]
-    packet_filter.close(opening)
-    packet_filter.close(opening)
+    assert answers == [0, 0]
+    for claim in claims:
+        packet_filter.close(claim)
     assert not len(packet_filter)
     with pytest.raises(KeyError):
-        packet_filter.close(opening)
+        packet_filter.close(claims[0])
 
 
 def test_a_listening_port_is_open_while_its_socket_is(rig: Rig, maker: Any, accept_recorder: Any) -> None:
@@ -128,3 +163,157 @@ def test_a_packet_filter_that_fails(rig: Rig, maker: Any, closed: SocketAddress,
     datagrams.Bind(ANY4, None, None)
     listener.Listen(5)
     assert len(opened(rig)) == 2
+
+
+# A packet filter that answers later.
+
+
+@pytest.fixture
+def server() -> Any:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def address_of(sock: socket.socket) -> SocketAddress:
+    return SocketAddress.from_sockaddr(sock.getsockname())
+
+
+@pytest.mark.parametrize("binds", [False, True])
+def test_nothing_leaves_before_the_port_is_open(
+    rig: Rig, maker: Any, late: LatePacketFilter, server: Any, recorder: Any, binds: bool
+) -> None:
+    """B4.21: the port is open before the connection is begun, and stays open to the peer alone."""
+    sock, received = maker.CreateNetworkSocket(TCP), recorder()
+    local = NO_PORT
+    if binds:
+        sock.Bind(ANY4, None, None)
+        local = sock.GetSockName()
+    sock.Connect(address_of(server))
+    sock.Recv(None, received, 0)
+    rig.settle()
+    with pytest.raises(BlockingIOError):
+        server.accept()
+    assert list(late) == [Opening(TCP, local, address_of(server))]
+    late.answer()
+    rig.until(lambda: any(opening.local.port for opening in late) and sock._endpoint)
+    peer, _ = server.accept()
+    assert list(late) == [Opening(TCP, sock.GetSockName(), address_of(server))]
+    late.answer()
+    peer.close()
+    rig.until(lambda: received.calls)
+    assert received.calls[0].success
+    sock.Close(False)
+    rig.until(lambda: not len(late))
+
+
+def test_what_was_posted_fails_with_the_packet_filter(
+    rig: Rig, maker: Any, late: LatePacketFilter, server: Any, recorder: Any
+) -> None:
+    sock, received = maker.CreateNetworkSocket(TCP), recorder()
+    sock.Bind(ANY4, None, None)
+    sock.Connect(address_of(server))
+    sock.Recv(None, received, 0)
+    late.answer(WSAEACCES)
+    rig.until(lambda: received.calls)
+    assert received.calls[0].code == WSAEACCES
+    assert not len(late)
+    rig.engine.packet_filter = rig.packet_filter
+    sock.Connect(address_of(server))  # from another port: the one that it had is given back
+    sock.Close(True)
+
+
+def test_a_socket_that_was_closed_meanwhile(rig: Rig, maker: Any, late: LatePacketFilter, server: Any) -> None:
+    sock = maker.CreateNetworkSocket(TCP)
+    sock.Connect(address_of(server))
+    sock.Close(False)
+    assert not len(late)
+    late.answer()
+    rig.settle()
+    with pytest.raises(BlockingIOError):
+        server.accept()
+
+
+def test_a_listener_whose_port_does_not_open_ends(
+    rig: Rig, maker: Any, late: LatePacketFilter, accept_recorder: Any
+) -> None:
+    """Listen has returned by then: the socket ends, and the log says why."""
+    listener, accepts = maker.CreateNetworkSocket(TCP), accept_recorder()
+    listener.Bind(ANY4, None, None)
+    listener.Listen(5)
+    listener.Accept(accepts, 0)
+    rig.settle()
+    assert not accepts.calls
+    late.answer(WSAEACCES)
+    rig.until(lambda: accepts.calls)
+    assert accepts.calls[0].code == ERROR_OPERATION_ABORTED
+    assert rig.records[-1].action == Action.Failed
+    assert rig.records[-1].resultcode == HRESULT_FROM_WIN32(WSAEACCES)
+    assert not len(late)
+
+
+def test_an_accepted_connection_whose_port_does_not_open_is_reset(
+    rig: Rig, maker: Any, late: LatePacketFilter, accept_recorder: Any, recorder: Any
+) -> None:
+    listener, accepts, received = maker.CreateNetworkSocket(TCP), accept_recorder(), recorder()
+    listener.Bind(ANY4, None, None)
+    listener.Listen(5)
+    late.answer()
+    listener.Accept(accepts, 0)
+    with socket.create_connection(listener.GetSockName().sockaddr) as client:
+        rig.until(lambda: accepts.calls)
+        accepts.calls[0].socket.Recv(None, received, 0)
+        late.answer(WSAEACCES)
+        rig.until(lambda: received.calls)
+        assert received.calls[0].code == WSAEACCES
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert list(late) == [Opening(TCP, listener.GetSockName())]
+    listener.Close(False)
+
+
+def test_a_udp_port_that_does_not_open(rig: Rig, late: LatePacketFilter, recorder: Any) -> None:
+    sock, received = rig.firewall.CreateNetworkSocket(UDP), recorder()
+    sock.Bind(ANY4, None, None)
+    sock.Recv(None, received, 0)
+    late.answer(WSAEACCES)
+    rig.until(lambda: received.calls)
+    assert received.calls[0].code == ERROR_OPERATION_ABORTED
+    assert rig.records[-1].action == Action.Failed
+    assert not len(late)
+
+
+# What is not open is not let in, whatever the kernel does.
+
+
+def test_a_peer_that_no_opening_is_for_is_turned_away(rig: Rig, maker: Any, accept_recorder: Any) -> None:
+    """B6.1: a port is closed unless a socket opens it."""
+    listener, accepts = maker.CreateNetworkSocket(TCP), accept_recorder()
+    listener.Bind(ANY4, None, None)
+    listener.Listen(5)
+    listener._local_end.keep_port(SocketAddress("127.0.0.1", 1), lambda code: None)
+    listener.Accept(accepts, 0)
+    with socket.create_connection(listener.GetSockName().sockaddr) as client:
+        rig.until(lambda: rig.records)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert rig.records[-1].action == Action.Denied
+    assert "is not open to" in rig.records[-1].reason
+    assert not accepts.calls
+    listener.Close(False)
+    rig.until(lambda: accepts.calls)
+
+
+def test_a_datagram_that_no_opening_is_for_is_dropped(rig: Rig) -> None:
+    """B6.1."""
+    sock, received = rig.firewall.CreateNetworkSocket(UDP), Recorder()
+    sock.Bind(ANY4, None, None)
+    with socket.socket(type=socket.SOCK_DGRAM) as stranger, socket.socket(type=socket.SOCK_DGRAM) as known:
+        known.bind(("127.0.0.1", 0))
+        sock._local_end.keep_port(address_of(known), lambda code: None)
+        sock.Recv(None, received, 0)
+        stranger.sendto(b"stranger", sock.GetSockName().sockaddr)
+        known.sendto(b"known", sock.GetSockName().sockaddr)
+        rig.until(lambda: received.calls)
+        assert bytes(received.calls[0].buffer.GetBufferAndSize()) == b"known"
+    sock.Close(False)

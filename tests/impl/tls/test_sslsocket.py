@@ -9,12 +9,15 @@ import pytest
 
 from fwx import sdk
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.logrecord import Action
+from fwx.impl.packetfilter import Claim
 from fwx.interfaces import (
     FWX_PROTOCOL_TCP,
     SocketAddress,
 )
 from fwx.interfaces.hresult import (
     HRESULT_FROM_WIN32,
+    WSAEACCES,
     WSAEINVAL,
     WSAENOTCONN,
     COMError,
@@ -52,6 +55,21 @@ def test_bind_and_listen_take_part_in_packet_filtering(memory: MemoryFirewall) -
     assert socket.GetIpFilter() is not None
     socket.Close(False)
     assert not len(memory.packet_filter)
+
+
+def test_a_port_that_does_not_open_ends_the_socket(memory: MemoryFirewall) -> None:
+    """A packet filter that asks the kernel answers when Listen has returned."""
+    claims: list[Claim] = []
+    memory.packet_filter.open = claims.append  # type: ignore[method-assign]
+    socket = towards_client(memory.firewall, None, certificates.server())
+    socket.Bind(SocketAddress("127.0.0.1"), None, None)
+    socket.Listen(5)
+    claims[0].settle(WSAEACCES)
+    memory.loop.run()
+    assert memory.records[-1].action == Action.Failed
+    assert memory.records[-1].resultcode == HRESULT_FROM_WIN32(WSAEACCES)
+    with pytest.raises(COMError, match="WSAENOTSOCK"):
+        socket.GetIpFilter()
 
 
 def test_a_socket_that_was_bound_ends_with_the_service(memory: MemoryFirewall) -> None:
