@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from itertools import pairwise
 
@@ -42,12 +43,19 @@ def get(target: bytes = b"http://a.example/x", *lines: bytes, method: bytes = b"
 
 def refusal(data: bytes) -> ForwardError:
     """Return what the request *data* is refused with, in its head or in its body."""
-    client = ClientSide(data)
     with pytest.raises(ForwardError) as caught:
-        assert client.next_request() is not None
-        while not client.request_ended:
-            assert client.read_body(), "it is taken for incomplete"
+        read_through([data])
     return caught.value
+
+
+def read_through(pieces: Iterable[bytes]) -> None:
+    """Read one request that comes in *pieces*. :raises ForwardError: it is refused."""
+    client, begun = ClientSide(), False
+    for piece in pieces:
+        client.receive(piece)
+        begun = begun or client.next_request() is not None
+        while begun and client.read_body():
+            continue
 
 
 TARGETS = {
@@ -256,14 +264,8 @@ def test_refused(data: bytes, status: int, reason: str) -> None:
 @pytest.mark.parametrize("data", [case[0] for case in REFUSED.values()], ids=REFUSED)
 def test_refused_byte_by_byte(data: bytes) -> None:
     """However it was split, it is the same fault."""
-    client = ClientSide()
-    begun = False
     with pytest.raises(ForwardError) as caught:
-        for number in range(len(data)):
-            client.receive(data[number : number + 1])
-            begun = begun or client.next_request() is not None
-            if begun:
-                client.read_body()
+        read_through(data[number : number + 1] for number in range(len(data)))
     assert caught.value.reason == refusal(data).reason
 
 
@@ -312,7 +314,10 @@ def passed_on(client: ClientSide, server: ServerSide) -> bytes:
 
 
 RESPONSES = {
-    "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVia: 1.1 fwx\r\n\r\nhello", True, True),
+    "length": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVia: 1.1 fwx\r\n\r\nhello", True, True,
+    ),
     "chunks": (
         b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
         b"HTTP/1.1 200 Fine\r\nVia: 1.1 fwx\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", True, True,
@@ -328,8 +333,9 @@ RESPONSES = {
     ),
     "one hop alone": (
         b"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: x\r\nProxy-Connection: x\r\n"
-        b"Proxy-Authenticate: Basic\r\nProxy-Status: other; error=x\r\nUpgrade: x\r\nVia: 1.0 b\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nProxy-Status: other; error=x\r\nVia: 1.0 b\r\nContent-Length: 0\r\nVia: 1.1 fwx\r\n\r\n", True, True,
+        b"Proxy-Authenticate: Basic\r\nProxy-Status: b; error=x\r\nUpgrade: x\r\nVia: 1.0 b\r\n"
+        b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nProxy-Status: b; error=x\r\nVia: 1.0 b\r\nContent-Length: 0\r\nVia: 1.1 fwx\r\n\r\n", True, True,
     ),
     "interim": (
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -531,16 +537,12 @@ def test_any_split_gives_the_same_requests(requests: list[bytes], cuts: list[int
 @given(st.lists(st.binary(max_size=400), max_size=8), st.sampled_from([get()[:-2], chunked(b""), b"POST http://a/ "]))
 def test_hostile_requests(pieces: list[bytes], start: bytes) -> None:
     """A request, an error, or more to come; never anything else."""
-    client = ClientSide(start)
-    begun = False
+    status = 0
     try:
-        for piece in pieces:
-            client.receive(piece)
-            begun = begun or client.next_request() is not None
-            if begun:
-                client.read_body()
+        read_through([start, *pieces])
     except ForwardError as error:
-        assert 400 <= error.answer.status < 600
+        status = error.answer.status
+    assert status in (0, 400, 417, 431, 501, 505)
 
 
 @given(
@@ -548,7 +550,9 @@ def test_hostile_requests(pieces: list[bytes], start: bytes) -> None:
     st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]),
 )
 def test_hostile_responses(pieces: list[bytes], start: bytes) -> None:
+    status = HTTPStatus.BAD_GATEWAY
     try:
         exchange(start + b"".join(pieces), ends=True, step=97)
     except ForwardError as error:
-        assert error.answer.status is HTTPStatus.BAD_GATEWAY
+        status = error.answer.status
+    assert status is HTTPStatus.BAD_GATEWAY
