@@ -236,7 +236,7 @@ class HttpForwarder:
             if self._is_idle:
                 self._end(b"")
             else:
-                self._failed("HTTP: the client closed before its HTTP request head was complete")
+                self._failed("the client closed before its HTTP request head was complete")
         return False
 
     def _move_response(self, onward: Onward) -> bool:
@@ -270,7 +270,7 @@ class HttpForwarder:
             onward.body_ended = True
         elif not self._receive():
             if self._client_ended:
-                self._failed("HTTP: the client closed before its request was complete")
+                self._failed("the client closed before its request was complete")
             return False
         return True
 

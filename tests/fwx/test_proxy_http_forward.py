@@ -335,7 +335,8 @@ RESPONSES = {
         b"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: x\r\nProxy-Connection: x\r\n"
         b"Proxy-Authenticate: Basic\r\nProxy-Status: b; error=x\r\nUpgrade: x\r\nVia: 1.0 b\r\n"
         b"Content-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nProxy-Status: b; error=x\r\nVia: 1.0 b\r\nContent-Length: 0\r\nVia: 1.1 fwx\r\n\r\n", True, True,
+        b"HTTP/1.1 200 OK\r\nProxy-Status: b; error=x\r\nVia: 1.0 b\r\nContent-Length: 0\r\n"
+        b"Via: 1.1 fwx\r\n\r\n", True, True,
     ),
     "interim": (
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
