@@ -83,7 +83,7 @@ class IFWXSession(IUnknown):
 
         :returns: *pszMachineName*; on the COM face the caller frees it.
         :raises COMError: not specified for a client that sent none, such as a SecureNAT client; here
-            ``FWX_E_NOT_SUPPORTED``, for every client of this version.
+            ``FWX_E_NOT_SUPPORTED``, always: neither SOCKS nor HTTP carries a name.
         """
 
     def GetAuthenticatedUser() -> Annotated[IFWXAuthenticatedUser, Out("ppIFWXAuthenticatedUser")]:
@@ -91,7 +91,7 @@ class IFWXSession(IUnknown):
 
         :returns: *ppIFWXAuthenticatedUser*; NULL on failure.
         :raises COMError: the SDK names no code; here ``FWX_E_NOT_AUTHENTICATED``, nobody has been authenticated
-            (B10.2), as in every session of this version.
+            (B10.2). Clients of a published port never have been; those of a proxy port, where its listener asks.
         """
 
     def AllowFutureConnect(
@@ -209,7 +209,7 @@ class IFWXSession(IUnknown):
         """Return the session's flags. Called at any time.
 
         :returns: *pOutputFlags*, an OR of ``FWX_SESSION_NAT``, ``FWX_SESSION_AUTHENTICATED``,
-            ``FWX_SESSION_TERMINATED`` and ``FWX_SESSION_PRIVATE`` (B10.3); this version sets the first and the third.
+            ``FWX_SESSION_TERMINATED`` and ``FWX_SESSION_PRIVATE`` (B10.3); this version sets the first three.
         :raises COMError: the SDK names no code; this implementation never fails.
         """
 

@@ -14,7 +14,7 @@ class IFWXImpersonator(IUnknown):
     """Acts under a user's account and goes back. Implemented by the service, or by a filter that authenticates by
     itself.
 
-    For a user unknown to the operating system both methods do nothing, with success. This version has no users.
+    For a user unknown to the operating system both methods do nothing, with success. The service's users are such.
     """
 
     taggedValue("iid", UUID("0AC63A8B-6C16-45A7-9B94-F0A345DA0D42"))
@@ -39,7 +39,8 @@ class IFWXAuthenticatedUser(IFWXImpersonator):
 
     Had from ``IFWXSession.GetAuthenticatedUser`` or as the product of a RADIUS authentication. Its properties are
     read-only attributes on the Python face, ``get_`` methods on the COM face. On the COM face the caller frees the
-    strings (B1.46).
+    strings (B1.46). The service's users are those of its configuration, with the name space ``fwx``; a session's user
+    does not change.
     """
 
     taggedValue("iid", UUID("E1C9B61E-7DAA-4AEF-9607-5E25711F6E23"))

@@ -27,6 +27,7 @@ from fwx.impl.connection import FWXConnection
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
 from fwx.impl.sockets import FWXSocket
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import E_NOTIMPL, FWX_PROTOCOL_TCP, COMError, SocketAddress, fwxSourceWSP, methods
 from fwx.service import Service
 
@@ -60,6 +61,8 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXFirewall": lambda service: service.firewall,
     "IFWXFirewall2": lambda service: service.firewall,
     "IFWXSession": lambda service: service.sessions.of(CLIENT, fwxSourceWSP),
+    "IFWXImpersonator": lambda _service: FWXAuthenticatedUser("ann"),
+    "IFWXAuthenticatedUser": lambda _service: FWXAuthenticatedUser("ann"),
     "IFWXConnection": connection_of,
     "IFWXSocket": lambda service: FWXSocket(service.engine.queue, Nobody()),
     "IFWXNetworkSocket": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),

@@ -24,6 +24,7 @@ from fwx.impl.policy import Policy, Rule
 from fwx.impl.route import routes
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import (
     GUID_NULL,
     HRESULT,
@@ -227,9 +228,16 @@ class MemoryFirewall:
         self.engine.filters = (*self.engine.filters, host)
         return host
 
-    def session(self, client: str = CLIENT.host, source: FwxFirewallEventSource = fwxSourceWSP) -> Any:
-        """Return the session of the client at the address *client*."""
-        return self.sessions.of(SocketAddress(client), source)
+    def session(
+        self,
+        client: str = CLIENT.host,
+        source: FwxFirewallEventSource = fwxSourceWSP,
+        *,
+        user: str = "",
+        groups: tuple[str, ...] = (),
+    ) -> Any:
+        """Return the session of the client at the address *client*, authenticated as *user* if there is a name."""
+        return self.sessions.of(SocketAddress(client), source, _user(user, groups))
 
     def open(
         self,
@@ -238,8 +246,13 @@ class MemoryFirewall:
         *,
         source: FwxFirewallEventSource = fwxSourceWSP,
         answers: bool = True,
+        user: str = "",
+        groups: tuple[str, ...] = (),
     ) -> MemoryConnection:
-        """Have the client at the address *client* ask for *target*, where a server listens unless it *answers* not."""
+        """Have the client at the address *client* ask for *target*, where a server listens unless it *answers* not.
+
+        *user* is whom the client has authenticated itself as, with *groups*; nobody if it is empty.
+        """
         listener = self.network.listen(target) if answers else None
         self._ports += 1
         address = SocketAddress(client, self._ports)
@@ -247,7 +260,9 @@ class MemoryFirewall:
         entry = _MemoryEntry(inner)
         before = set(self.sessions.connections())
         with self.loop.asyncio.running():
-            self.gateway.open(Request(entry, inner, address, target, source=source, interface="memory"))
+            self.gateway.open(
+                Request(entry, inner, address, target, source=source, interface="memory", user=_user(user, groups))
+            )
         made = [connection for connection in self.sessions.connections() if connection not in before]
         self.loop.run()
         server = None
@@ -296,3 +311,7 @@ class MemoryFirewall:
         hosts, self.hosts = self.hosts, []
         for host in hosts:
             host.stop()
+
+
+def _user(name: str, groups: tuple[str, ...]) -> FWXAuthenticatedUser | None:
+    return FWXAuthenticatedUser(name, groups) if name else None

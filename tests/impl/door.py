@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fwx.impl.gateway import Gateway, Request
 from fwx.interfaces import SocketAddress, fwxSourceWSP
@@ -29,7 +29,7 @@ class Door:
         self.refusals: list[int] = []
         self.client_is_there = True
 
-    def open(self, target: SocketAddress | None = None, early: bytes = b"") -> None:
+    def open(self, target: SocketAddress | None = None, early: bytes = b"", **more: Any) -> None:
         self.gateway.open(
             Request(
                 self,
@@ -40,6 +40,7 @@ class Door:
                 interface="proxy",
                 agent="browser",
                 early=early,
+                **more,
             )
         )
 

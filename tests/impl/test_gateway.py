@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import SocketAddress, fwx_dfpc_Middle
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_DNS_QUOTA_EXCEEDED,
+    FWX_E_NOT_AUTHENTICATED,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -234,3 +237,64 @@ def test_a_connection_with_a_filter(rig: Rig, door: Door, watcher: Any) -> None:
     server.expect(b"early")
     assert watching.journal == [("watcher", "sockets", None)]
     assert bytes(watching.passed[True][0].GetBufferAndSize()) == b"early"
+
+
+STAFF_ALONE = Rule("staff", "allow", ("any",), ("localhost",), ("any", "localhost"), groups=("staff",))
+
+
+def test_a_user_is_judged_and_logged(rig: Rig, door: Door) -> None:
+    """B9.16, B10.2: the session carries user and groups before the first filter runs."""
+    seen: list[Any] = []
+
+    def handle(event: Any) -> None:
+        seen.append(event.Parameters.Connect.piConnection.GetSession().GetAuthenticatedUser())
+
+    rig.host(handle=handle)
+    rig.engine.policy = rig.policy(STAFF_ALONE)
+    user = FWXAuthenticatedUser("ann", ("staff",))
+    door.open(user=user)
+    server = door.accept()
+    assert seen == [user]
+    server.reset()
+    rig.until(lambda: door.ended)
+    assert (rig.records[0].username, rig.records[0].rule) == ("ann", "staff")
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [(None, FWX_E_NOT_AUTHENTICATED), (FWXAuthenticatedUser("bob"), FWX_E_POLICY_RULES_DENIED)],
+)
+def test_the_entry_hears_that_a_user_would_help(
+    rig: Rig, door: Door, user: FWXAuthenticatedUser | None, told: int, named: bool
+) -> None:
+    """The log has the denial as every other; so has what a name resolved to."""
+    rig.engine.policy = rig.policy(replace(STAFF_ALONE, destination=("localhost",)))
+    rig.names.table["www.example"] = ["127.0.0.1"]
+    door.open(SocketAddress("www.example", 80) if named else None, user=user)
+    rig.until(lambda: door.ended)
+    assert door.refusals == [told]
+    assert rig.records[0].resultcode == FWX_E_POLICY_RULES_DENIED
+    assert rig.records[0].action is Action.Denied
+
+
+@pytest.mark.parametrize(("user", "logged"), [(None, "eve (?)"), (FWXAuthenticatedUser("ann"), "ann")])
+def test_what_a_client_claims(rig: Rig, door: Door, user: FWXAuthenticatedUser | None, logged: str) -> None:
+    door.open(user=user, claimed_user="eve")
+    door.accept().reset()
+    rig.until(lambda: door.ended)
+    assert rig.records[0].username == logged
+
+
+@pytest.mark.parametrize("target", [None, "closed"])
+def test_who_asked_hears_of_the_end(rig: Rig, door: Door, closed: SocketAddress, target: str | None) -> None:
+    """Once, when the connection is gone, established or not: the client's place in the limits is free."""
+    ended: list[int] = []
+    door.open(closed if target else None, on_ended=lambda: ended.append(len(rig.sessions.connections())))
+    if not target:
+        server = door.accept()
+        rig.settle()
+        assert ended == []
+        server.reset()
+    rig.until(lambda: door.ended)
+    assert ended == [0]

@@ -11,6 +11,7 @@ import pytest
 from fwx import sdk
 from fwx.interfaces import (
     FWX_PROTOCOL_TCP,
+    IFWXAuthenticatedUser,
     IFWXConnection,
     IFWXFirewall2,
     IFWXIOBuffer,
@@ -66,6 +67,7 @@ def secure(firewall: MemoryFirewall) -> Any:
 OBJECTS: dict[str, tuple[Any, Callable[[MemoryFirewall], Any]]] = {
     "firewall": (IFWXFirewall2, lambda firewall: firewall.firewall),
     "session": (IFWXSession, lambda firewall: firewall.session()),
+    "user": (IFWXAuthenticatedUser, lambda firewall: firewall.session(user="ann").GetAuthenticatedUser()),
     "connection": (IFWXConnection, lambda firewall: firewall.open().connection),
     "socket": (IFWXSocket, socket_of),
     "network socket": (IFWXNetworkSocket, lambda firewall: firewall.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP)),
