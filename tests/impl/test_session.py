@@ -217,7 +217,7 @@ def test_the_user(rig: Rig, groups: tuple[str, ...]) -> None:
 
 
 def test_the_user_on_the_com_face(rig: Rig) -> None:
-    """B1.46: the properties are get_ methods that fill a cell; the user outlives what its holder releases."""
+    """The properties are get_ methods that fill a cell; a holder that releases too often takes the user from nobody."""
     session = rig.sessions.of(SocketAddress("10.0.0.3"), fwxSourceWSP, FWXAuthenticatedUser("ann", ("a", "b")))
     for _ in range(2):
         cell, name, groups = Ref(), Ref(), Ref()
@@ -226,7 +226,8 @@ def test_the_user_on_the_com_face(rig: Rig) -> None:
         assert (face.get_Username(name), face.get_UserGroups(groups)) == (S_OK, S_OK)
         assert (name.value, groups.value) == ("ann", "a;b")
         assert face.Impersonate() == S_OK
-        face.Release()
+        while face.Release():
+            continue
 
 
 def test_one_session_per_user(rig: Rig) -> None:

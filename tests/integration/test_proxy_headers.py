@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 
 from fwx.impl.logrecord import Action
@@ -147,6 +148,43 @@ def test_before_a_proxy_request(serve: Any, origin: Any, client: Any, version: i
     row = firewall.wait_row(Action=int(Action.Terminate))
     assert (row["SourceIP"], row["SourcePort"], row["SourceProxy"]) == ("127.0.0.9", 4000, "127.0.0.1")
     firewall.wait_base_line()
+
+
+@pytest.mark.parametrize("pieces", ["together", "apart"])
+@pytest.mark.parametrize("kind", ["plain HTTP", "a password"])
+def test_before_other_requests(serve: Any, origin: Any, client: Any, kind: str, pieces: str) -> None:
+    """Plain HTTP and a password may follow the header as well; the onward connection is the client's."""
+    server = origin(_answer_with_a_page)
+    hashed = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
+    users = f'[[user]]\nname = "ann"\npassword = "{hashed}"\n'
+    firewall = serve(PROXY + 'authenticate = "optional"\n' + TRUSTED + "\n" + users)
+    ours = client.connect(firewall.address())
+    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    data = HEADERS[2]
+    if kind == "plain HTTP":
+        data += b"GET http://%s:%d/ HTTP/1.1\r\nHost: x\r\n" % (server.host.encode(), server.port)
+        data += b"Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n"
+    else:
+        data += b"\x05\x01\x02\x01\x03ann\x06secret" + client.socks_request(server.address) + b"GET / HTTP/1.1\r\n\r\n"
+    for place in range(0, len(data), len(data) if pieces == "together" else 1):
+        ours.sendall(data[place : place + (len(data) if pieces == "together" else 1)])
+    expected = b"" if kind == "plain HTTP" else b"\x05\x02\x01\x00\x05\x00\x00"
+    answer = b""
+    while b"page" not in answer:
+        answer += client.exactly(ours, 1)
+    assert answer.startswith(expected)
+    ours.close()
+    row = firewall.wait_row(Action=int(Action.Terminate))
+    assert (row["SourceIP"], row["SourcePort"], row["SourceProxy"]) == ("127.0.0.9", 4000, "127.0.0.1")
+    assert row["ClientUserName"] == "ann"
+    firewall.wait_base_line()
+
+
+def _answer_with_a_page(peer: socket.socket) -> None:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += peer.recv(4096)
+    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage")
 
 
 @pytest.mark.parametrize(
