@@ -146,7 +146,7 @@ class FWXNetworkSocket(OwnedSocket):
         except OSError as error:
             self._local_end.close_ports()
             raise winsock_error(winsock_code(error), str(error)) from error
-        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended)
+        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended, self.engine.call_later)
 
     def Accept(self, pIFWXAcceptCompletion: IFWXAcceptCompletion, UserData: object) -> None:
         """Ask for one connection (B4.12, B4.13).
