@@ -21,12 +21,19 @@ MOST_FLOWS = 1024
 class DatagramFlows:
     """The flows of one socket; made and ended on the loop thread."""
 
-    __slots__ = ("_clock", "_flows", "_log", "_on_ended")
+    __slots__ = ("_clock", "_flows", "_local", "_log", "_on_ended")
 
-    def __init__(self, log: SocketLog, clock: Callable[[], float], on_ended: Callable[[SocketAddress], None]) -> None:
-        """*on_ended* hears of an address that the socket no longer deals with."""
+    def __init__(
+        self,
+        log: SocketLog,
+        clock: Callable[[], float],
+        local: Callable[[], SocketAddress | None],
+        on_ended: Callable[[SocketAddress], None],
+    ) -> None:
+        """*local* tells the socket's own address; *on_ended* hears of an address that it no longer deals with."""
         self._log = log
         self._clock = clock
+        self._local = local
         self._on_ended = on_ended
         self._flows: OrderedDict[SocketAddress, SocketTraffic] = OrderedDict()
 
@@ -58,13 +65,12 @@ class DatagramFlows:
             traffic.received += size
             self._flows.move_to_end(external)
 
-    def end_all(self, local: SocketAddress | None) -> None:
-        """The socket, whose address was *local*, has ended: log every flow."""
+    def end_all(self) -> None:
+        """The socket has ended: log every flow."""
         while self._flows:
-            external, traffic = self._flows.popitem(last=False)
-            traffic.local = local
-            self._end(external, traffic)
+            self._end(*self._flows.popitem(last=False))
 
     def _end(self, external: SocketAddress, traffic: SocketTraffic) -> None:
+        traffic.local = self._local()
         self._log.write(Action.Terminate, traffic)
         self._on_ended(external)

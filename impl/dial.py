@@ -12,6 +12,7 @@ from fwx.interfaces.hresult import WSAETIMEDOUT, WSAHOST_NOT_FOUND
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline, DeadlineQueue
+    from fwx.impl.engine import Engine, Resolved
     from fwx.impl.transport import Streams, Transport
     from fwx.interfaces import SocketAddress
 
@@ -93,3 +94,28 @@ class Dial:
         done, self._done = self._done, None
         if done is not None:
             done(transport, address, code)
+
+
+def resolve_in_time(engine: Engine, name: SocketAddress, done: Resolved) -> Callable[[], None]:
+    """Look *name* up; *done* is called once, with ``WSAETIMEDOUT`` when the deadline of connecting has passed.
+
+    Returns what cancels the look-up: *done* is then not called.
+    """
+    cancel: Callable[[], None] | None = None
+
+    def give_up() -> None:
+        deadline.cancel()
+        if cancel is not None:
+            cancel()
+
+    def too_late() -> None:
+        give_up()
+        done([], WSAETIMEDOUT)
+
+    def resolved(addresses: list[SocketAddress], code: int) -> None:
+        deadline.cancel()
+        done(addresses, code)
+
+    deadline = engine.connect_deadlines.add(too_late)
+    cancel = engine.resolver.resolve(name, resolved)
+    return give_up

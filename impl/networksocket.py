@@ -12,7 +12,7 @@ from fwx.impl.admission import admit
 from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting, OneTransport
-from fwx.impl.dial import Dial
+from fwx.impl.dial import Dial, resolve_in_time
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
@@ -233,14 +233,14 @@ class FWXNetworkSocket(OwnedSocket):
             raise COMError(self._verdict.hresult, self._verdict.reason)
 
     def _start_connect(self, address: SocketAddress, waiting: Connecting) -> None:
-        if self._closed:
+        if waiting.code:  # closed before this came from another thread
             return
         self._connect_timer = self._timeouts.start(
             FwxTimeoutType.fwxConnectExSendTimeout,
             partial(self._operation_expired, FwxTimeoutType.fwxConnectExSendTimeout),
         )
         if address.address is None:
-            self._dial = self.engine.resolver.resolve(address, self._resolved)
+            self._dial = resolve_in_time(self.engine, address, self._resolved)
         else:
             self._dial_to([address])
 
@@ -318,7 +318,7 @@ class FWXNetworkSocket(OwnedSocket):
         self._neighbour = self._local = self._remote = None
         self._local_end.close_ports()
         if self._closed:
-            self._gone()
+            self._close_bound()
 
     def _connecting_ended(self) -> None:
         """The socket was closed while it connected."""
