@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT, winsock_error
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
+    from fwx.impl.localend import LocalEnd
     from fwx.impl.timeouts import CallLater
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion
@@ -136,3 +138,19 @@ def _accepted(transport: Transport, sockaddr: tuple[Any, ...]) -> Accepted:
         transport.close(True)
         raise
     return Accepted(transport, local, SocketAddress.from_sockaddr(sockaddr))
+
+
+def listen_on(local_end: LocalEnd[Any], backlog: Any) -> None:
+    """Open the bound port of *local_end* and have the kernel take connections there; what every ``Listen`` does.
+
+    :raises COMError: ``E_INVALIDARG`` *backlog* is no number; the Winsock error of the listen or the packet filter.
+    """
+    backlog = max(whole(backlog, "Backlog", -INT_MOST, INT_MOST), 0)
+    transport = local_end.transport
+    assert transport is not None
+    local_end.open_port()
+    try:
+        transport.listen(backlog)
+    except OSError as error:
+        local_end.close_ports()
+        raise winsock_error(winsock_code(error), str(error)) from error

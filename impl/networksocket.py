@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from fwx.impl.accepting import Accepted, Acceptor, PostedAccept
+from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.admission import admit
-from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting, OneTransport
 from fwx.impl.dial import Dial, resolve_in_time
@@ -19,7 +18,6 @@ from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.sockets import check_address
-from fwx.impl.winsock import winsock_code
 from fwx.interfaces import FwxTimeoutType, IFWXNetworkSocket, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
@@ -139,13 +137,7 @@ class FWXNetworkSocket(OwnedSocket):
         transport = self._local_end.transport
         if transport is None or self._acceptor is not None or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
-        backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port()
-        try:
-            transport.listen(backlog)
-        except OSError as error:
-            self._local_end.close_ports()
-            raise winsock_error(winsock_code(error), str(error)) from error
+        listen_on(self._local_end, Backlog)
         self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended, self.engine.call_later)
 
     def Accept(self, pIFWXAcceptCompletion: IFWXAcceptCompletion, UserData: object) -> None:
