@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -39,6 +40,7 @@ from fwx.service import Service
 
 BLOCK = bytes(4096)
 RULES = 100
+RANGES = 100_000
 
 
 class Figure(NamedTuple):
@@ -317,6 +319,38 @@ async def buffers(plan: Plan, service: Service) -> list[Figure]:
     return figures
 
 
+def ip_filters(plan: Plan, service: Service) -> Iterator[Figure]:
+    """IFWXIpFilter with a few ranges and with very many; no two of them touch, so none melt into one."""
+    few, many = _ranges(service, 10), _ranges(service, RANGES)
+    others = _ranges(service, RANGES, 8)
+    inside, further = IPv4Address("10.0.0.81"), IPv4Address("10.3.0.86")
+    assert few.IsIncluded(inside) == many.IsIncluded(inside) == sdk.S_OK
+    assert many.IsIncluded(further) == sdk.S_FALSE
+    base = "IFWXIpFilter: IsIncluded, 10 ranges"
+    yield Figure(base, measure(plan, lambda: few.IsIncluded(inside)))
+    size = f"{RANGES:,} ranges"
+    yield Figure(f"IFWXIpFilter: IsIncluded, {size}", measure(plan, lambda: many.IsIncluded(inside)), base)
+
+    def one_more() -> None:
+        many.IncludeRange(further, further)
+        many.ExcludeRange(further, further)
+
+    yield Figure(f"IFWXIpFilter: IncludeRange and ExcludeRange, {size}", measure(plan, one_more))
+    yield Figure(f"IFWXIpFilter: Clone, {size}", measure(plan, many.Clone))
+    merged = measure(plan, lambda: many.Clone().IncludeFilter(others))
+    yield Figure(f"IFWXIpFilter: Clone and IncludeFilter, twice {size}", merged)
+
+
+def _ranges(service: Service, count: int, offset: int = 0) -> Any:
+    """Return an IP filter of *count* ranges of four addresses, every 16 addresses from 10.0.0.0 and *offset* on."""
+    ip_filter = service.firewall.CreateIpFilter()
+    base = IPv4Address("10.0.0.0") + offset
+    for number in range(count):
+        first = base + 16 * number
+        ip_filter.IncludeRange(first, first + 3)
+    return ip_filter
+
+
 async def run(plan: Plan) -> list[Figure]:
     service = Service(load(None))
     try:
@@ -325,6 +359,7 @@ async def run(plan: Plan) -> list[Figure]:
             *judgements(plan),
             *events(plan, service),
             *await buffers(plan, service),
+            *ip_filters(plan, service),
         ]
     finally:
         await service.stop(0)
@@ -337,7 +372,9 @@ def table(figures: list[Figure]) -> str:
         ratio = f"{figure.nanoseconds / known[figure.base]:7.2f}" if known.get(figure.base) else f"{'-':>7}"
         rate = f"{1e9 / figure.nanoseconds:12,.0f}" if figure.nanoseconds else f"{'-':>12}"
         lines.append(f"{figure.name:58} {figure.nanoseconds / 1000:9.3f} {rate} {ratio}")
-    return "\n".join([*lines, "", "ratio: to the nearest line above that starts with 'zope:' or says 'no filters'"])
+    return "\n".join(
+        [*lines, "", "ratio: to the nearest line above that starts with 'zope:' or says 'no filters' or '10 ranges'"]
+    )
 
 
 def main() -> None:

@@ -12,18 +12,20 @@ import json
 import os
 import platform
 import socket
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from harness import load, tools
 from harness.process import PATIENCE
 from harness.relays import Relay, Start, installed, relay
+from harness.rounds import Taken, medians, take
+from harness.table import table
 
 CLIENTS = 32
 STALLED = 8
@@ -42,8 +44,6 @@ COLUMNS = {
     "from stalled": "MiB/conn",
     "idle": "KiB/pair",
 }
-
-Figures = dict[str, float]
 
 
 class Plan(NamedTuple):
@@ -95,10 +95,10 @@ class Bench:
         with load.origin(serve) as port, relay(start, self._next_folder(), port) as running, ExitStack() as clients:
             with _connect(running) as warm:
                 use([warm])
-            before = _steady_memory(running)
+            before = running.memory()
             opened = [clients.enter_context(_connect(running)) for _ in range(STALLED)]
             use(opened)
-            return (_steady_memory(running) - before) / STALLED / MIB
+            return (running.memory() - before) / STALLED / MIB
 
     def _read_one(self, clients: list[socket.socket]) -> None:
         """The origin sends without end; the clients read one byte and stop."""
@@ -125,10 +125,10 @@ class Bench:
             for _ in range(CLIENTS):
                 with _connect(running) as warm:
                     _exchange(warm)
-            before = _steady_memory(running)
+            before = running.memory()
             for _ in range(IDLE):
                 _exchange(clients.enter_context(_connect(running)))
-            return (_steady_memory(running) - before) / IDLE / 1024
+            return (running.memory() - before) / IDLE / 1024
 
     def _next_folder(self) -> Path:
         self._runs += 1
@@ -145,64 +145,14 @@ def _exchange(client: socket.socket) -> None:
         raise RuntimeError("no answer came through the relay")
 
 
-def _steady_memory(running: Relay) -> int:
-    """Return the relay's memory once it has stopped changing."""
-    held = running.memory()
-    for _ in range(10):
-        time.sleep(0.2)
-        before, held = held, running.memory()
-        if abs(held - before) < 32 << 10:
-            break
-    return held
-
-
-def run(plan: Plan, relays: dict[str, Start]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
-    """Measure every relay in every round, in an order that turns; return the figures and what went wrong."""
-    figures: dict[str, dict[str, list[float]]] = {name: {} for name in relays}
-    problems = []
+def run(plan: Plan, relays: dict[str, Start]) -> tuple[Taken, list[str]]:
+    """Measure every relay in every round; return the figures and what went wrong."""
     with tempfile.TemporaryDirectory(prefix="fwx-bench-") as text, ExitStack() as origins:
         folder = Path(text)
         folder.chmod(0o755)  # workers that drop root read their files here
         ports = [origins.enter_context(start(folder)) for start in (tools.bulk_origin, tools.request_origin)]
         bench = Bench(plan, folder, *ports)
-        names = list(relays)
-        for number in range(plan.rounds):
-            turn = number % len(names)
-            for name in names[turn:] + names[:turn]:
-                print(f"round {number + 1} of {plan.rounds}: {name}", file=sys.stderr, flush=True)
-                try:
-                    for column, figure in bench.measure(relays[name]):
-                        figures[name].setdefault(column, []).append(figure)
-                except (RuntimeError, OSError) as error:
-                    problems.append(f"{name}, round {number + 1}: {error}")
-    return figures, problems
-
-
-def table(medians: dict[str, Figures], bases: Sequence[str]) -> str:
-    """Return the medians, and below them how many times the base's each of them is."""
-    width = max(map(len, medians), default=0) + 2
-    lines = [_row("", COLUMNS, width), _row("", COLUMNS.values(), width)]
-    lines += [_row(name, (_number(row.get(column)) for column in COLUMNS), width) for name, row in medians.items()]
-    for base in bases:
-        lines += ["", f"ratio to {base}"]
-        lines += [
-            _row(name, (_ratio(row.get(column), medians[base].get(column)) for column in COLUMNS), width)
-            for name, row in medians.items()
-            if name != base
-        ]
-    return "\n".join(lines)
-
-
-def _row(name: str, cells: Iterable[str], width: int) -> str:
-    return name.ljust(width) + "".join(f"{cell:>13}" for cell in cells)
-
-
-def _number(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"
-
-
-def _ratio(figure: float | None, base: float | None) -> str:
-    return f"{figure / base:.2f}" if figure is not None and base and base > 0 else "-"
+        return take({name: partial(bench.measure, start) for name, start in relays.items()}, plan.rounds)
 
 
 def _options(argv: list[str] | None = None) -> argparse.Namespace:
@@ -227,12 +177,10 @@ def main() -> int:
     options = _options()
     plan = Plan(1.0, 1, 1.5) if options.quick else Plan(options.seconds, options.rounds, 5.0)
     figures, problems = run(plan, options.relays)
-    medians = {
-        name: {column: statistics.median(values) for column, values in row.items()} for name, row in figures.items()
-    }
-    bases = [name for name in ("haproxy", "nginx+njs") if name in medians]
+    middle = medians(figures)
+    bases = [name for name in ("haproxy", "nginx+njs") if name in middle]
     print(f"load by {', '.join(f'{who} ({what})' for what, who in tools.used().items())}; rounds: {plan.rounds}\n")
-    print(table(medians, bases))
+    print(table(middle, COLUMNS, bases))
     for problem in problems:
         print(problem, file=sys.stderr)
     if options.json is not None:
@@ -243,7 +191,7 @@ def main() -> int:
             "load": tools.used(),
             "plan": plan._asdict(),
         }
-        report = {"about": about, "units": COLUMNS, "medians": medians, "rounds": figures, "problems": problems}
+        report = {"about": about, "units": COLUMNS, "medians": middle, "rounds": figures, "problems": problems}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if problems else 0
 

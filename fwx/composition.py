@@ -37,7 +37,16 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
             for protocol in configuration.protocols
         ),
         (
-            Rule(rule.name, rule.action, rule.protocols, rule.source, rule.destination, rule.filters, rule.log)
+            Rule(
+                rule.name,
+                rule.action,
+                rule.protocols,
+                rule.source,
+                rule.destination,
+                rule.filters,
+                rule.log,
+                rule.upstream or "",
+            )
             for rule in configuration.rules
         ),
     )

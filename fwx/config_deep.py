@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fwx.config_model import Configuration, TransparentListener
 from fwx.config_problems import KeyPath, Problem
+from fwx.secret_file import read_secret
 
 _ARGON2_HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
 
@@ -90,14 +91,10 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
     for index, upstream in enumerate(configuration.upstreams):
         if upstream.password_file is None:
             continue
-        path, file = ("upstream", index, "password_file"), configuration.beside(upstream.password_file)
-        fault = _file_fault(file)
-        if fault:
-            yield path, fault
-        elif not file.read_bytes().strip():
-            yield path, f"{file} is empty; expected a password"
-        else:
-            yield from _secret_mode_faults(path, file)
+        try:
+            read_secret(configuration.beside(upstream.password_file))
+        except ValueError as error:
+            yield ("upstream", index, "password_file"), str(error)
     for index, user in enumerate(configuration.users):
         if not _ARGON2_HASH.fullmatch(user.password):
             yield ("user", index, "password"), "is no complete Argon2id hash; expected what 'fwx user add' prints"

@@ -123,6 +123,7 @@ class PublishListener(_ProxyProtocolListener):
     """``[[listener]]`` of kind ``publish``: one server behind the firewall."""
 
     kind: Literal["publish"] = Field(description="'publish'")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="'tcp' or 'udp'")
     to: Target = Field(description=_TARGET)
     send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
     tls: Tls | None = Field(default=None, description="a table with certificate and key")
@@ -191,14 +192,17 @@ class Schedule(Table):
 
 
 class Upstream(Table):
-    """``[[upstream]]``: a proxy that connections are chained through."""
+    """``[[upstream]]``: a proxy that connections are chained through, itself reached ``via`` another one."""
 
     name: Name = Field(description=_NAME)
     kind: Literal["socks5", "http"] = Field(description="'socks5' or 'http'")
     address: Target = Field(description=_TARGET)
     user: Name | None = Field(default=None, description="the user name there")
     password: Name | None = Field(default=None, description="the password, or password_file in its place")
-    password_file: PathText | None = Field(default=None, description=_FILE + " that holds the password")
+    password_file: PathText | None = Field(
+        default=None, validate_default=True, description=_FILE + " that holds the password"
+    )
+    via: Name | None = Field(default=None, description="the name of another upstream")
 
     @field_validator("password", "password_file")
     @classmethod
@@ -212,6 +216,8 @@ class Upstream(Table):
     def _is_only_one(cls, secret: str | None, info: ValidationInfo) -> str | None:
         if secret is not None and info.data.get("password") is not None:
             raise ValueError("is written beside password; one of them is enough")
+        if secret is None and info.data.get("user") is not None and info.data.get("password", "") is None:
+            raise ValueError("is missing; user needs it, or password")
         return secret
 
 

@@ -45,7 +45,7 @@ class _Reference(NamedTuple):
 
 def reference_problems(source: Source) -> list[Problem]:
     """Return what is wrong with the names and addresses of *source*, in no order."""
-    return [*_repeated_names(source), *_unknown_names(source), *_repeated_binds(source)]
+    return [*_repeated_names(source), *_unknown_names(source), *_loops(source), *_repeated_binds(source)]
 
 
 def _named(source: Source, table: str) -> Iterator[tuple[KeyPath, str]]:
@@ -73,11 +73,32 @@ def _taken(source: Source, name: str, first: KeyPath) -> str:
 
 def _unknown_names(source: Source) -> Iterator[Problem]:
     references = _references(source)
-    for path, rule in source.tables("rule"):
-        for reference in references:
-            for place, name in _written_names((*path, reference.key), rule.get(reference.key)):
-                if name not in reference.known:
-                    yield source.problem(place, _unknown(name, reference, source))
+    via = _Reference("via", "upstream", next(each.known for each in references if each.key == "upstream"))
+    for table, possible in (("rule", references), ("upstream", (via,))):
+        for path, data in source.tables(table):
+            for reference in possible:
+                for place, name in _written_names((*path, reference.key), data.get(reference.key)):
+                    if name not in reference.known:
+                        yield source.problem(place, _unknown(name, reference, source))
+
+
+def _loops(source: Source) -> Iterator[Problem]:
+    """Find the upstreams that are reached through themselves; each loop is told once, where the file has it first."""
+    via: dict[str, str] = {}
+    for _, table in source.tables("upstream"):
+        name, through = table.get("name"), table.get("via")
+        if isinstance(name, str) and isinstance(through, str):
+            via.setdefault(name, through)
+    told: set[str] = set()
+    for path, table in source.tables("upstream"):
+        name = table.get("name")
+        chain: list[str] = []
+        while isinstance(name, str) and name in via and name not in chain:
+            chain.append(name)
+            name = via[name]
+        if chain and name == chain[0] and name not in told:
+            told.update(chain)
+            yield source.problem((*path, "via"), f"leads back to {name!r}: {' via '.join([*chain, name])}")
 
 
 def _references(source: Source) -> tuple[_Reference, ...]:
@@ -125,24 +146,24 @@ def _all_known(reference: _Reference) -> str:
 
 
 def _repeated_binds(source: Source) -> Iterator[Problem]:
-    earlier: list[tuple[KeyPath, SocketAddress]] = []
-    for path, bind in _binds(source):
-        for other_path, other in earlier:
-            if _collide(bind, other):
+    earlier: list[tuple[KeyPath, SocketAddress, object]] = []
+    for path, bind, transport in _binds(source):
+        for other_path, other, other_transport in earlier:
+            if transport == other_transport and _collide(bind, other):
                 where = f"line {source.lines.line(other_path)} binds {other} already"
                 yield source.problem(path, f"{bind} is taken: {where}; expected another address or port")
                 break
-        earlier.append((path, bind))
+        earlier.append((path, bind, transport))
 
 
-def _binds(source: Source) -> Iterable[tuple[KeyPath, SocketAddress]]:
+def _binds(source: Source) -> Iterable[tuple[KeyPath, SocketAddress, object]]:
     console = source.data.get("console")
     tables = [*source.tables("listener"), *((("console",), console) for _ in (0,) if isinstance(console, dict))]
     for path, table in tables:
         text = table.get("bind")
         address = _bind_or_none(text) if isinstance(text, str) else None
         if address is not None:
-            yield (*path, "bind"), address
+            yield (*path, "bind"), address, table.get("transport", "tcp")
 
 
 def _bind_or_none(text: str) -> SocketAddress | None:

@@ -7,18 +7,22 @@ from typing import Any
 
 from fwx.config_model import Configuration
 from fwx.config_problems import KeyPath, Problem
-from fwx.interfaces.protocols import by_title
 
 SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "service": frozenset({"name", "workers", "state_dir", "user"}),
     "network": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
-    "listener": frozenset({"name", "kind", "bind", "to", "authenticate", "proxy_protocol", "send_proxy_protocol"}),
+    "listener": frozenset(
+        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "send_proxy_protocol"}
+    ),
     "protocol": frozenset({"name", "ports", "guid"}),
+    "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
     "filter": frozenset({"name", "use", "on_error", "everywhere", "options"}),
-    "rule": frozenset({"name", "action", "protocols", "from", "to", "filters", "log"}),
+    "rule": frozenset({"name", "action", "protocols", "from", "to", "upstream", "filters", "log"}),
     "log": frozenset({"sqlite"}),
-    "limits": frozenset({"tcp_per_address", "tcp_connects_per_minute_per_address", "handshake_seconds"}),
+    "limits": frozenset(
+        {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
+    ),
 }
 """What the service does today, whatever the value; :data:`SUPPORTED_VALUES` narrows some of it."""
 
@@ -39,19 +43,14 @@ REFUSALS: Mapping[str, str] = {
     "listener.trusted": "this version does not read PROXY headers; leave it out",
     "listener.send_proxy_protocol": "this version does not send PROXY headers; write 'off' or leave it out",
     "listener.tls": "this version has no TLS listeners; leave it out",
-    "protocol.ports": "this version carries TCP only; leave out what is not tcp",
     "user": "this version knows no users; leave the table out",
     "schedule": "this version knows no schedules; leave the table out",
-    "upstream": "this version connects directly only; leave the table out",
-    "rule.protocols": "this version carries TCP only",
     "rule.users": "this version knows no users; leave it out",
     "rule.groups": "this version knows no groups; leave it out",
     "rule.schedule": "this version knows no schedules; leave it out",
-    "rule.upstream": "this version connects directly only; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",
     "log.w3c": "this version logs to SQLite only; leave it out",
     "log.sql": "this version logs to SQLite only; leave it out",
-    "limits.udp_per_address": "this version carries TCP only; leave it out",
     "packet_filter": "this version has no packet filter; leave the table out",
     "console": "this version has no console; leave the table out",
 }
@@ -68,7 +67,6 @@ def unsupported(configuration: Configuration) -> list[Problem]:
         tables = list(source.tables(name)) if isinstance(value, list) else [((name,), value)]
         for path, table in tables:
             found += [source.problem(place, message) for place, message in _refused(path, name, table)]
-    found += [source.problem(place, message) for place, message in _without_tcp(configuration)]
     return sorted(found, key=lambda problem: problem.line)
 
 
@@ -81,22 +79,3 @@ def _refused(path: KeyPath, name: str, table: Mapping[str, Any]) -> Iterator[tup
         values = SUPPORTED_VALUES.get(dotted)
         if key not in SUPPORTED_KEYS[name] or (values is not None and value not in values):
             yield (*path, key), REFUSALS[dotted]
-
-
-def _without_tcp(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
-    for index, protocol in enumerate(configuration.protocols):
-        for item, ports in enumerate(protocol.ports):
-            if ports.transport != "tcp":
-                yield ("protocol", index, "ports", item), f"{ports.transport} ports: {REFUSALS['protocol.ports']}"
-    own = {protocol.name for protocol in configuration.protocols}
-    for index, rule in enumerate(configuration.rules):
-        for item, name in enumerate(rule.protocols):
-            if name not in own and name != "any" and not _has_tcp(name):
-                yield (
-                    ("rule", index, "protocols", item),
-                    f"{name!r} has no known TCP port: {REFUSALS['rule.protocols']}",
-                )
-
-
-def _has_tcp(title: str) -> bool:
-    return any(connection.transport == "TCP" for connection in by_title()[title].connections)

@@ -20,7 +20,7 @@ from typing import Final
 from fwx.impl.alert import Alert
 from fwx.impl.logrecord import LogRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """What ``PRAGMA user_version`` holds in a database of this layout."""
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -42,6 +42,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "bytessent": "INTEGER",
     "bytesrecvd": "INTEGER",
     "connectiontime": "INTEGER",
+    "SourceProxy": "TEXT",
+    "DestinationProxy": "TEXT",
     "DestinationName": "TEXT",
     "ClientUserName": "TEXT",
     "ClientAgent": "TEXT",
@@ -119,6 +121,8 @@ class RowMaker:
             record.bytes_sent,
             record.bytes_received,
             record.connection_time,
+            record.source_proxy,
+            record.destination_proxy,
             record.destination_name,
             record.username,
             record.agent,

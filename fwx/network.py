@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import Handler
@@ -30,6 +30,14 @@ _IPV6_RECVERR = 25
 _LARGEST_DATAGRAM = 0xFFFF
 
 
+class Closable(Protocol):
+    """A socket, or another owner of a descriptor."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class Poller:
     """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
 
@@ -41,7 +49,7 @@ class Poller:
         self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._retired: list[socket.socket] | None = None
+        self._retired: list[Closable] | None = None
         loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def __len__(self) -> int:
@@ -61,7 +69,12 @@ class Poller:
         self._epoll.register(fd, select.EPOLLIN)
         self._handlers[fd] = handler
 
-    def retire(self, sock: socket.socket) -> None:
+    def release(self, descriptor: Closable) -> None:
+        """Close *descriptor*, one of several for its open file: the kernel does not take such a one out of the set."""
+        self.pause(descriptor.fileno())
+        self.retire(descriptor)
+
+    def retire(self, sock: Closable) -> None:
         """Close *sock* and drop it: the kernel takes a closed descriptor out of the set.
 
         During a batch of events it waits for the end of the batch, so that no other socket can get its number and, with
@@ -92,7 +105,7 @@ class Poller:
             events = poll(0, _BATCH)
             if not events:
                 return
-            retired: list[socket.socket] = []
+            retired: list[Closable] = []
             self._retired = retired
             for fd, mask in events:
                 handler = handlers.get(fd)

@@ -1,4 +1,4 @@
-"""What a filter author imports: the contract, the base class, options, events, and a pump to start from.
+"""What a filter author imports: the contract, the base class, options, events, file operations, a pump to start from.
 
 ``from fwx import sdk`` gives every name of :mod:`fwx.interfaces` and what is defined here.
 """
@@ -20,7 +20,10 @@ from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
+from fwx.impl.blocking import IBlocking
+from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
+from fwx.impl.overlapped import OVERLAPPED
 from fwx.impl.tasking import ITasks
 from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.tlscredentials import TlsCredentials
@@ -32,23 +35,28 @@ from fwx.interfaces import __all__ as _contract
 
 __all__ = [  # noqa: PLE0604  the contract's own list
     *_contract,
+    "OVERLAPPED",
     "Accepted",
     "AsyncDataFilter",
     "AsyncSocket",
+    "CancelIoEx",
     "Category",
     "DataPump",
     "EventDefinition",
     "FilterOptions",
+    "IBlocking",
     "IComponentLookup",
     "IHostNames",
     "ISocketTimeouts",
     "ITls",
+    "ReadFile",
     "Severity",
     "TearOff",
     "TlsCredentials",
     "TlsInfo",
     "Unknown",
     "UnreadSocket",
+    "WriteFile",
     "define_event",
     "get_host_by_addr",
     "get_host_by_name",

@@ -14,8 +14,10 @@ from fwx.composition import filters_of, policy_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
+from fwx.datagram_listener import DatagramListener
 from fwx.entries import Entrance, ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -24,6 +26,7 @@ from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -33,6 +36,8 @@ from fwx.network import Poller, SocketNetwork
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.upstreams import upstreams_of
+from fwx.workers import WorkerPool
 
 logger = logging.getLogger("fwx.service")
 
@@ -41,10 +46,14 @@ CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
 FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
+# How long a client of a UDP port is remembered that neither sends nor gets anything.
+UDP_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
+# How long the threads of the pool have to end what filters gave them.
+WORKER_SECONDS = 5.0
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -59,7 +68,8 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
-        :raises ConfigurationError: the configuration asks for what this version cannot do; every key is named.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
+            cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
@@ -73,10 +83,14 @@ class Service:
         faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
         self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         filters = filters_of(configuration, faults)
+        upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
+        ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
         self._local = LocalAddresses()
         limits = configuration.limits
@@ -89,6 +103,7 @@ class Service:
                 ("linger", LINGER_SECONDS),
                 ("farewell", FAREWELL_SECONDS),
                 ("session", SESSION_IDLE_SECONDS),
+                ("udp", UDP_IDLE_SECONDS),
             )
         }
         self.engine = Engine(
@@ -108,6 +123,9 @@ class Service:
             write_record=self.log.write,
             packet_filter=MemoryPacketFilter(),
             is_own_listener=self._is_own_listener,
+            routes=ways_out,
+            handles=self.handles,
+            workers=self.workers,
             tasks=self._tasks,
             filters=filters,
         )
@@ -116,6 +134,7 @@ class Service:
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
+        self.datagram_listeners: list[DatagramListener] = []
         self._entrances: list[Entrance] = []
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False
@@ -130,25 +149,18 @@ class Service:
         account = service_account(self.configuration.service.user)
         raise_descriptor_limit()
         for table in self.configuration.listeners:
-            self.listeners.append(
-                Listener(
-                    table.name,
-                    table.bind,
-                    self._network,
-                    self._limits,
-                    self.engine,
-                    self._accepting,
-                    self._loop.call_later,
-                )
-            )
+            self._bind(table)
         self._open_log(account)
         self._started = True
         drop_root(account)
         self.registry.freeze()
         for host in self.engine.filters:
             host.start(self.firewall)
-        for listener, table in zip(self.listeners, self.configuration.listeners, strict=True):
+        streams = [table for table in self.configuration.listeners if not _is_udp(table)]
+        for listener, table in zip(self.listeners, streams, strict=True):
             self._let_in(listener, table)
+        for datagrams in self.datagram_listeners:
+            datagrams.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -160,6 +172,9 @@ class Service:
             listener.close()
         for entrance in self._entrances:
             entrance.close()
+        for datagrams in self.datagram_listeners:
+            datagrams.close()
+        self._run_queue_dry()  # UDP has no end to drain to
         self.gateway.close()
         await self._drain(drain_seconds)
         for connection in self.sessions.connections():
@@ -182,6 +197,7 @@ class Service:
         self._run_queue_dry()
         await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
+        await self._end_workers()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -192,6 +208,13 @@ class Service:
             return 0
         self.alerts.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    async def _end_workers(self) -> None:
+        """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
+        self.workers.close()
+        if len(self.workers):
+            await asyncio.to_thread(self.workers.join, WORKER_SECONDS)
+            self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""
@@ -221,6 +244,27 @@ class Service:
         database = self.log.path
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
+    def _bind(self, table: Any) -> None:
+        if not _is_udp(table):
+            network, limits = self._network, self._limits
+            listener = Listener(
+                table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
+            )
+            self.listeners.append(listener)
+            return
+        self.datagram_listeners.append(
+            DatagramListener(
+                table.name,
+                table.bind,
+                table.to,
+                self._network,
+                self.gateway,
+                self._deadlines["udp"],
+                self.configuration.limits.udp_per_address,
+                self._accepting,
+            )
+        )
+
     def _let_in(self, listener: Listener, table: Any) -> None:
         entrance = Entrance(
             listener.name,
@@ -245,8 +289,9 @@ class Service:
         if not connection.session.connections and not self.sessions.connections():
             self._idle.set()
 
-    def _is_own_listener(self, address: SocketAddress) -> bool:
-        return any(listener.is_reached_by(address, self._local) for listener in self.listeners)
+    def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
+        listeners = self.listeners if transport == "TCP" else self.datagram_listeners
+        return any(listener.is_reached_by(address, self._local) for listener in listeners)
 
     def _flush_alerts(self) -> None:
         self.alerts.flush(due_only=True)
@@ -258,6 +303,10 @@ class Service:
 
     def _log_recovered(self) -> None:
         logger.warning("the firewall log works again")
+
+
+def _is_udp(table: Any) -> bool:
+    return isinstance(table, PublishListener) and table.transport == "udp"
 
 
 def _show_alert(alert: Alert) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
@@ -24,18 +25,19 @@ def admit(
 
     A name is judged twice: without *resolved*, when the verdict may be that it has to be resolved first, and with the
     literal addresses it resolved to, each of which is judged like the name; those remain that the first allowed one's
-    rule allows. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``.
+    rule allows. What an upstream resolves is judged once: a route that takes names gets the name that is allowed by
+    itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``.
     """
-    judge = engine.policy.judge
+    judge = partial(_judge, engine, source, target, transport)
     if target.address is not None:
-        literal = judge(source.host, source.port, target, transport)
-        return _keep_off_own(engine, literal, [target]) if literal.allowed else (literal, [])
+        literal = judge()
+        return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
     if resolved is None:
-        return judge(source.host, source.port, target, transport), []
+        return judge(), []
     verdict: Verdict | None = None
     allowed: list[SocketAddress] = []
     for address in resolved:
-        judged = judge(source.host, source.port, target, transport, address.host)
+        judged = judge(address.host)
         if judged.allowed:
             if not allowed:
                 verdict = judged
@@ -45,14 +47,25 @@ def admit(
         elif verdict is None:
             verdict = judged
     if verdict is None:
-        return judge(source.host, source.port, target, transport), []
-    return _keep_off_own(engine, verdict, allowed) if allowed else (verdict, [])
+        return judge(), []
+    return _keep_off_own(engine, verdict, allowed, transport) if allowed else (verdict, [])
+
+
+def _judge(
+    engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, resolved: str | None = None
+) -> Verdict:
+    verdict = engine.policy.judge(source.host, source.port, target, transport, resolved)
+    if verdict.upstream and transport != "TCP":
+        # To go straight out instead would be another way than the rule's.
+        reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, which carries TCP only in this version"
+        return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason)
+    return verdict
 
 
 def _keep_off_own(
-    engine: Engine, verdict: Verdict, addresses: list[SocketAddress]
+    engine: Engine, verdict: Verdict, addresses: list[SocketAddress], transport: str
 ) -> tuple[Verdict, list[SocketAddress]]:
-    left = [address for address in addresses if not engine.is_own_listener(address)]
+    left = [address for address in addresses if not engine.is_own_listener(address, transport)]
     if left:
         return verdict, left
     reason = f"{addresses[0]} is a listener of this service"

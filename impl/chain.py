@@ -17,6 +17,8 @@ from fwx.interfaces import IFWXSocket
 from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.sockets import Neighbour
@@ -86,10 +88,11 @@ class Member:
         for socket in self.sockets.values():
             socket.terminate()
 
-    @property
-    def is_called(self) -> bool:
-        """Calls of other threads are on their way to the filter's sockets."""
-        return any(socket.is_called for socket in self.sockets.values())
+    def tell_at_rest(self, callback: Callable[[], None]) -> bool:
+        """Have *callback* called when calls of other threads have arrived at the filter's sockets; ``False``: none is
+        on its way. Ask again then: there are two sockets.
+        """
+        return any(socket.tell_at_rest(callback) for socket in self.sockets.values())
 
     def detach(self) -> None:
         """Tell the filter that the connection has ended (B1.29, B1.30)."""

@@ -11,7 +11,6 @@ from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED
 if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sockets import Neighbour
-    from fwx.impl.transport import Transport
 
 
 class Connecting:
@@ -79,13 +78,3 @@ class Connecting:
             self.pass_on(self._endpoint)
         elif self.code:
             self.fail(self.code)
-
-
-class OneTransport:
-    """A network that hands out the stream which Bind made."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def stream(self, family: int) -> Transport:
-        return self._transport

@@ -71,7 +71,7 @@ class FWXConnection(ConnectionBase):
         """A request of *client_address* to reach *target*; the rest as for every connection."""
         super().__init__(session, client_address, verdict, interface=interface, agent=agent, on_ended=on_ended)
         self.target = target
-        # The literal address that was connected to, once it is known.
+        # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
         self._junctions: list[Any] = []
         self._client: Endpoint | None = None
@@ -87,12 +87,15 @@ class FWXConnection(ConnectionBase):
         """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
         return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED)
 
-    def establish(self, client: Transport, server: Transport, prefix: bytes = b"") -> None:
-        """Start pumping between two connected transports; *prefix* came from the client ahead of its transport."""
+    def establish(self, client: Transport, server: Transport, prefix: bytes = b"", answer: bytes = b"") -> None:
+        """Start pumping between two connected transports.
+
+        *prefix* came from the client, *answer* from the server, ahead of their transports.
+        """
         self.on_abandoned = None
         self._server_transport = server
         if not self._members:
-            self._pump = Pump(client, server, self.engine.queue, self, prefix)
+            self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
             self._pump.start()
             return
         queue = self.engine.queue
@@ -100,6 +103,8 @@ class FWXConnection(ConnectionBase):
         self._server = Endpoint(server, queue, self)
         if prefix:
             self._client.set_prefix(prefix)
+        if answer:
+            self._server.set_prefix(answer)
         if self._block_size:
             self._client.set_block_size(self._block_size)
             self._server.set_block_size(self._block_size)

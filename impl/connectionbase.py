@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -130,6 +131,7 @@ class ConnectionBase(Unknown):
         *make* makes the event, for the first filter that is to see it.
         """
         event: FwxFirewallEvent | None = None
+        before = len(self._members)
         for host in hosts:
             if host.state != "ready":
                 if not self._passes_failed(host):
@@ -144,7 +146,7 @@ class ConnectionBase(Unknown):
                 self._event_type, self._attaching = event_type, host
                 host.handle(session_filter, event)
             except FilterFault as fault:
-                self._forget_members_of(host)
+                self._forget_members_of(host, before)
                 if not host.opens_on_error:
                     self._result, self._reason = E_UNEXPECTED, str(fault)
                     return False
@@ -203,8 +205,9 @@ class ConnectionBase(Unknown):
 
     def _let_complete(self, action: Action) -> None:
         """Let arrive and complete what was on its way from another thread when the sockets were ended (B3.31)."""
-        under_way = any(member.is_called for member in self._members)
-        self.engine.queue.post(self._let_complete if under_way else self._finish, action)
+        again = partial(self.engine.queue.post, self._let_complete, action)
+        if not any(member.tell_at_rest(again) for member in self._members):
+            self.engine.queue.post(self._finish, action)
 
     def _finish(self, action: Action) -> None:
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
@@ -241,9 +244,12 @@ class ConnectionBase(Unknown):
         self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
         return False
 
-    def _forget_members_of(self, host: FilterHost) -> None:
-        """Take what a failing handler attached out of the chain again; detached like every attached filter."""
-        for member in [member for member in self._members if member.host is host]:
+    def _forget_members_of(self, host: FilterHost, before: int) -> None:
+        """Take what a failing handler attached out of the chain again; detached like every attached filter.
+
+        *before* is the number of those that had been attached in earlier events.
+        """
+        for member in [member for member in self._members[before:] if member.host is host]:
             self._members.remove(member)
             member.detach()
 

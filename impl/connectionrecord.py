@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.route import path_of
 
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.udpdestination import Destination
 
 
 def record_of(
@@ -40,6 +43,52 @@ def record_of(
         bytes_sent=sent,
         bytes_received=received,
         connection_time=int(seconds * 1000),
+        destination_proxy=path_of(engine, verdict),
+        agent=connection.agent,
+        session_id=connection.session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        filters=filters,
+        reason=reason,
+    )
+
+
+def destination_record(
+    connection: FWXDatagramConnection,
+    destination: Destination,
+    action: Action,
+    outcome: tuple[int, str],
+    filters: str,
+    seconds: float,
+) -> LogRecord:
+    """Make the record of one destination of a UDP connection, of its end or its refusal.
+
+    :param outcome: the result and why. :param filters: names of the filters that were attached for it.
+    :param seconds: how long it lasted.
+    """
+    engine, verdict, target = connection.engine, destination.verdict, destination.target
+    result, reason = outcome
+    literal = target.address is not None
+    reached = target if literal else destination.address
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        protocol="UDP",
+        source_ip=connection.client_address.host,
+        source_port=connection.client_address.port,
+        destination_ip="" if reached is None else reached.host,
+        destination_port=target.port,
+        destination_name="" if literal else target.host,
+        source_network="" if verdict is None else verdict.source_network,
+        destination_network="" if verdict is None else verdict.destination_network,
+        resultcode=int(result),
+        rule="" if verdict is None else verdict.rule,
+        application_protocol="" if verdict is None else verdict.protocol,
+        bytes_sent=destination.sent,
+        bytes_received=destination.received,
+        connection_time=int(seconds * 1000),
+        username=connection.session.user_name,
         agent=connection.agent,
         session_id=connection.session.id,
         connection_id=connection.id,

@@ -1,99 +1,165 @@
-"""Connecting outward: one address after the other until one answers."""
+"""Connecting outward, straight: the addresses of both families in a race with a handicap (RFC 8305)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from fwx.impl.transport import WRITABLE
 from fwx.impl.winsock import winsock_code
-from fwx.interfaces.hresult import WSAETIMEDOUT, WSAHOST_NOT_FOUND
+from fwx.interfaces.hresult import (
+    WIN32_FROM_HRESULT,
+    WSAEAFNOSUPPORT,
+    WSAETIMEDOUT,
+    WSAHOST_NOT_FOUND,
+    COMError,
+)
 
 if TYPE_CHECKING:
-    from fwx.impl.deadline import Deadline, DeadlineQueue
+    from fwx.impl.deadline import Timer
+    from fwx.impl.departure import Departure
     from fwx.impl.engine import Engine, Resolved
-    from fwx.impl.transport import Streams, Transport
+    from fwx.impl.transport import Transport
     from fwx.interfaces import SocketAddress
 
-Dialled = Callable[["Transport | None", "SocketAddress | None", int], None]
+ATTEMPT_SECONDS = 0.25
+"""How long an attempt has before the next one starts beside it (RFC 8305 section 5)."""
+
+MOST_ATTEMPTS = 4
+"""Attempts of one dial under way at a time; the next one starts when one of them has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """How dialling has ended.
+
+    :ivar transport: the connection, ``None`` where there is none.
+    :ivar code: the Windows error then, with *reason*, words for the log that may be empty.
+    :ivar address: the literal address that was reached; ``None`` where an upstream has resolved the name.
+    :ivar peer: what the transport is connected to: that address, or the first upstream.
+    :ivar early: what the server sent before the transport was handed out.
+    """
+
+    transport: Transport | None
+    code: int = 0
+    reason: str = ""
+    address: SocketAddress | None = None
+    peer: SocketAddress | None = None
+    early: bytes = b""
+
+
+def interleaved(addresses: list[SocketAddress]) -> Iterator[SocketAddress]:
+    """Give *addresses* in turn of their families, in their order, that of the first one first (RFC 8305 section 4)."""
+    first = addresses[0].family if addresses else 0
+    preferred = [address for address in addresses if address.family == first]
+    others = [address for address in addresses if address.family != first]
+    for pair in zip_longest(preferred, others):
+        yield from (address for address in pair if address is not None)
 
 
 class Dial:
-    """One attempt to connect. *done* is called once with the transport and the address, or with the Windows error.
+    """Connects to the first of several addresses that answers. *done* is called once with how it ended.
 
-    A later address is tried when an earlier one fails; the deadline holds for all together.
+    The next attempt starts when the latest has failed, or has had :data:`ATTEMPT_SECONDS`. The first connection is
+    kept, the other attempts are closed. The deadline holds for all together.
     """
 
-    __slots__ = ("_addresses", "_deadline", "_done", "_network", "_transport")
+    __slots__ = ("_attempts", "_code", "_deadline", "_departure", "_done", "_engine", "_timer", "_waiting")
 
     def __init__(
-        self, network: Streams, addresses: list[SocketAddress], deadlines: DeadlineQueue, done: Dialled
+        self, engine: Engine, departure: Departure, addresses: list[SocketAddress], done: Callable[[Dialled], None]
     ) -> None:
         """*addresses* are literal, the preferred one first."""
-        self._network = network
-        self._addresses = addresses
-        self._done: Dialled | None = done
-        self._transport: Transport | None = None
-        self._deadline: Deadline = deadlines.add(self._timed_out)
+        self._engine = engine
+        self._departure = departure
+        self._done: Callable[[Dialled], None] | None = done
+        reachable = departure.reachable(addresses)
+        self._waiting = deque(reachable if len(reachable) < 2 else interleaved(reachable))
+        self._code = WSAEAFNOSUPPORT if addresses else WSAHOST_NOT_FOUND
+        self._attempts: dict[Transport, SocketAddress] = {}
+        self._timer: Timer | None = None
+        self._deadline = engine.connect_deadlines.add(self._timed_out)
 
     def start(self) -> None:
-        self._next(WSAHOST_NOT_FOUND)
+        """Begin with the first address."""
+        self._next()
 
     def cancel(self) -> None:
         """Give up; *done* is not called."""
         self._done = None
-        self._deadline.cancel()
-        if self._transport is not None:
-            self._transport.close(True)
-            self._transport = None
+        self._end()
 
-    def _next(self, code: int) -> None:
-        while self._addresses:
-            address = self._addresses[0]
-            try:
-                transport = self._network.stream(address.family)
-            except OSError as error:
-                code = winsock_code(error)
-                self._addresses.pop(0)
-                continue
-            try:
-                transport.start_connect(address.sockaddr)
-            except OSError as error:
-                code = winsock_code(error)
-                transport.close(True)
-                self._addresses.pop(0)
-                continue
-            self._transport = transport
-            transport.watch(self._event)
-            return
-        self._finish(None, None, code)
+    def _next(self) -> None:
+        """Start the next attempt, where there is one and not too many are under way."""
+        self._stop_timer()
+        while self._waiting and len(self._attempts) < MOST_ATTEMPTS and not self._attempt(self._waiting.popleft()):
+            pass
+        if not self._attempts:
+            self._finish(Dialled(None, self._code))
+        elif self._waiting and len(self._attempts) < MOST_ATTEMPTS:
+            self._timer = self._engine.call_later(ATTEMPT_SECONDS, self._next)
 
-    def _event(self, mask: int) -> None:
-        transport = self._transport
-        if transport is None:
+    def _attempt(self, address: SocketAddress) -> bool:
+        """Start to connect to *address*; tell whether the attempt is under way."""
+        try:
+            transport = self._departure.stream(address)
+        except OSError as error:
+            self._code = winsock_code(error)
+            return False
+        except COMError as error:
+            self._code = WIN32_FROM_HRESULT(error.hresult)
+            return False
+        try:
+            transport.start_connect(address.sockaddr)
+        except OSError as error:
+            self._code = winsock_code(error)
+            transport.close(True)
+            return False
+        self._attempts[transport] = address
+        transport.watch(partial(self._event, transport))
+        return True
+
+    def _event(self, transport: Transport, mask: int) -> None:
+        if transport not in self._attempts:
             return
         error = transport.take_error()
         if error:
-            self._transport = None
+            del self._attempts[transport]
             transport.close(True)
-            self._addresses.pop(0)
-            self._next(winsock_code(OSError(error, os.strerror(error))))
+            self._code = winsock_code(OSError(error, os.strerror(error)))
+            self._next()
         elif mask & WRITABLE:
-            self._transport = None
-            self._finish(transport, self._addresses[0], 0)
+            address = self._attempts.pop(transport)
+            self._finish(Dialled(transport, address=address, peer=address))
 
     def _timed_out(self) -> None:
-        if self._transport is not None:
-            self._transport.close(True)
-            self._transport = None
-        self._finish(None, None, WSAETIMEDOUT)
+        self._finish(Dialled(None, WSAETIMEDOUT))
 
-    def _finish(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
-        self._deadline.cancel()
+    def _finish(self, dialled: Dialled) -> None:
+        self._end()
         done, self._done = self._done, None
         if done is not None:
-            done(transport, address, code)
+            done(dialled)
+
+    def _end(self) -> None:
+        """Close what is under way, and leave nothing that could call."""
+        self._deadline.cancel()
+        self._stop_timer()
+        self._waiting.clear()
+        attempts, self._attempts = self._attempts, {}
+        for transport in attempts:
+            transport.close(True)
+        self._departure.close()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 def resolve_in_time(engine: Engine, name: SocketAddress, done: Resolved) -> Callable[[], None]:

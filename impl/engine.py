@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
+    from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Network
+    from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
 
 Resolved = Callable[["list[SocketAddress]", int], None]
@@ -73,7 +76,9 @@ class Engine:
     :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
-    :ivar is_own_listener: tells whether an address is one that this service listens on, which is never a target.
+    :ivar routes: the ways out by name; that of the empty name is straight.
+    :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
     server_name: str
@@ -91,7 +96,10 @@ class Engine:
     linger_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
-    is_own_listener: Callable[[SocketAddress], bool]
+    is_own_listener: Callable[[SocketAddress, str], bool]
+    routes: Mapping[str, Route]
+    handles: Handles
+    workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

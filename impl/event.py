@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwx.interfaces.enums import fwx_Connect_Tcp, fwx_ConnectionTerminating
+from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Connect_Tcp, fwx_ConnectionTerminating, fwx_Udp_Destination
 from fwx.interfaces.structs import (
+    FwxBindEvent,
     FwxConnectEvent,
     FwxEndConnectionEvent,
     FwxFirewallEvent,
     FwxFirewallEventParameters,
+    FwxUdpDestination,
 )
 
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
+    from fwx.impl.policy import Verdict
+    from fwx.interfaces import IFWXUdpDestination, SocketAddress
 
 
 def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
@@ -32,4 +36,25 @@ def terminating_event(connection: ConnectionBase) -> FwxFirewallEvent:
         fwx_ConnectionTerminating,
         connection.session.source,
         FwxFirewallEventParameters.of(fwx_ConnectionTerminating, FwxEndConnectionEvent(connection)),
+    )
+
+
+def bind_udp_event(connection: ConnectionBase, address: SocketAddress) -> FwxFirewallEvent:
+    """Make ``fwx_Bind_Udp`` for a UDP socket of a client, bound to *address* (B2.20)."""
+    return FwxFirewallEvent(
+        fwx_Bind_Udp,
+        connection.session.source,
+        FwxFirewallEventParameters.of(fwx_Bind_Udp, FwxBindEvent(address, address.length, connection)),
+    )
+
+
+def udp_destination_event(
+    connection: ConnectionBase, target: SocketAddress, verdict: Verdict, destination: IFWXUdpDestination
+) -> FwxFirewallEvent:
+    """Make ``fwx_Udp_Destination`` for a *target* that the connection did not know (B2.15, B2.16)."""
+    details = FwxUdpDestination(target, target.length, connection, destination, ProtocolGuid=verdict.protocol_guid)
+    return FwxFirewallEvent(
+        fwx_Udp_Destination,
+        connection.session.source,
+        FwxFirewallEventParameters.of(fwx_Udp_Destination, details),
     )

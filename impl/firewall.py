@@ -7,16 +7,19 @@ from uuid import UUID
 
 from zope.interface import implementer
 
-from fwx.impl.boundary import attempt
+from fwx.impl.blocking import BlockingOperations
+from fwx.impl.externalio import ExternalIO
 from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
+from fwx.impl.overlapped import FWXOverlapped
 from fwx.impl.socketmaking import make_socket
+from fwx.impl.taskcompletion import TaskCompletions
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.impl.tlsparameters import parameters_of
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import GUID_NULL, IFWXFirewall2, IFWXNetworkSocket
-from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, E_POINTER, COMError
+from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -40,10 +43,13 @@ if TYPE_CHECKING:
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_nobody", "_sockets", "engine", "names")
+    __slots__ = ("_blocking", "_external", "_nobody", "_sockets", "_tasks", "engine", "names")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._external = ExternalIO(engine)
+        self._blocking = BlockingOperations(engine)
+        self._tasks = TaskCompletions(engine, self._blocking)
         self.names = HostNames(engine)
         self._sockets: set[Any] = set()
         self._nobody: TlsCredentials | None = None
@@ -62,10 +68,14 @@ class FWXFirewall(Unknown):
         self._sockets.discard(socket)
 
     def close_sockets(self) -> None:
-        """End every socket that filters made here, and every look-up; called when the service stops."""
+        """End every socket, every look-up and every operation on a handle that filters began here.
+
+        Called when the service stops.
+        """
         for socket in list(self._sockets):
             socket.terminate_connection()
         self.names.close()
+        self._external.close()
 
     # IFWXFirewall.
 
@@ -99,20 +109,39 @@ class FWXFirewall(Unknown):
         return FWXIOBuffer.window(pIOBufferOriginal, dwOffset, dwLength)
 
     def HookToCompletionPort(self, h: int) -> None:
-        raise COMError(E_NOTIMPL)
+        """Tie the open descriptor *h* to the service, for :func:`~fwx.sdk.ReadFile` and :func:`~fwx.sdk.WriteFile`.
+
+        The tie is to the open file: it ends when the filter closes it, and another file that gets the number is not
+        hooked.
+
+        :raises COMError: ``E_HANDLE`` it is not open; ``E_INVALIDARG`` it is hooked, or is no number;
+            ``FWX_E_TERMINATING`` the service stops.
+        """
+        self._external.hook(h)
 
     def CreateOverlapped(self) -> IFWXOverlapped:
-        raise COMError(E_NOTIMPL)
+        """Make an overlapped object, good for one operation after another (B5.18)."""
+        return FWXOverlapped(self._external)
 
     def CreateIpFilter(self) -> IFWXIpFilter:
         """Make a set of addresses, empty at first (B6.31)."""
         return FWXIpFilter()
 
     def StartHeavyBlockingOperation(self) -> None:
-        raise COMError(E_NOTIMPL)
+        """Announce that the calling thread blocks for long (B5.13, B5.14).
+
+        :raises COMError: ``FWX_E_BAD_CONTEXT`` on the loop thread; ``FWX_E_ALREADY_IN_BLOCKING_OP`` the thread is
+            inside one, and this start is counted too (B5.15); ``FWX_E_THREAD_QUOTA_EXCEEDED`` too many threads are, and
+            it is not counted (B5.17).
+        """
+        self._blocking.start()
 
     def EndHeavyBlockingOperation(self) -> None:
-        raise COMError(E_NOTIMPL)
+        """Take back one start of the calling thread (B5.14).
+
+        :raises COMError: ``FWX_E_BAD_CONTEXT`` on the loop thread; ``FWX_E_NOT_IN_BLOCKING_OP`` there is none (B5.15).
+        """
+        self._blocking.end()
 
     def GetClientSession(self, Address: SocketAddress, AddressLength: int | None = None) -> IFWXSession:
         raise COMError(E_NOTIMPL)
@@ -150,13 +179,13 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def PostTaskCompletion(self, pIFWXTaskCompletion: IFWXTaskCompletion, UserData: object) -> None:
-        """Have ``CompleteTask`` called once, later, on the loop thread (B5.4); any thread may post.
+        """Have ``CompleteTask`` called once, later (B5.4), on the loop thread, or where the task provides
+        :class:`~fwx.sdk.IBlocking` on a thread of the pool. Any thread may post.
 
-        :raises COMError: ``E_POINTER`` no completion.
+        :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` something else; and for one that blocks
+            ``WSAENOBUFS`` 4096 of them wait, ``FWX_E_TERMINATING`` the service stops.
         """
-        if pIFWXTaskCompletion is None:
-            raise COMError(E_POINTER, "PostTaskCompletion needs a completion")
-        self.engine.queue.post(self._complete_task, pIFWXTaskCompletion, UserData)
+        self._tasks.post(pIFWXTaskCompletion, UserData)
 
     def CreateRadiusAuthenticator(self) -> IFWXRadiusAuthenticator:
         raise COMError(E_NOTIMPL)
@@ -211,8 +240,3 @@ class FWXFirewall(Unknown):
         if self._nobody is None:
             self._nobody = TlsCredentials()
         return self._nobody
-
-    def _complete_task(self, completion: IFWXTaskCompletion, user_data: object) -> None:
-        _, error = attempt(completion, "CompleteTask", user_data)
-        if error is not None:
-            self.engine.faults.report(type(completion).__name__, "CompleteTask", error)

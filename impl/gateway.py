@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
 from fwx.impl.connection import FWXConnection
-from fwx.impl.dial import Dial
+from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
@@ -28,6 +28,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
@@ -86,6 +87,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening] = set()
         self.look_ups: Counter[str] = Counter()
+        self.departure = Departure(engine.network)
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -103,11 +105,15 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
 
+    @property
+    def hosts_everywhere(self) -> tuple[FilterHost, ...]:
+        """The filters that see every connection, in the order of their tables."""
+        return tuple(host for host in self.engine.filters if host.everywhere)
+
     def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
         """Return the filters that see a connection of this verdict: those of every connection in the order of their
         tables, then the rule's in the order of the rule."""
-        filters = self.engine.filters
-        everywhere = tuple(host for host in filters if host.everywhere)
+        filters, everywhere = self.engine.filters, self.hosts_everywhere
         if not verdict.filters:
             return everywhere
         named = {host.name: host for host in filters if not host.everywhere}
@@ -142,6 +148,8 @@ class Opening:
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
+        elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
+            self._admitted(None)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
             self._resolve()
@@ -204,7 +212,8 @@ class Opening:
         else:
             self._refuse(self._verdict.hresult, self._verdict.reason, Action.Denied)
 
-    def _admitted(self, addresses: list[SocketAddress]) -> None:
+    def _admitted(self, addresses: list[SocketAddress] | None) -> None:
+        """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
@@ -213,17 +222,19 @@ class Opening:
             self._refuse(result, reason, Action.Denied)
             return
         self._request.client.watch(self._client_event)
-        dial = Dial(engine.network, addresses, engine.connect_deadlines, partial(self.step, self._dialled))
-        self._cancel = dial.cancel
-        dial.start()
+        route = engine.routes[connection.verdict.upstream]
+        dialled = partial(self.step, self._dialled)
+        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        if self in self._gateway.opening:  # it has not ended yet
+            self._cancel = cancel
 
-    def _dialled(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
+    def _dialled(self, dialled: Dialled) -> None:
         self._cancel = None
-        connection, request = self._connection, self._request
+        connection, request, transport = self._connection, self._request, dialled.transport
         assert connection is not None
         if transport is None:
-            reason = f"connecting to {request.target} failed"
-            self._refuse(HRESULT_FROM_WIN32(code), reason, Action.Failed)
+            reason = f"connecting to {request.target} failed" + f": {dialled.reason}" * bool(dialled.reason)
+            self._refuse(HRESULT_FROM_WIN32(dialled.code), reason, Action.Failed)
             return
         if connection.terminating:
             transport.close(True)
@@ -233,8 +244,8 @@ class Opening:
         try:
             bound = SocketAddress.from_sockaddr(transport.getsockname())
             if request.entry.connected(bound):
-                connection.address = address
-                connection.establish(request.client, transport, request.early)
+                connection.address = dialled.address
+                connection.establish(request.client, transport, request.early, dialled.early)
             else:
                 transport.close(True)
                 request.client.close(True)

@@ -129,8 +129,8 @@ def _combined(left: array[int], right: array[int], inside: tuple[bool, bool, boo
     """Return the bounds of a combination; *inside* by: in neither, only in *left*, only in *right*, in both."""
     result = array("Q")
     place, other, state = 0, 0, False
-    while place < len(left) or other < len(right):
-        bound = min([*left[place : place + 1], *right[other : other + 1]])
+    # A bound that both have comes twice; the second time it changes nothing.
+    for bound in sorted([*left, *right]):
         place += place < len(left) and left[place] == bound
         other += other < len(right) and right[other] == bound
         if inside[(place & 1) + 2 * (other & 1)] is not state:

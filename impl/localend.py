@@ -142,6 +142,11 @@ class LocalEnd(Generic[AnyTransport]):
         """A copy of the filter, ``None`` for everyone (B4.11)."""
         return None if self._ip_filter is None else self._ip_filter.Clone()
 
+    @property
+    def is_restricted(self) -> bool:
+        """There is an IP filter."""
+        return self._ip_filter is not None
+
     def restrict(self, ip_filter: IFWXIpFilter | None) -> None:
         """Deal only with the addresses of *ip_filter*, of which a copy is kept; ``None`` lifts the restriction.
 

@@ -54,6 +54,8 @@ class LogRecord(NamedTuple):
     :ivar bytes_sent: bytes from the client to the server.
     :ivar bytes_received: bytes from the server to the client.
     :ivar connection_time: how long the connection has lasted, milliseconds.
+    :ivar source_proxy: the next firewall towards the client, empty in this version.
+    :ivar destination_proxy: the upstreams on the way to the target, the nearest first (B8.10).
     :ivar username: the session's user (B9.16), with *agent*, the client program.
     :ivar session_id: the session's number, with *connection_id*, the connection's.
     :ivar interface: the listener's name.
@@ -79,6 +81,8 @@ class LogRecord(NamedTuple):
     bytes_sent: int = 0
     bytes_received: int = 0
     connection_time: int = 0
+    source_proxy: str = ""
+    destination_proxy: str = ""
     username: str = ""
     agent: str = ""
     session_id: int = 0

@@ -10,8 +10,9 @@ from zope.interface import implementer
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.admission import admit
 from fwx.impl.boundary import attempt
-from fwx.impl.connecting import Connecting, OneTransport
-from fwx.impl.dial import Dial, resolve_in_time
+from fwx.impl.connecting import Connecting
+from fwx.impl.departure import Departure
+from fwx.impl.dial import resolve_in_time
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
@@ -27,7 +28,6 @@ from fwx.interfaces.hresult import (
     HRESULT_FROM_WIN32,
     WIN32_FROM_HRESULT,
     WSAEACCES,
-    WSAEAFNOSUPPORT,
     WSAEINVAL,
     WSAEISCONN,
     WSAENOTCONN,
@@ -38,8 +38,10 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline, Timer
+    from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine, SocketKeeper
     from fwx.impl.policy import Verdict
+    from fwx.impl.route import Route
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion, IFWXIpFilter
@@ -231,10 +233,26 @@ class FWXNetworkSocket(OwnedSocket):
             FwxTimeoutType.fwxConnectExSendTimeout,
             partial(self._operation_expired, FwxTimeoutType.fwxConnectExSendTimeout),
         )
-        if address.address is None:
-            self._dial = resolve_in_time(self.engine, address, self._resolved)
-        else:
+        if address.address is not None:
             self._dial_to([address])
+        elif self._goes_by_name(address):
+            self._dial_to(None)
+        else:
+            self._dial = resolve_in_time(self.engine, address, self._resolved)
+
+    def _goes_by_name(self, name: SocketAddress) -> bool:
+        """Tell whether policy allows *name* by itself, and its route resolves it; an IP filter needs its addresses."""
+        if self.session is None or self._local_end.is_restricted:
+            return False
+        verdict, _ = admit(self.engine, self.session.address, name)
+        if not verdict.allowed or not self.engine.routes[verdict.upstream].takes_names:
+            return False
+        self._verdict = verdict
+        return True
+
+    def _route(self) -> Route:
+        """Return the route of the rule that allows it (B8.7); no rule is asked about the firewall's own sockets."""
+        return self.engine.routes["" if self._verdict is None else self._verdict.upstream]
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
         self._dial = None
@@ -254,51 +272,46 @@ class FWXNetworkSocket(OwnedSocket):
             self._write(Action.Denied, result, reason)
             self._give_up(WSAEACCES)
 
-    def _dial_to(self, addresses: list[SocketAddress]) -> None:
-        bound, self._local_end.transport = self._local_end.transport, None
-        network: Any = self.engine.network
+    def _dial_to(self, addresses: list[SocketAddress] | None) -> None:
+        """Take the route to *addresses*, or to the name itself; a bound socket keeps its local address."""
+        target, waiting = self._remote, self._neighbour
+        assert target is not None
+        bound: Transport | None = self._local_end.transport
+        self._local_end.transport = None
+        family = 0
         if bound is not None:
             self._local = SocketAddress.from_sockaddr(bound.getsockname())
-            network = OneTransport(bound)
-            addresses = [address for address in addresses if address.family == self._local.family][:1]
-            if not addresses:
-                bound.close(False)
-                self._connect_failed(WSAEAFNOSUPPORT)
-                return
-        try:
-            for address in addresses:
-                self._local_end.open_port(address)
-        except COMError as error:
-            if bound is not None:
-                bound.close(False)
-            self._connect_failed(WIN32_FROM_HRESULT(error.hresult))
-            return
-        dial = Dial(network, addresses, self.engine.connect_deadlines, self._dialled)
-        self._dial = dial.cancel
-        dial.start()
+            family = self._local.family
+        departure = Departure(self.engine.network, bound, family, self._local_end.open_port)
+        cancel = self._route().dial(self.engine, departure, target, addresses, self._dialled)
+        if self._neighbour is waiting:  # it has not ended yet
+            self._dial = cancel
 
-    def _dialled(self, transport: Transport | None, address: SocketAddress | None, code: int) -> None:
+    def _dialled(self, dialled: Dialled) -> None:
         self._dial = None
-        waiting = self._neighbour
+        waiting, transport = self._neighbour, dialled.transport
         if transport is None:
-            self._connect_failed(code)
+            self._connect_failed(dialled.code, dialled.reason)
             return
         assert isinstance(waiting, Connecting)
         self._stop_connect_timer()
         try:
             self._local_end.adopt(transport)
             self._local = self._local_end.name()
-            self._local_end.keep_port(address)
+            self._local_end.keep_port(dialled.peer)
         except COMError as error:
             transport.close(True)
             self._connect_failed(WIN32_FROM_HRESULT(error.hresult))
             return
-        self._remote = address
+        self._remote = dialled.address or self._remote
         self._neighbour = self._endpoint = Endpoint(transport, self._queue, self)
+        if dialled.early:
+            self._endpoint.set_prefix(dialled.early)
         waiting.pass_on(self._endpoint)
 
-    def _connect_failed(self, code: int) -> None:
-        self._write(Action.Failed, HRESULT_FROM_WIN32(code), "connecting failed")
+    def _connect_failed(self, code: int, reason: str = "") -> None:
+        words = "connecting failed" + f": {reason}" * bool(reason)
+        self._write(Action.Failed, HRESULT_FROM_WIN32(code), words)
         self._give_up(code)
 
     def _give_up(self, code: int) -> None:

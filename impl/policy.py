@@ -132,7 +132,8 @@ class Rule:
     """One rule: what it matches, and what then happens.
 
     *protocols* are names of protocols or ``any``; *source* networks; *destination* networks and domain sets. ``any``,
-    ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection.
+    ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection,
+    *upstream* is the name of the route that it takes, empty for straight out.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Rule:
     destination: tuple[str, ...]
     filters: tuple[str, ...] = ()
     log: bool = True
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ class Verdict:
 
     ``allowed`` for a name without an address is provisional: each address is judged too. ``needs_resolution`` says that
     the name alone does not decide; the verdict then denies. ``hresult`` is ``S_OK`` or ``FWX_E_POLICY_RULES_DENIED``.
-    ``destination_network`` is empty while no address is known. ``reason`` is for people.
+    ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
+    route of what is allowed, empty for straight out.
     """
 
     allowed: bool
@@ -164,6 +167,7 @@ class Verdict:
     destination_network: str
     reason: str
     needs_resolution: bool = False
+    upstream: str = ""
 
 
 class _Match(Enum):
@@ -461,6 +465,7 @@ def _decided(question: _Question, rule: Rule) -> Verdict:
         source_network=question.client[0],
         destination_network=question.target[0] if question.target else "",
         reason=f"rule {rule.name!r} allows {question.text}",
+        upstream=rule.upstream,
     )
 
 

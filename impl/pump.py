@@ -54,18 +54,28 @@ class Pump:
     __slots__ = ("_closed", "_owner", "_queue", "down", "up")
 
     def __init__(
-        self, client: Transport, server: Transport, queue: RunQueue, owner: PumpOwner, prefix: bytes = b""
+        self,
+        client: Transport,
+        server: Transport,
+        queue: RunQueue,
+        owner: PumpOwner,
+        prefix: bytes = b"",
+        answer: bytes = b"",
     ) -> None:
-        """Take over both transports; *prefix* came from the client before and goes to the server first."""
+        """Take over both transports.
+
+        *prefix* came from the client before and goes to the server first, *answer* from the server to the client.
+        """
         self.up = Flow(client, server)
         self.down = Flow(server, client)
         self.up.pending = prefix or None
+        self.down.pending = answer or None
         self._queue = queue
         self._owner = owner
         self._closed = False
 
     def start(self) -> None:
-        """Begin to pump; both transports' events come here from now on."""
+        """Begin to pump; both transports' events come here from now on, first what they are ready for."""
         self.up.source.watch(self._client_event)
         self.down.source.watch(self._server_event)
         self._run(self.up)

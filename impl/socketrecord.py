@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.route import path_of
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -76,6 +77,7 @@ class SocketLog:
                 bytes_sent=traffic.sent,
                 bytes_received=traffic.received,
                 connection_time=int((engine.clock() - traffic.started) * 1000),
+                destination_proxy="" if verdict is None else path_of(engine, verdict),
                 username="" if session is None else session.user_name,
                 session_id=0 if session is None else session.id,
                 connection_id=next(engine.connection_ids),

@@ -91,6 +91,7 @@ class FWXSocket(Unknown):
         "_crossing_bytes",
         "_held",
         "_neighbour",
+        "_on_rest",
         "_owner",
         "_queue",
         "_shut",
@@ -113,6 +114,7 @@ class FWXSocket(Unknown):
         # Calls of other threads that have not reached the loop thread, and the bytes that they send.
         self._crossing = 0
         self._crossing_bytes = 0
+        self._on_rest: Callable[[], None] | None = None
 
     def pair_with(self, twin: FWXSocket) -> None:
         """Make *twin* the filter's other socket: what it has queued to send holds back what this one receives."""
@@ -244,10 +246,15 @@ class FWXSocket(Unknown):
         self._fail_held()
         self._twin = None
 
-    @property
-    def is_called(self) -> bool:
-        """Calls of other threads are on their way to the loop thread."""
-        return bool(self._crossing)
+    def tell_at_rest(self, callback: Callable[[], None]) -> bool:
+        """Have *callback* called once when the last call of another thread that is under way has arrived.
+
+        ``False``, and nothing is called, when none is. On the loop thread, after :meth:`terminate`.
+        """
+        if not self._crossing:
+            return False
+        self._on_rest = callback
+        return True
 
     @property
     def _backlog(self) -> int:
@@ -276,6 +283,9 @@ class FWXSocket(Unknown):
             self._crossing -= 1
             self._crossing_bytes -= size
         function(*arguments)
+        if self._on_rest is not None and not self._crossing:
+            callback, self._on_rest = self._on_rest, None
+            callback()
 
     def _crossing_is_full(self) -> bool:
         return self._crossing >= MOST_PENDING or self._crossing_bytes >= MOST_QUEUED

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
 
+# Looked up for every accepted connection; the enumeration itself takes microseconds to say what it holds.
+_KINDS = {int(kind): kind for kind in FwxTimeoutType}
+
 CallLater = Callable[[float, Callable[[], None]], "Timer"]
 
 
@@ -98,6 +101,7 @@ class TimedCompletion:
 
 
 def _kind(kind: Any) -> FwxTimeoutType:
-    if isinstance(kind, int) and kind > 0 and not kind & (kind - 1) and kind in tuple(FwxTimeoutType):
-        return FwxTimeoutType(kind)
-    raise COMError(E_INVALIDARG, f"{kind!r} is not one kind of FwxTimeoutType")
+    known = _KINDS.get(kind) if isinstance(kind, int) else None
+    if known is None:
+        raise COMError(E_INVALIDARG, f"{kind!r} is not one kind of FwxTimeoutType")
+    return known

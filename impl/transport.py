@@ -81,7 +81,11 @@ class DatagramTransport(LocalTransport, Protocol):
         """Make *sockaddr* the only peer."""
 
     def receive(self) -> tuple[bytes, tuple[Any, ...]]:
-        """Take one whole datagram and its source. :raises BlockingIOError: there is none. :raises OSError: an error."""
+        """Take one whole datagram and its source.
+
+        :raises BlockingIOError: there is none. :raises InterruptedError: there may be more, but others get their turn
+            first. :raises OSError: an error.
+        """
 
     def send(self, data: Any) -> None:
         """Send one datagram to the connected peer. :raises OSError: no room, too long, ..."""

@@ -65,7 +65,7 @@ class IFWXIOCompletion(IUnknown):
 class IFWXExternalIOCompletion(IUnknown):
     """Told when an operation on a hooked file or other handle has ended (B5.2). Implemented by a filter.
 
-    It is not for the traffic of an :class:`IFWXSocket`. This version hooks no handles and never calls it.
+    It is not for the traffic of an :class:`IFWXSocket`.
     """
 
     taggedValue("iid", UUID("37AFF878-6BD7-11D1-B035-0000F87750CB"))
@@ -77,13 +77,17 @@ class IFWXExternalIOCompletion(IUnknown):
         pOverlapped: IFWXOverlapped,
         UserData: UserContextType,
     ) -> HRESULT | None:
-        """Take the outcome of one operation. Called by the service, once for each (B5.18).
+        """Take the outcome of one operation. Called by the service, once for each (B5.18), never inside the call that
+        began it; here on the loop thread. The overlapped object may be used again, from inside this call on.
 
         The order differs from :class:`IFWXIOCompletion`: the byte count stands before the error.
 
         :param fSuccess: whether the operation succeeded (B5.3).
-        :param NumberOfBytesTransfered: bytes moved by a success; the IDL spells it so.
-        :param Win32ErrorCode: why it failed, a Windows error number; without meaning on success.
+        :param NumberOfBytesTransfered: bytes moved by a success; the IDL spells it so. Here a failed write tells how
+            many it had moved.
+        :param Win32ErrorCode: why it failed, a Windows error number; without meaning on success, here 0. Here the end
+            of a file is ``ERROR_HANDLE_EOF``, of a pipe ``ERROR_BROKEN_PIPE``, and what was cancelled or was pending
+            when the service stopped ``ERROR_OPERATION_ABORTED``.
         :param pOverlapped: the overlapped object that the operation used; a filter lets go of it here.
         :param UserData: what was given to ``SetNotificationInterface``.
         :returns: ``None`` or ``S_OK``; the filter deals with its errors itself.
@@ -100,7 +104,8 @@ class IFWXTaskCompletion(IUnknown):
 
     def CompleteTask(UserData: UserContextType) -> HRESULT | None:
         """Do the work. Called by the service, once for each post (B5.4), never inside ``PostTaskCompletion``; here on
-        the loop thread.
+        the loop thread, where it must not block, or on a thread of the pool where the object provides
+        ``fwx.sdk.IBlocking``: then several calls may run at once.
 
         :param UserData: what was given to ``PostTaskCompletion``.
         :returns: ``None`` or ``S_OK``; the filter deals with its errors itself.
@@ -153,8 +158,7 @@ class IFWXOverlapped(IUnknown):
     implemented by the service.
 
     The order is: ``SetNotificationInterface``, ``GetOverlapped``, the operation on a hooked handle (B5.18). Not
-    specified is whether an object may serve a second operation after the first has ended; a caller makes a new one.
-    This version makes none: ``CreateOverlapped`` answers ``E_NOTIMPL``.
+    specified is whether an object may serve a second operation after the first has ended; here it may, one at a time.
     """
 
     taggedValue("iid", UUID("0CF075B8-A8F6-11D0-A7F1-0000F8750B21"))
@@ -162,16 +166,17 @@ class IFWXOverlapped(IUnknown):
     def GetOverlapped() -> Annotated[object, Out("ppov", "LPOVERLAPPED*")]:
         """Return the structure to pass to the operation. Called by the filter; the handle was hooked before (B5.19).
 
-        :returns: *ppov*, valid while this object lives.
-        :raises COMError: the SDK names no code; ``E_NOTIMPL`` where the service has no such operations.
+        :returns: *ppov*, valid while this object lives; here a ``fwx.sdk.OVERLAPPED``, the same at every call.
+        :raises COMError: the SDK names no code; an implementation here does not fail.
         """
 
     def SetNotificationInterface(piExternalIOCompletion: IFWXExternalIOCompletion, UserData: UserContextType) -> None:
         """Store whom to tell, and with what. Called by the filter before the structure is used.
 
-        The completion is ``IFWXExternalIOCompletion.CompleteAsyncIO``, once the operation has ended.
+        The completion is ``IFWXExternalIOCompletion.CompleteAsyncIO``, once the operation has ended. Here it holds for
+        the operations that begin from now on, until it is called again.
 
         :param piExternalIOCompletion: told when the operation ends; it may serve several operations.
         :param UserData: handed back then.
-        :raises COMError: the SDK names no code; ``E_NOTIMPL`` where the service has no such operations.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no completion; ``E_INVALIDARG``, something else.
         """

@@ -228,7 +228,7 @@ class IFWXConnection(IUnknown):
 
 class IFWXUdpDestination(IUnknown):
     """A UDP destination that has just come into being (B2.15); comes in ``FwxUdpDestination.piUdpDestination``.
-    Implemented by the service. This version serves no UDP and makes none.
+    Implemented by the service.
     """
 
     taggedValue("iid", UUID("4752E12E-5715-47BB-B884-73A45669707B"))

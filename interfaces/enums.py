@@ -9,8 +9,8 @@ from typing import Final
 class FwxFirewallEventType(IntFlag):
     """What happened, one bit each (B2.1); a filter ORs the types it wants into ``dwGlobalEvents`` (B2.5).
 
-    This version raises ``fwx_Connect_Tcp`` and ``fwx_ConnectionTerminating``; the others can be asked for and do not
-    come.
+    This version raises ``fwx_Connect_Tcp``, ``fwx_Bind_Udp``, ``fwx_Udp_Destination`` and
+    ``fwx_ConnectionTerminating``; the others can be asked for and do not come.
     """
 
     fwx_Connect_Tcp = 0x001

@@ -52,18 +52,23 @@ class IFWXFirewall(IUnknown):
 
     def HookToCompletionPort(h: HANDLE_PTR) -> Annotated[None, MethodIdl("local")]:
         """Tie a file or other handle to the service's completions (B5.1). Called by a filter, once for each handle
-        (B5.18). Operations on it then use structures of ``CreateOverlapped`` only.
+        (B5.18), from any thread. Operations on it then use structures of ``CreateOverlapped`` only.
+
+        Here they are ``fwx.sdk.ReadFile`` and ``WriteFile``. The descriptor stays the filter's to close, which ends the
+        tie; another file that gets its number is not hooked. Operations make a pipe, a socket or the like non-blocking.
 
         :param h: the handle; on Linux a file descriptor (B5.20).
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_HANDLE``, not a
-            handle.
+        :raises COMError: the SDK names no code; here ``E_HANDLE``, not an open descriptor; ``E_INVALIDARG``, hooked
+            already, or not a whole number; ``FWX_E_TERMINATING``, the service stops;
+            ``HRESULT_FROM_WIN32(ERROR_TOO_MANY_OPEN_FILES)``.
         """
 
     def CreateOverlapped() -> Annotated[IFWXOverlapped, Out("ppOverlapped")]:
-        """Make an overlapped object for operations on hooked handles. Called by a filter before each operation (B5.18).
+        """Make an overlapped object for operations on hooked handles. Called by a filter before its first operation
+        (B5.18); here the object serves again once an operation has ended.
 
         :returns: *ppOverlapped*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
+        :raises COMError: the SDK names no code; an implementation here does not fail.
         """
 
     def CreateNetworkSocket(Protocol: INT) -> Annotated[IFWXNetworkSocket, Out("piSocket")]:
@@ -122,19 +127,20 @@ class IFWXFirewall(IUnknown):
 
     def StartHeavyBlockingOperation() -> None:
         """Announce that the calling thread is going to block for long (B5.13, B5.14). Called by a filter before it
-        does, but not before it waits for a lock (B5.16). Each call is matched by ``EndHeavyBlockingOperation``, the
-        failing one included.
+        does, but not before it waits for a lock (B5.16). Each call is matched by ``EndHeavyBlockingOperation``, one
+        that failed because the thread is inside an operation included. Here it is for the threads of the pool, which
+        run what provides ``fwx.sdk.IBlocking``, and for the filter's own; a thread that ends is counted no more.
 
         :raises COMError: ``FWX_E_ALREADY_IN_BLOCKING_OP``, announced before (B5.15); ``FWX_E_THREAD_QUOTA_EXCEEDED``,
-            too many threads block (B5.17). ``E_NOTIMPL``, not in this version; once served, ``FWX_E_BAD_CONTEXT``,
-            called on the loop thread, which must not block.
+            too many threads block, and this start needs no end (B5.17). Here also ``FWX_E_BAD_CONTEXT``, called on the
+            loop thread, which must not block.
         """
 
     def EndHeavyBlockingOperation() -> None:
         """Announce that the long operation is over. Called by the same thread, once for each start (B5.14).
 
-        :raises COMError: ``FWX_E_NOT_IN_BLOCKING_OP``, none was announced (B5.15). ``E_NOTIMPL``, not in this version;
-            once served, ``FWX_E_BAD_CONTEXT``, called on the loop thread.
+        :raises COMError: ``FWX_E_NOT_IN_BLOCKING_OP``, none was announced (B5.15). Here also ``FWX_E_BAD_CONTEXT``,
+            called on the loop thread.
         """
 
     def GetClientSession(
@@ -233,11 +239,13 @@ class IFWXFirewall2(IFWXFirewall):
         """Have a task run once (B5.4). Called by a filter, from any thread.
 
         The completion is ``IFWXTaskCompletion.CompleteTask``, once for each post, never inside this call; here on the
-        loop thread.
+        loop thread, and on a thread of the pool where the task provides ``fwx.sdk.IBlocking``.
 
         :param pIFWXTaskCompletion: the task; it may be posted many times; never ``None``.
         :param UserData: handed over then.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, no task.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no task; ``E_INVALIDARG``, something else. Of one
+            for the pool also ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too many wait for a thread; ``FWX_E_TERMINATING``, the
+            service stops; ``E_OUTOFMEMORY``, there is no thread.
         """
 
     def CreateRadiusAuthenticator() -> Annotated[IFWXRadiusAuthenticator, Out("ppIFWXRadiusAuthenticator")]:

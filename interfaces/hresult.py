@@ -291,22 +291,58 @@ FWX_E_IP_NOT_GENERATED_BY_TCPIP: Final = _code("FWX_E_IP_NOT_GENERATED_BY_TCPIP"
 """Log: the packet did not come from the network stack."""
 
 # Windows and Winsock error numbers, as completions carry them; HRESULT_FROM_WIN32 makes them HRESULTs.
+ERROR_INVALID_FUNCTION: Final = 1
+"""The handle knows no such operation; a directory cannot be read."""
+ERROR_TOO_MANY_OPEN_FILES: Final = 4
+"""No descriptor is left."""
+ERROR_ACCESS_DENIED: Final = 5
+"""The handle was not opened for this."""
+ERROR_INVALID_HANDLE: Final = 6
+"""Not a handle."""
+ERROR_NOT_ENOUGH_MEMORY: Final = 8
+"""Out of memory."""
+ERROR_WRITE_PROTECT: Final = 19
+"""The file system is read-only."""
+ERROR_GEN_FAILURE: Final = 31
+"""A failure that has no number of its own."""
+ERROR_HANDLE_EOF: Final = 38
+"""A read began at the end of the file, or beyond it."""
+ERROR_NOT_SUPPORTED: Final = 50
+"""The file system cannot do it."""
+ERROR_DEV_NOT_EXIST: Final = 55
+"""The device has gone."""
 ERROR_NETNAME_DELETED: Final = 64
 """The other end has gone."""
+ERROR_INVALID_PARAMETER: Final = 87
+"""The system refuses a size or an offset; of an eventfd, fewer than eight bytes."""
+ERROR_BROKEN_PIPE: Final = 109
+"""The other end of the pipe is closed."""
+ERROR_DISK_FULL: Final = 112
+"""No room is left on the device."""
 ERROR_SEM_TIMEOUT: Final = 121
 """Time ran out."""
+ERROR_BUSY: Final = 170
+"""The file is in use in a way that forbids it."""
 ERROR_ALREADY_EXISTS: Final = 183
 """There is one of that name."""
+ERROR_FILE_TOO_LARGE: Final = 223
+"""The file may not grow so large."""
 ERROR_OPERATION_ABORTED: Final = 995
 """The operation was pending when its socket was closed."""
 ERROR_IO_PENDING: Final = 997
 """Under way; the end is reported later."""
+ERROR_NOACCESS: Final = 998
+"""The buffer could not be filled."""
+ERROR_IO_DEVICE: Final = 1117
+"""The device failed."""
 ERROR_NOT_FOUND: Final = 1168
 """There is no such thing."""
 ERROR_CONNECTION_REFUSED: Final = 1225
 """The peer refused the connection."""
 ERROR_CONNECTION_ABORTED: Final = 1236
 """This side gave the connection up."""
+ERROR_DISK_QUOTA_EXCEEDED: Final = 1295
+"""The owner's share of the disk is used up."""
 WSAEINTR: Final = 10004
 """Interrupted."""
 WSAEACCES: Final = 10013

@@ -170,6 +170,9 @@ class IFWXNetworkSocket(IFWXSocket):
         end with its error. A name that turns out to be forbidden, for the session or by the IP filter, fails what is
         posted with ``WSAEACCES``.
 
+        A session's socket takes the way of the rule that allows it, an upstream's too, and the filter does nothing for
+        it (B4.22, B8.7). The firewall's own goes straight: no rule is asked about it.
+
         :param Address: the peer, with its port: an address or a name.
         :param AddressLength: size of *Address* in bytes; ``None`` for its own.
         :raises COMError: ``E_NOTIMPL``, an SSL socket (B4.18). The SDK names no further code; here
@@ -206,6 +209,8 @@ class IFWXNetworkSocket(IFWXSocket):
 
     def GetPeerName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT", "out"))]:
         """Return the peer's address. Called by the filter, at any time, as a rule to learn who asked for a connection.
+        Through an upstream it is what was connected to, not the upstream (B8.8): the address, or the name where the
+        upstream has resolved it.
 
         :returns: *Address*, with *AddressLength* as in ``GetSockName``.
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(WSAENOTCONN)``, there is no peer;

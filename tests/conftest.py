@@ -26,11 +26,16 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "gnutls-cli": "gnutls-bin",
         "haproxy": "haproxy",
         "ip": "iproute2",
+        "microsocks": "microsocks",
         "ncat": "ncat",
         "nginx": "nginx",
         "openssl": "openssl",
         "ps": "procps",
         "ss": "iproute2",
+        "ssh": "openssh-client",
+        "ssh-keygen": "openssh-client",
+        "sshd": "openssh-server",
+        "tinyproxy": "tinyproxy-bin",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }
 )

@@ -34,6 +34,7 @@ from fwx.service import Service
 CALLED = {
     "IFWXAcceptCompletion",
     "IFWXDataFilter",
+    "IFWXExternalIOCompletion",
     "IFWXFilter",
     "IFWXIOCompletion",
     "IFWXSessionFilter",
@@ -65,6 +66,7 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXNetworkSocketInspection": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),
     "IFWXIOBuffer": lambda _service: FWXIOBuffer(b""),
     "IFWXIpFilter": lambda service: service.firewall.CreateIpFilter(),
+    "IFWXOverlapped": lambda service: service.firewall.CreateOverlapped(),
 }
 
 

@@ -198,9 +198,6 @@ def test_the_page_says_why_a_fact_is_open(facts: ModuleType, planted: Path, tmp_
 
 
 # Facts of parts that are being built: they get their tests, or a reason, with them.
-_UNDER_WAY = {"B4.16", "B4.17", "B4.18", "B4.19", "B5.1", "B5.13", "B5.15", "B5.16", "B5.19", "B5.20"}
-
-
 def test_the_facts_of_the_data_path_are_proven_or_say_why_not(facts: ModuleType, source_tree: Path) -> None:
     """Issue 4: topics 3 to 5; a reason goes when its fact gets a test."""
     known = facts.read_facts(source_tree / "docs" / "facts.toml")
@@ -209,7 +206,7 @@ def test_the_facts_of_the_data_path_are_proven_or_say_why_not(facts: ModuleType,
     assert stale == [], "they have a test: take the reason away"
     topics = [fact for fact in known.values() if fact.number.startswith(("B3.", "B4.", "B5."))]
     missing = {fact.number for fact in topics if fact.number not in found and not fact.reason}
-    assert missing - _UNDER_WAY == set()
+    assert missing == set()
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------

@@ -26,10 +26,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 @contextmanager
-def origin(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Run *serve* in a process with a listening socket of 127.0.0.1; give its port."""
+def origin(serve: Callable[[socket.socket], None], kind: socket.SocketKind = socket.SOCK_STREAM) -> Iterator[int]:
+    """Run *serve* in a process with a socket of 127.0.0.1, which listens if it is TCP's; give its port."""
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(serve, theirs), daemon=True)
+    process = _SPAWN.Process(target=_serve, args=(serve, kind, theirs), daemon=True)
     process.start()
     try:
         if not ours.poll(PATIENCE):
@@ -40,8 +40,11 @@ def origin(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         process.join()
 
 
-def _serve(serve: Callable[[socket.socket], None], pipe: Connection) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
+def _serve(serve: Callable[[socket.socket], None], kind: socket.SocketKind, pipe: Connection) -> None:
+    with socket.socket(type=kind) as server:
+        server.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            server.listen(4096)
         pipe.send(server.getsockname()[1])
         serve(server)
 
@@ -82,6 +85,8 @@ def push(port: int, seconds: float) -> tuple[int, float]:
             client.sendfile(file, 0, _CHUNK)
         client.shutdown(socket.SHUT_WR)
         answer = client.recv(8, socket.MSG_WAITALL)
+        if len(answer) < 8:
+            raise RuntimeError("the connection was closed before all had arrived")
         return int.from_bytes(answer, "big"), time.monotonic() - started
 
 
@@ -99,9 +104,9 @@ def answer(server: socket.socket) -> None:
                 client, _ = server.accept()
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 selector.register(client, selectors.EVENT_READ, bytearray())
-            elif not _answer_one(_socket_of(key), key.data):
+            elif not _answer_one(socket_of(key), key.data):
                 selector.unregister(key.fileobj)
-                _socket_of(key).close()
+                socket_of(key).close()
 
 
 def _answer_one(client: socket.socket, received: bytearray) -> bool:
@@ -118,7 +123,8 @@ def _answer_one(client: socket.socket, received: bytearray) -> bool:
     return not closes
 
 
-def _socket_of(key: selectors.SelectorKey) -> socket.socket:
+def socket_of(key: selectors.SelectorKey) -> socket.socket:
+    """Return the socket that *key* watches."""
     assert isinstance(key.fileobj, socket.socket)
     return key.fileobj
 
@@ -134,7 +140,7 @@ def ask(port: int, clients: int, seconds: float, keep: bool) -> tuple[int, float
         for key, _ in selector.select(1.0):
             answers += _take_answer(selector, key, port, keep)
     for key in list(selector.get_map().values()):
-        _socket_of(key).close()
+        socket_of(key).close()
     return answers, spent
 
 
@@ -146,7 +152,7 @@ def _begin(selector: selectors.BaseSelector, port: int, keep: bool) -> None:
 
 
 def _take_answer(selector: selectors.BaseSelector, key: selectors.SelectorKey, port: int, keep: bool) -> int:
-    client, received = _socket_of(key), key.data
+    client, received = socket_of(key), key.data
     data = client.recv(65536)
     received += data
     if keep:
@@ -181,9 +187,9 @@ def flood(server: socket.socket) -> None:
                 client, _ = server.accept()
                 client.setblocking(False)
                 selector.register(client, selectors.EVENT_WRITE)
-            elif not push_on(_socket_of(key), block):
+            elif not push_on(socket_of(key), block):
                 selector.unregister(key.fileobj)
-                _socket_of(key).close()
+                socket_of(key).close()
 
 
 def ignore(server: socket.socket) -> None:

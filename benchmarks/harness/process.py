@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -24,10 +25,18 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_DAEMONS]))
 
 
-def free_port() -> int:
+def raise_descriptor_limit() -> int:
+    """Let this process and its children open as many descriptors as the system allows; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """Return a port that was free a moment ago, for programs that cannot be asked to choose one."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
+    with socket.socket(type=kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
     return port
 
 
@@ -79,6 +88,17 @@ def memory(pid: int) -> int:
     return total
 
 
+def settled_memory(pid: int) -> int:
+    """Return :func:`memory` once it has stopped changing."""
+    held = memory(pid)
+    for _ in range(10):
+        time.sleep(_QUIET_SECONDS)
+        before, held = held, memory(pid)
+        if abs(held - before) < 32 << 10:
+            break
+    return held
+
+
 class Running:
     """A program in the foreground, in a process group of its own, ended at the end of a ``with`` block."""
 
@@ -106,15 +126,16 @@ class Running:
             time.sleep(0.02)
         raise RuntimeError(f"{self.command[0]} did not say {pattern!r} within {PATIENCE:g} s: {self._said()}")
 
-    def wait_for_port(self, port: int) -> None:
-        """Return once the program listens on *port* of 127.0.0.1.
+    def wait_for_port(self, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+        """Return once the program listens on *port* of 127.0.0.1, or has bound it for UDP.
 
         :raises RuntimeError: it ended, or does not listen.
         """
-        wanted = f"0100007F:{port:04X} 00000000:0000 0A"
+        table, state = ("tcp", "0A") if kind == socket.SOCK_STREAM else ("udp", "07")
+        wanted = f"0100007F:{port:04X} 00000000:0000 {state}"
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if wanted in Path("/proc/net/tcp").read_text():
+            if wanted in Path(f"/proc/net/{table}").read_text():
                 return
             self._require_alive()
             time.sleep(0.02)

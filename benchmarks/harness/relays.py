@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.process import Running, find, free_port, memory, settled_cpu_seconds
+from harness.process import Running, find, free_port, settled_cpu_seconds, settled_memory
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
@@ -68,7 +69,9 @@ events {{ worker_connections 16384; }}
 stream {{
   js_path "{folder}/";
   js_import watch from watch.js;
-  server {{ listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{target}; js_filter watch.both; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024; proxy_pass 127.0.0.1:{target}; proxy_half_close on; js_filter watch.both;
+  }}
 }}
 """
 _NJS = """\
@@ -90,7 +93,7 @@ class Relay(NamedTuple):
         return settled_cpu_seconds(self.process.pid)
 
     def memory(self) -> int:
-        return memory(self.process.pid)
+        return settled_memory(self.process.pid)
 
 
 Start = Callable[[Path, int], Relay]
@@ -98,16 +101,22 @@ Start = Callable[[Path, int], Relay]
 
 
 def start_fwx(folder: Path, target: int, more: str = "") -> Relay:
-    configuration = folder / "fwx.toml"
-    configuration.write_text(_FWX.format(folder=folder, target=target) + more)
-    command = [sys.executable, "-m", "fwx", "serve", "--config", str(configuration)]
-    process = Running(command, folder / "said", cwd=CHECKOUT)
-    return Relay(process, _told_port(process))
+    return serve(folder, _FWX.format(folder=folder, target=target) + more, "relay listens on")
 
 
-def _told_port(process: Running) -> int:
+def serve(folder: Path, configuration: str, words: str) -> Relay:
+    """Run ``fwx serve``; the port is what it says behind *words*."""
+    file = folder / "fwx.toml"
+    file.write_text(configuration)
+    return told(
+        Running([sys.executable, "-m", "fwx", "serve", "--config", str(file)], folder / "said", CHECKOUT), words
+    )
+
+
+def told(process: Running, words: str) -> Relay:
+    """Return the relay *process*, which says its port behind *words*."""
     try:
-        return int(process.wait_for_text(r"relay listens on 127\.0\.0\.1:(\d+)"))
+        return Relay(process, int(process.wait_for_text(words + r" 127\.0\.0\.1:(\d+)")))
     except BaseException:
         process.__exit__()
         raise
@@ -118,24 +127,32 @@ def start_fwx_with_filter(folder: Path, target: int) -> Relay:
 
 
 def start_haproxy(folder: Path, target: int) -> Relay:
-    port, configuration = free_port(), folder / "haproxy.cfg"
-    configuration.write_text(_HAPROXY.format(port=port, target=target))
-    return _listening(
-        Running([find("haproxy") or "haproxy", "-db", "-q", "-f", str(configuration)], folder / "said"), port
-    )
+    port = free_port()
+    return run_haproxy(folder, _HAPROXY.format(port=port, target=target), port)
+
+
+def run_haproxy(folder: Path, configuration: str, port: int) -> Relay:
+    file = folder / "haproxy.cfg"
+    file.write_text(configuration)
+    return _listening(Running([find("haproxy") or "haproxy", "-db", "-q", "-f", str(file)], folder / "said"), port)
 
 
 def start_nginx_njs(folder: Path, target: int) -> Relay:
-    port, configuration = free_port(), folder / "nginx.conf"
+    port = free_port()
     (folder / "watch.js").write_text(_NJS)
-    configuration.write_text(_NGINX.format(modules=NGINX_MODULES, folder=folder, port=port, target=target))
-    command = [find("nginx") or "nginx", "-e", "stderr", "-c", str(configuration)]
-    return _listening(Running(command, folder / "said"), port)
+    return run_nginx(folder, _NGINX.format(modules=NGINX_MODULES, folder=folder, port=port, target=target), port)
 
 
-def _listening(process: Running, port: int) -> Relay:
+def run_nginx(folder: Path, configuration: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> Relay:
+    file = folder / "nginx.conf"
+    file.write_text(configuration)
+    command = [find("nginx") or "nginx", "-e", "stderr", "-c", str(file)]
+    return _listening(Running(command, folder / "said"), port, kind)
+
+
+def _listening(process: Running, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> Relay:
     try:
-        process.wait_for_port(port)
+        process.wait_for_port(port, kind)
     except BaseException:
         process.__exit__()
         raise

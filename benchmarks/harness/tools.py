@@ -56,7 +56,7 @@ def push(port: int, seconds: float) -> tuple[int, float]:
     if program is None:
         moved: tuple[int, float] = load.run(load.push, port, seconds, patience=seconds + PATIENCE)
         return moved
-    report = json.loads(_run([program, "-J", "-c", "127.0.0.1", "-p", str(port), "-t", _whole(seconds)], seconds))
+    report = json.loads(_run([program, "-J", "-c", "127.0.0.1", "-p", str(port), "-t", whole(seconds)], seconds))
     if "error" in report:
         raise RuntimeError(f"iperf3: {report['error']}")
     received = report["end"]["sum_received"]
@@ -89,7 +89,7 @@ def ask(port: int, clients: int, seconds: float, keep: bool) -> tuple[int, float
         answered: tuple[int, float] = load.run(load.ask, port, clients, seconds, keep, patience=seconds + PATIENCE)
         return answered
     headers = [] if keep else ["-H", "Connection: close"]
-    command = [program, "-t1", f"-c{clients}", f"-d{_whole(seconds)}s", *headers, f"http://127.0.0.1:{port}/x"]
+    command = [program, "-t1", f"-c{clients}", f"-d{whole(seconds)}s", *headers, f"http://127.0.0.1:{port}/x"]
     said = _run(command, seconds)
     wrong = re.search(r"Socket errors: .*|Non-2xx.*", said)
     if wrong:
@@ -101,7 +101,8 @@ def ask(port: int, clients: int, seconds: float, keep: bool) -> tuple[int, float
     return int(counted[1]), int(counted[1]) / float(rate[1])
 
 
-def _whole(seconds: float) -> str:
+def whole(seconds: float) -> str:
+    """Return *seconds* as programs take them that know whole ones only."""
     return str(max(math.ceil(seconds), 1))
 
 

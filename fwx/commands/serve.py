@@ -74,6 +74,8 @@ async def run_service(config: Path | None) -> int:
         raise
     for listener in service.listeners:
         click.echo(f"fwx: {listener.name} listens on {listener.address}", err=True)
+    for datagrams in service.datagram_listeners:
+        click.echo(f"fwx: {datagrams.name} listens on {datagrams.address}", err=True)
     await told.wait()
     click.echo("fwx: stopping", err=True)
     stopping = asyncio.ensure_future(service.stop())

@@ -79,11 +79,7 @@ class Socks5Codec:
 
         :raises ValueError: *bound* is a name.
         """
-        literal = bound.address
-        if literal is None:
-            raise ValueError(f"{bound} is a name, a SOCKS5 reply needs the local address")
-        kind = _IPV4 if literal.version == 4 else _IPV6
-        return bytes((_VERSION, 0, 0, kind)) + literal.packed + bound.port.to_bytes(2, "big")
+        return bytes((_VERSION, 0, 0)) + packed_address(bound)
 
     def refused(self, outcome: Outcome) -> bytes:
         """Return the failure reply for *outcome* (RFC 1928 section 6)."""
@@ -131,6 +127,40 @@ def _check_head(buffer: bytes) -> None:
     if buffer[3] not in (_IPV4, _NAME, _IPV6):
         reason = f"SOCKS5 address type 0x{buffer[3]:02x} is not 01, 03 or 04"
         raise HandshakeError(reason, _failure(_ADDRESS_TYPE_NOT_SUPPORTED))
+
+
+def packed_address(address: SocketAddress) -> bytes:
+    """Return the address type, the literal *address* and its port as SOCKS5 writes them.
+
+    :raises ValueError: it is a name.
+    """
+    literal = address.address
+    if literal is None:
+        raise ValueError(f"{address} is a name, an address is needed")
+    kind = _IPV4 if literal.version == 4 else _IPV6
+    return bytes((kind,)) + literal.packed + address.port.to_bytes(2, "big")
+
+
+def unpack_address(buffer: bytes, start: int) -> tuple[str, int]:
+    """Read the address type and the host at *start*; return the host and where it ends, which is where its port is.
+
+    :raises ValueError: the type is unknown, the host is cut off, or no ASCII.
+    """
+    kind = buffer[start]
+    lengths = {_IPV4: 4, _IPV6: 16}
+    begin = start + 1
+    if kind == _NAME:
+        if len(buffer) <= begin:
+            raise ValueError("the name is cut off")
+        end = begin + 1 + buffer[begin]
+        begin += 1
+    elif kind in lengths:
+        end = begin + lengths[kind]
+    else:
+        raise ValueError(f"address type 0x{kind:02x} is not 01, 03 or 04")
+    if len(buffer) < end:
+        raise ValueError("the address is cut off")
+    return _host(kind, buffer[begin:end]), end
 
 
 def _address_span(buffer: bytes) -> tuple[int, int]:

@@ -10,15 +10,25 @@ from __future__ import annotations
 
 from fwx.testing.battery import Battery, Check, ConformanceError, Outcome
 from fwx.testing.buffers import PlainBuffer, check_buffer
-from fwx.testing.completions import Accepted, AcceptRecorder, Done, Recorder, check_completion
+from fwx.testing.completions import (
+    Accepted,
+    AcceptRecorder,
+    Done,
+    Moved,
+    MoveRecorder,
+    Recorder,
+    check_completion,
+)
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
 from fwx.testing.datagramsockets import check_datagram_socket
 from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
-from fwx.testing.memory import MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.memory import MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.memoryloop import MemoryLoop
 from fwx.testing.networksockets import SocketMaker, check_network_socket
+from fwx.testing.overlapped import OverlappedMaker, check_overlapped
 from fwx.testing.playbook import Playbook, PlaybookError
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
 from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
@@ -41,7 +51,10 @@ __all__ = [
     "MemoryNetwork",
     "MemoryPeer",
     "MemoryTransport",
+    "MoveRecorder",
+    "Moved",
     "Outcome",
+    "OverlappedMaker",
     "PlainBuffer",
     "Playbook",
     "PlaybookError",
@@ -57,6 +70,7 @@ __all__ = [
     "check_filter",
     "check_ip_filter",
     "check_network_socket",
+    "check_overlapped",
     "check_socket",
     "check_ssl_socket",
     "memory_pair",

@@ -109,6 +109,42 @@ class AcceptRecorder(Unknown):
         )
 
 
+class Moved(NamedTuple):
+    """One overlapped operation as its end was told; the IDL spells NumberOfBytesTransfered so."""
+
+    success: bool
+    transfered: int
+    code: int
+    overlapped: Any
+    tag: object
+
+
+@implementer(IFWXExternalIOCompletion)
+class MoveRecorder(Unknown):
+    """Remembers the end of every overlapped operation; *then* as for :class:`Recorder`."""
+
+    def __init__(self, then: Callable[[Moved], Any] | None = None) -> None:
+        self.calls: list[Moved] = []
+        self._then = then
+
+    def CompleteAsyncIO(
+        self,
+        fSuccess: bool,
+        NumberOfBytesTransfered: int,
+        Win32ErrorCode: int,
+        pOverlapped: Any,
+        UserData: object,
+    ) -> Any:
+        moved = Moved(bool(fSuccess), NumberOfBytesTransfered, Win32ErrorCode, pOverlapped, UserData)
+        self.calls.append(moved)
+        return None if self._then is None else self._then(moved)
+
+    @property
+    def outcomes(self) -> list[tuple[object, int, int]]:
+        """User data, error and count of each."""
+        return [(moved.tag, moved.code, moved.transfered) for moved in self.calls]
+
+
 # ---- the battery -----------------------------------------------------------------------------------------------------
 
 _COMPLETIONS = (IFWXIOCompletion, IFWXAcceptCompletion, IFWXTaskCompletion, IFWXExternalIOCompletion)

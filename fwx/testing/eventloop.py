@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fwx.testing.memory import MemoryLoop
+    from fwx.testing.memoryloop import MemoryLoop
 
 logger = logging.getLogger("fwx.testing")
 

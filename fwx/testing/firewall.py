@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid5
 
 from fwx.aio.tasks import Tasks
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
@@ -20,6 +21,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import (
@@ -34,9 +36,12 @@ from fwx.interfaces import (
     fwxSourceWSP,
 )
 from fwx.registry import build_registry
-from fwx.testing.memory import CAPACITY, MemoryLoop, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.handles import PATIENCE_SECONDS, MemoryWatcher, settle
+from fwx.testing.memory import CAPACITY, MemoryNetwork, MemoryPeer, MemoryTransport
+from fwx.testing.memoryloop import MemoryLoop
 from fwx.testing.observation import Observer
 from fwx.testing.sockets import CLIENT, SERVER
+from fwx.workers import WorkerPool
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -149,6 +154,10 @@ class MemoryFirewall:
     :ivar alerts: the alerts that were raised; :attr:`records`, the records of the firewall log.
     :ivar observer: what data filters do with their sockets.
     :ivar packet_filter: the ports that sockets have open.
+    :ivar leaves_blocked: whether a run of the loop leaves tasks alone that are inside a heavy blocking operation.
+
+    Operations on the descriptors of filters are real: files are accessed by the loop's run itself, pipes and the like
+    are tried whenever it has nothing else to do. A task that blocks has a real thread, and the run waits for it.
     """
 
     def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
@@ -163,6 +172,10 @@ class MemoryFirewall:
         self._faults = CollectedFaults()
         self._tasks = Tasks(self.loop.asyncio, self._faults)
         self._ports = CLIENT.port
+        self.workers = WorkerPool()
+        self.leaves_blocked = False
+        watcher = MemoryWatcher(self.loop)
+        self.loop.ask(lambda: settle(self.workers, self.loop, self.leaves_blocked), self.workers.wake)
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         local = LocalAddresses(reader=lambda _: "", clock=loop.time)
@@ -182,7 +195,10 @@ class MemoryFirewall:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
-            is_own_listener=lambda _: False,
+            is_own_listener=lambda *_: False,
+            routes=routes(),
+            handles=DescriptorHandles(loop.queue, watcher, loop.queue.post),
+            workers=self.workers,
             tasks=self._tasks,
         )
         self._idle = DeadlineQueue(SESSION_SECONDS, loop.time, loop.call_later)
@@ -264,8 +280,17 @@ class MemoryFirewall:
         self.firewall.close_sockets()
         self._tasks.cancel()
         self.loop.run()
+        self._end_workers()
         for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
             deadlines.close()
+
+    def _end_workers(self) -> None:
+        """End the threads of the pool. :raises RuntimeError: one still blocks: it would live on."""
+        self.workers.close()
+        left = self.workers.join(PATIENCE_SECONDS)
+        self.loop.run()
+        if left:
+            raise RuntimeError(f"{left} threads of tasks that block have not ended")
 
     def _stop_filters(self) -> None:
         hosts, self.hosts = self.hosts, []

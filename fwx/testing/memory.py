@@ -1,7 +1,6 @@
 """A network in memory: the peer of ``fwx.network``, without a kernel, without time, the same in every run.
 
-The real endpoints, sockets and chains of the engine run over it. Nothing happens by itself: :meth:`MemoryLoop.run` lets
-happen what is ready, :meth:`MemoryLoop.advance` lets time pass.
+The real endpoints, sockets and chains of the engine run over it, on a :class:`~fwx.testing.memoryloop.MemoryLoop`.
 """
 
 from __future__ import annotations
@@ -12,101 +11,18 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
 from fwx.interfaces import SocketAddress
-from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.memorydatagrams import MemoryDatagrams
+from fwx.testing.memoryloop import MemoryLoop
 
 CAPACITY = 64 << 10
 """How many bytes one direction of a connection takes before its reader must read."""
 
 _FIRST_PORT = 49152
 _FIRST_DESCRIPTOR = 1 << 20
-_MOST_ROUNDS = 5000
-
-
-class Ready(Protocol):
-    """What the loop dispatches to."""
-
-    def dispatch(self) -> None: ...
-
-
-class MemoryTimer:
-    """A call that is due at a time; made by :meth:`MemoryLoop.call_later`."""
-
-    __slots__ = ("callback", "when")
-
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class MemoryLoop:
-    """An event loop that only turns when it is told to; its run queue is the engine's.
-
-    :ivar asyncio: the event loop of asyncio that tasks find running in it.
-    """
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-        self._ready: dict[Ready, None] = {}
-        self._timers: list[MemoryTimer] = []
-        # Whatever the queue wants to be drained for, run() drains it.
-        self.queue = RunQueue(lambda _: None, lambda _: None)
-        self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
-
-    def time(self) -> float:
-        """Return the time in seconds; only :meth:`advance` changes it."""
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> MemoryTimer:
-        timer = MemoryTimer(self.now + delay, callback)
-        self._timers.append(timer)
-        return timer
-
-    def edge(self, ready: Ready) -> None:
-        """Dispatch *ready* in the next round."""
-        self._ready[ready] = None
-
-    def run(self) -> None:
-        """Let happen what is ready, and what that makes ready, until nothing is.
-
-        :raises RuntimeError: it does not end: parts feed each other for ever.
-        """
-        with self.asyncio.running():
-            for _ in range(_MOST_ROUNDS):
-                if not (self._ready or len(self.queue)):
-                    return
-                ready, self._ready = self._ready, {}
-                for each in ready:
-                    each.dispatch()
-                self.queue.drain()
-        raise RuntimeError(f"still busy after {_MOST_ROUNDS} rounds: parts feed each other for ever")
-
-    def advance(self, seconds: float) -> None:
-        """Let *seconds* pass: run what is ready, then what becomes due, in its order."""
-        self.run()
-        end = self.now + seconds
-        while True:
-            due = [timer for timer in self._timers if timer.callback is not None and timer.when <= end]
-            if not due:
-                break
-            timer = min(due, key=lambda each: each.when)
-            self._timers.remove(timer)
-            self.now = max(self.now, timer.when)
-            callback = timer.callback
-            assert callback is not None
-            with self.asyncio.running():
-                callback()
-            self.run()
-        self.now = end
-        self._timers = [timer for timer in self._timers if timer.callback is not None]
 
 
 class MemoryTransport:

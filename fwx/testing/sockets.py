@@ -30,7 +30,8 @@ from fwx.interfaces import (
 )
 from fwx.testing.battery import Battery, BreachError, Rule, describe, expect, expect_equal, expect_failure, run_rules
 from fwx.testing.completions import Done, Recorder
-from fwx.testing.memory import MemoryLoop, MemoryNetwork
+from fwx.testing.memory import MemoryNetwork
+from fwx.testing.memoryloop import MemoryLoop
 from fwx.testing.streambuffers import BUFFER_RULES
 from fwx.testing.unknown import shape_rule, unknown_rules
 

@@ -134,6 +134,11 @@ FORM = [
         "5: upstream.password: 'x' is written without user; expected the password, or password_file in its place",
     ),
     (
+        UPSTREAM + "user = 'u'\n",
+        "1: upstream.password_file: is missing; user needs it, or password; "
+        "expected the path of a file that holds the password",
+    ),
+    (
         UPSTREAM + "user = 'u'\npassword = 'x'\npassword_file = 'y'\n",
         "7: upstream.password_file: 'y' is written beside password; one of them is enough; "
         "expected the path of a file that holds the password",
@@ -180,6 +185,19 @@ NAMES = [
     (RULE + "groups = ['stuff']\n" + USER, "7: rule.groups: unknown group 'stuff'; did you mean 'staff'?"),
     (RULE + "schedule = 'work'\n", "7: rule.schedule: unknown schedule 'work'; this file defines no schedule"),
     (RULE + "upstream = 'v'\n" + UPSTREAM, "7: rule.upstream: unknown upstream 'v'; expected one of u"),
+    (UPSTREAM + "via = 'v'\n", "5: upstream.via: unknown upstream 'v'; expected one of u"),
+    (UPSTREAM + "via = 'u'\n", "5: upstream.via: leads back to 'u': u via u"),
+    (
+        UPSTREAM.replace('"u"', '"before"')
+        + "via = 'a'\n"
+        + UPSTREAM.replace('"u"', '"a"')
+        + "via = 'b'\n"
+        + UPSTREAM.replace('"u"', '"b"')
+        + "via = 'c'\n"
+        + UPSTREAM.replace('"u"', '"c"')
+        + "via = 'a'\n",
+        "10: upstream.via: leads back to 'a': a via b via c via a",
+    ),
     (
         RULE + "filters = ['monitr']\n[[filter]]\nname = 'monitor'\nuse = 'x'\n",
         "7: rule.filters: unknown filter 'monitr'; did you mean 'monitor'?",

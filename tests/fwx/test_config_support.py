@@ -23,14 +23,11 @@ REFUSED_IN_FULL = [
     ("tls = ", "listener.tls"),
     ("[[user]]", "user"),
     ("[[schedule]]", "schedule"),
-    ("[[upstream]]", "upstream"),
     ('groups = ["staff"]  ', "rule.groups"),
     ('schedule = "work"', "rule.schedule"),
-    ('upstream = "parent"', "rule.upstream"),
     ("limits = {", "rule.limits"),
     ("w3c = ", "log.w3c"),
     ("sql = ", "log.sql"),
-    ("udp_per_address = 160", "limits.udp_per_address"),
     ("[packet_filter]", "packet_filter"),
     ("[console]", "console"),
 ]
@@ -67,19 +64,6 @@ RULE = '[[rule]]\nname = "r"\naction = "allow"\nfrom = ["any"]\nto = ["any"]\n'
             "2: service.workers: this version runs one worker process; write 1 or leave it out",
         ),
         (RULE + "protocols = ['any']\nusers = ['any']\n", "7: rule.users: this version knows no users; leave it out"),
-        (
-            RULE + "protocols = ['DNS',\n'NTP (UDP)']\n",
-            "7: rule.protocols: 'NTP (UDP)' has no known TCP port: this version carries TCP only",
-        ),
-        (
-            RULE + "protocols = ['Enliven']\n",
-            "6: rule.protocols: 'Enliven' has no known TCP port: this version carries TCP only",
-        ),
-        (
-            "[[protocol]]\nname = 'p'\nports = [{transport = 'tcp', direction = 'outbound', first = 1},\n"
-            "{transport = 'udp', direction = 'send', first = 1}]\n",
-            "4: protocol.ports: udp ports: this version carries TCP only; leave out what is not tcp",
-        ),
         ("[console]\nbind = '127.0.0.1:1'\n", "1: console: this version has no console; leave the table out"),
         (
             "user = []\npacket_filter.backend = 'memory'\n",

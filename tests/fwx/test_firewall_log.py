@@ -89,7 +89,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
     opened: Callable[..., FirewallLog], path: Path, two_hours_east: None
-) -> None:  # B9.3, B9.8
+) -> None:  # B9.3, B9.8, B8.10
     log = opened()
     log.write(
         LogRecord(
@@ -110,6 +110,8 @@ def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
             bytes_sent=5,
             bytes_received=2**40,
             connection_time=77,
+            source_proxy="branch",
+            destination_proxy="parent, grandparent",
             username="alice",
             agent="curl",
             session_id=3,
@@ -141,6 +143,8 @@ def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
         "bytessent": 5,
         "bytesrecvd": 2**40,
         "connectiontime": 77,
+        "SourceProxy": "branch",
+        "DestinationProxy": "parent, grandparent",
         "DestinationName": "example.org",
         "ClientUserName": "alice",
         "ClientAgent": "curl",

@@ -153,8 +153,8 @@ _TABLES = ("CREATE TABLE firewall_log (id)", "CREATE TABLE alerts (id)")
         (_directory, "not a regular file"),
         (_statements("CREATE TABLE addresses (name)"), "not a firewall log"),
         (_statements("PRAGMA user_version = 1"), "not a firewall log"),
-        (_statements(*_TABLES, "PRAGMA user_version = 2"), "version 2, this program knows version 1"),
-        (_statements(*_TABLES), "version 0, this program knows version 1"),
+        (_statements(*_TABLES, "PRAGMA user_version = 1"), "version 1, this program knows version 2"),
+        (_statements(*_TABLES), "version 0, this program knows version 2"),
     ],
 )
 def test_what_is_no_firewall_log_is_refused_and_left_as_it_is(

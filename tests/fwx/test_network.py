@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from fwx.descriptors import Descriptor
 from fwx.impl.transport import ENDING, READABLE, WRITABLE
 from fwx.network import Poller, SocketNetwork, SocketTransport
 
@@ -307,3 +309,50 @@ def test_many_at_once(world: World) -> None:
         outside.send(b"x")
     world.until(lambda: len(ready) == 300)
     assert len(world.poller) == 300
+
+
+def test_a_duplicate_is_taken_out_of_the_set_before_it_is_closed(world: World) -> None:
+    """Its open file lives on, and with it the kernel's entry: the next owner of the number must hear nothing of it."""
+    reader, writer = os.pipe()
+    duplicate = Descriptor(reader)
+    number = duplicate.fileno()
+    masks: list[int] = []
+    world.poller.watch(number, masks.append)
+    world.turns()
+    assert masks == []
+    world.poller.release(duplicate)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    others: list[int] = []
+    other = os.eventfd(0)
+    assert other == number
+    world.poller.watch(other, others.append)
+    world.until(lambda: others)  # an eventfd can be written to
+    others.clear()
+    os.write(writer, b"x")
+    world.turns()
+    assert (masks, others) == ([], [])
+    world.poller.pause(other)
+    for fd in (reader, writer, other):
+        os.close(fd)
+
+
+def test_a_duplicate_that_is_released_by_its_handler(world: World) -> None:
+    """It keeps its number until the batch of events is over."""
+    reader, writer = os.pipe()
+    duplicate = Descriptor(reader)
+    open_inside: list[bool] = []
+
+    def handle(mask: int) -> None:
+        world.poller.release(duplicate)
+        open_inside.append(os.fstat(duplicate.fileno()).st_nlink == 1)
+
+    os.write(writer, b"x")
+    world.poller.watch(duplicate.fileno(), handle)
+    world.until(lambda: open_inside)
+    world.turns()
+    assert open_inside == [True]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(duplicate.fileno())
+    os.close(reader)
+    os.close(writer)

@@ -320,10 +320,6 @@ def test_tasks(engine: Engine, registry: Registry, answer: Any, reports: int) ->
 
 ADDRESS = SocketAddress("10.0.0.1", 1)
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
-    "HookToCompletionPort": (1,),
-    "CreateOverlapped": (),
-    "StartHeavyBlockingOperation": (),
-    "EndHeavyBlockingOperation": (),
     "GetClientSession": (ADDRESS,),
     "CreatePrivateSession": (ADDRESS, None, None, None, None),
     "UpdateServiceStatus": (1000,),

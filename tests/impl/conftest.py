@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from fwx.aio.tasks import Tasks
+from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
@@ -25,6 +26,7 @@ from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.impl.sockets import FWXSocket
 from fwx.interfaces import (
@@ -36,8 +38,10 @@ from fwx.interfaces import (
 )
 from fwx.network import Poller, SocketNetwork, SocketTransport
 from fwx.registry import build_registry
+from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
+from tests.impl.way import Way
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -146,6 +150,8 @@ class Rig:
         alerts = Alerts(self.clock, (self.alerts.append,))
         fault = alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
         self.faults = FaultReporter(fault)
+        self.workers = WorkerPool()
+        self.handles = DescriptorHandles(self.queue, self.poller, self.workers.submit)
         self.tasks = Tasks(loop, self.faults)
         self.engine = Engine(
             server_name="rig",
@@ -163,7 +169,10 @@ class Rig:
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
-            is_own_listener=self.own_listeners.__contains__,
+            is_own_listener=lambda address, _: address in self.own_listeners,
+            routes=routes(),
+            handles=self.handles,
+            workers=self.workers,
             tasks=self.tasks,
         )
         self.registry = build_registry(self.engine, "rig", plugins=False)
@@ -277,6 +286,10 @@ class Rig:
         self.loop.run_until_complete(self.tasks.close(_PATIENCE))
         for close in self.closing:
             close()
+        self.workers.close()
+        left = self.workers.join(_PATIENCE)
+        self.turns(3)
+        assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
 
@@ -333,6 +346,11 @@ def closed() -> SocketAddress:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return SocketAddress.from_sockaddr(sock.getsockname())
+
+
+@pytest.fixture
+def way(rig: Rig) -> Way:
+    return Way(rig)
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +32,7 @@ from fwx.interfaces.hresult import (
     WSAHOST_NOT_FOUND,
 )
 from fwx.testing import PlainBuffer, Recorder
+from tests.name_server import ADDRESS, dig, name_server
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
@@ -437,34 +436,22 @@ class Relay:
 
 
 @pytest.fixture
-def name_server(program_path: Callable[[str], str]) -> Iterator[SocketAddress]:
+def server(program_path: Callable[[str], str]) -> Iterator[SocketAddress]:
     """A real DNS server that knows one name."""
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = name_of(probe)
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--bind-interfaces"]
-        arguments += [f"--port={address.port}", "--listen-address=127.0.0.1", "--address=/www.example/192.0.2.80"]
-        arguments += [f"--pid-file={Path(folder) / 'pid'}", "--user=root", "--log-facility=-"]
-        with subprocess.Popen([program_path("dnsmasq"), *arguments], stderr=subprocess.PIPE) as server:
-            assert server.stderr is not None
-            assert b"started" in server.stderr.readline()
-            yield address
-            server.terminate()
+    with name_server(program_path("dnsmasq")) as port:
+        yield SocketAddress("127.0.0.1", port)
 
 
 @pytest.mark.requires("dnsmasq", "dig")
-def test_dig_through_a_relay(rig: Rig, name_server: SocketAddress, program_path: Callable[[str], str]) -> None:
+def test_dig_through_a_relay(rig: Rig, server: SocketAddress, program_path: Callable[[str], str]) -> None:
     """B3.21, B3.23, B4.6: the control first, dig straight to the server; then through the filter's sockets."""
+    with ThreadPoolExecutor(1) as pool:
 
-    def dig(server: SocketAddress) -> str:
-        command = [program_path("dig"), "+short", "+tries=1", "-p", str(server.port), "@127.0.0.1", "www.example"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            rig.until(lambda: process.poll() is not None)
-            assert process.stdout is not None
-            return process.stdout.read().strip()
+        def ask(port: int) -> str:
+            asked = pool.submit(dig, program_path("dig"), port)
+            rig.until(asked.done)
+            return asked.result()
 
-    assert dig(name_server) == "192.0.2.80"
-    relay = Relay(rig.firewall, name_server)
-    assert dig(relay.inside.GetSockName()) == "192.0.2.80"
-    assert dig(relay.inside.GetSockName()) == "192.0.2.80"
+        assert ask(server.port) == ADDRESS
+        relay = Relay(rig.firewall, server)
+        assert [ask(relay.inside.GetSockName().port) for _ in range(2)] == [ADDRESS] * 2

@@ -132,7 +132,6 @@ REFUSED = {
     "transparent": ('[[listener]]\nname = "t"\nkind = "transparent"\nbind = "127.0.0.1:0"\n', 3, "no transparent"),
     "rule limits": ('[[rule]]\nname = "a"\naction = "allow"\nprotocols = ["any"]\nfrom = ["any"]\nto = ["any"]\n'
                     'limits = { connections_per_user = 5 }\n', 7, "has no limits per rule"),
-    "UDP": ('[limits]\nudp_per_address = 5\n', 2, "carries TCP only"),
     "unknown key": ("[limits]\ntcp_per_adress = 5\n", 2, "tcp_per_address"),
     "unknown filter": ('\n[[filter]]\nname = "a"\nuse = "data-monitr"\n', 0, "data-monitr"),
     "filter option": ('[[filter]]\nname = "a"\nuse = "fwx.filters.data_monitor:DataMonitor"\n'

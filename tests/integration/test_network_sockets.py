@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fwx.impl.logrecord import Action
+from tests.name_server import ADDRESS, dig, name_server
 
 LOOPS = ("uvloop", "asyncio")
 
@@ -90,41 +91,27 @@ def opened_port(firewall: Any) -> int:
 
 
 @pytest.fixture
-def name_server(
-    serve: Any, background: Any, eventually: Any, program_path: Callable[[str], str]
-) -> Callable[[int], str]:
-    """A real DNS server that knows one name; its port is the value of the fixture's attribute ``port``."""
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = serve.make_folder()
-    arguments = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--bind-interfaces"]
-    arguments += [f"--port={port}", "--listen-address=127.0.0.1", "--address=/www.example/192.0.2.80"]
-    background(program_path("dnsmasq"), *arguments, f"--pid-file={folder / 'pid'}", "--user=root")
-
-    def dig(at: int) -> str:
-        command = [program_path("dig"), "+short", "+tries=1", "+time=5", "-p", str(at), "@127.0.0.1", "www.example"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    dig.port = port  # type: ignore[attr-defined]
-    eventually(lambda: dig(port) == "192.0.2.80", "the name server to answer")  # the control
-    return dig
+def server(program_path: Callable[[str], str]) -> Iterator[int]:
+    """The port of a real name server, which has been tried: the control."""
+    with name_server(program_path("dnsmasq")) as port:
+        assert dig(program_path("dig"), port) == ADDRESS
+        yield port
 
 
 @pytest.mark.requires("dnsmasq", "dig")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_dig_through_a_filters_sockets(serve: Any, name_server: Any, loop: str) -> None:
+def test_dig_through_a_filters_sockets(serve: Any, server: int, program_path: Callable[[str], str], loop: str) -> None:
     """B3.21, B3.23, B4.6: a hundred real queries, eight at a time; each socket ends with its record and descriptor."""
-    firewall = serve(loop=loop, filters={"relay": RELAY.format(port=name_server.port)})
+    firewall = serve(loop=loop, filters={"relay": RELAY.format(port=server)})
     port = opened_port(firewall)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(name_server, [port] * 100))
-    assert answers == ["192.0.2.80"] * 100
+        answers = list(pool.map(partial(dig, program_path("dig")), [port] * 100))
+    assert answers == [ADDRESS] * 100
     firewall.wait_base_line()
     rows = firewall.wait_rows(100, Action=int(Action.Terminate))
     assert {(row["protocol"], row["DestinationPort"], row["ClientUserName"]) for row in rows} <= {
-        ("UDP", name_server.port, ""),
-        ("UDP", name_server.port, None),
+        ("UDP", server, ""),
+        ("UDP", server, None),
     }
     assert all(row["bytessent"] > 20 and row["bytesrecvd"] > 30 for row in rows)
 

@@ -15,6 +15,7 @@ from fwx.interfaces import (
     IFWXFirewall2,
     IFWXIOBuffer,
     IFWXNetworkSocket,
+    IFWXOverlapped,
     IFWXSession,
     IFWXSocket,
     MethodInfo,
@@ -71,6 +72,7 @@ OBJECTS: dict[str, tuple[Any, Callable[[MemoryFirewall], Any]]] = {
     "bound network socket": (IFWXNetworkSocket, bound),
     "SSL socket": (IFWXNetworkSocket, secure),
     "SSL socket without one underneath": (IFWXNetworkSocket, lambda firewall: towards_server(firewall.firewall, None)),
+    "overlapped object": (IFWXOverlapped, lambda firewall: firewall.firewall.CreateOverlapped()),
     "received buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateConstBuffer(b"abc")),
     "allocated buffer": (IFWXIOBuffer, lambda firewall: firewall.firewall.CreateBuffer(8)),
 }

@@ -104,7 +104,7 @@ class DoesNotWait(FWXNetworkSocket):
 
 
 class TellsTheWrongError(FWXNetworkSocket):
-    def _connect_failed(self, code: int) -> None:
+    def _connect_failed(self, code: int, reason: str = "") -> None:
         super()._connect_failed(WSAETIMEDOUT)
 
 

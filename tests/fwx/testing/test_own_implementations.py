@@ -10,6 +10,7 @@ import pytest
 
 from fwx.data_pump import DataPump
 from fwx.filters.data_monitor import DataMonitor, MonitoredConnection
+from fwx.handles import DescriptorHandles
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.interfaces import FWX_PROTOCOL_TCP, FWX_PROTOCOL_UDP, SocketAddress
@@ -20,6 +21,7 @@ from fwx.testing import (
     Dialogue,
     MemoryFirewall,
     Outcome,
+    OverlappedMaker,
     PlainBuffer,
     Recorder,
     SocketMaker,
@@ -30,10 +32,12 @@ from fwx.testing import (
     check_datagram_socket,
     check_filter,
     check_network_socket,
+    check_overlapped,
     check_socket,
     memory_pair,
     neighbour_pair,
 )
+from fwx.workers import WorkerPool
 
 
 def require(battery: Battery, *skipped: str) -> None:
@@ -96,6 +100,33 @@ def test_network_sockets_of_the_kernel(
         return SocketMaker(lambda: firewall.firewall.CreateNetworkSocket(protocol), turn, close)
 
     require(check(maker))
+
+
+def test_overlapped_operations_in_memory() -> None:
+    def maker() -> OverlappedMaker:
+        memory = MemoryFirewall()
+        return OverlappedMaker(memory.firewall, memory.loop.run, memory.close)
+
+    require(check_overlapped(maker))
+
+
+def test_overlapped_operations_of_the_host(poller: Poller, turn: Callable[[], None]) -> None:
+    """Files by the threads of a pool, pipes and eventfds by readiness, on both event loops."""
+
+    def maker() -> OverlappedMaker:
+        memory, workers = MemoryFirewall(), WorkerPool()
+        memory.engine.queue = poller.queue
+        memory.engine.handles = DescriptorHandles(poller.queue, poller, workers.submit)
+
+        def close() -> None:
+            memory.firewall.close_sockets()
+            workers.close()
+            assert not workers.join(5.0)
+            turn()
+
+        return OverlappedMaker(memory.firewall, turn, close)
+
+    require(check_overlapped(maker))
 
 
 class Session:

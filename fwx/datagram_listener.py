@@ -1,0 +1,254 @@
+"""A UDP port of the service: each client address that sends to it gets a UDP connection of its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from fwx.impl.datagramconnection import FWXDatagramConnection
+from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.networks import normalise
+from fwx.impl.transport import INPUT, READABLE, Handler
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.enums import fwxSourceNAT
+from fwx.interfaces.hresult import FWX_E_IS_BUSY, S_OK
+from fwx.listener import ListenError
+
+if TYPE_CHECKING:
+    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.gateway import Gateway
+    from fwx.impl.networks import LocalAddresses
+    from fwx.impl.transport import DatagramTransport, Network
+
+logger = logging.getLogger("fwx.datagram_listener")
+
+# Datagrams taken at one event, so that a flood leaves the others their turn.
+_TAKEN_AT_ONCE: Final = 256
+MOST_WAITING: Final = 256
+"""Datagrams of one client that wait for its connection to take them; more are lost."""
+
+
+class ClientDatagrams:
+    """One client of the port, as a datagram transport of the engine: what it sends is for the published server."""
+
+    __slots__ = ("_handler", "_inbox", "_listener", "_target", "closed", "fd", "moved", "source")
+
+    def __init__(self, listener: DatagramListener, source: SocketAddress, target: SocketAddress) -> None:
+        self._listener = listener
+        self._target = target.sockaddr
+        self._inbox: deque[bytes] = deque()
+        self._handler: Handler | None = None
+        self.source = source
+        self.fd = listener.fd
+        self.closed = False
+        # Whether anything has passed since somebody looked.
+        self.moved = True
+
+    def take(self, data: bytes) -> None:
+        """A datagram of this client has come."""
+        if self.closed or len(self._inbox) >= MOST_WAITING:
+            return
+        self.moved = True
+        self._inbox.append(data)
+        if self._handler is not None:
+            self._handler(READABLE)
+
+    def watch(self, handler: Handler) -> None:
+        self._handler = handler
+        if self._inbox:
+            handler(READABLE)
+
+    def receive(self) -> tuple[bytes, tuple[Any, ...]]:
+        if not self._inbox:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return self._inbox.popleft(), self._target
+
+    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002  it seems to come from the port
+        self.moved = True
+        self._listener.send_to(data, self.source)
+
+    def send(self, data: Any) -> None:
+        self.send_to(data, self._target)
+
+    def take_error(self) -> None:
+        """The port's socket serves all clients: its errors are nobody's."""
+        return
+
+    def has_data(self) -> bool:
+        return bool(self._inbox)
+
+    def getsockname(self) -> tuple[Any, ...]:
+        return self._listener.address.sockaddr
+
+    def close(self, abortive: bool) -> None:  # noqa: ARG002  there is no reset
+        self.closed = True
+        self._handler = None
+        self._inbox.clear()
+
+
+class DatagramListener:
+    """Tells the clients of one UDP port apart by their addresses, and opens a connection for each.
+
+    A client that has neither sent nor got anything for a while is forgotten; so is every client when the port closes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bind: SocketAddress,
+        target: SocketAddress,
+        network: Network,
+        gateway: Gateway,
+        idle: DeadlineQueue,
+        most_per_address: int,
+        accepting: Callable[[], bool],
+    ) -> None:
+        """Bind; clients wait until :meth:`start`.
+
+        :param target: the published server. :param idle: how long a quiet client is remembered.
+        :param most_per_address: connections that one client address may have at a time (``udp_per_address``).
+        :param accepting: whether the log can take records. :raises ListenError: the address cannot be bound.
+        """
+        self.name = name
+        self._target = target
+        self._gateway = gateway
+        self._idle = idle
+        self._most = most_per_address
+        self._accepting = accepting
+        self._clients: dict[SocketAddress, tuple[ClientDatagrams, FWXDatagramConnection]] = {}
+        self._hosts: Counter[str] = Counter()
+        self._refused: set[str] = set()
+        transport: DatagramTransport | None = None
+        try:
+            transport = network.datagram(bind.family)
+            if bind.family == socket.AF_INET6:
+                transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            transport.bind(bind.sockaddr)
+        except OSError as error:
+            if transport is not None:
+                transport.close(False)
+            raise ListenError(f"listener {name!r}: cannot bind UDP {bind}: {error.strerror}") from error
+        self._transport = transport
+        self.fd = transport.fd
+        self.address = SocketAddress.from_sockaddr(transport.getsockname())
+
+    def __len__(self) -> int:
+        """The number of clients that are known now."""
+        return len(self._clients)
+
+    def start(self) -> None:
+        """Serve clients from now on."""
+        self._transport.watch(self._event)
+
+    def close(self) -> None:
+        """Give the port back and end every client's connection: UDP has no end to wait for."""
+        self._transport.close(False)
+        for _, connection in list(self._clients.values()):
+            connection.end(S_OK, "the service stopped")
+
+    def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
+        """Tell whether a datagram to the literal *address* ends here; *local* are this host's own addresses."""
+        own, target = normalise(self.address.host), normalise(address.host)
+        if address.port != self.address.port or own.version != target.version:
+            return False
+        return own == target or target.is_unspecified or (own.is_unspecified and target in local)
+
+    def send_to(self, data: Any, client: SocketAddress) -> None:
+        """Send a client what is for it. :raises OSError: no room, ..."""
+        self._transport.send_to(data, client.sockaddr)
+
+    def _event(self, mask: int) -> None:
+        if mask & INPUT:
+            self._take()
+
+    def _take(self) -> None:
+        for _ in range(_TAKEN_AT_ONCE):
+            try:
+                data, sockaddr = self._transport.receive()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    return  # closed meanwhile
+                self._transport.take_error()
+                continue
+            source = SocketAddress.from_sockaddr(sockaddr)
+            known = self._clients.get(source)
+            client = known[0] if known is not None else self._meet(source)
+            if client is not None:
+                client.take(data)
+        self._gateway.engine.queue.defer(self._take)
+
+    def _meet(self, source: SocketAddress) -> ClientDatagrams | None:
+        """Open a connection for a new client, unless it has too many, or a filter refuses it."""
+        if not self._accepting():
+            return None  # fails closed (B9.18)
+        if self._hosts[source.host] >= self._most:
+            self._refuse(source)
+            return None
+        gateway = self._gateway
+        client = ClientDatagrams(self, source, self._target)
+        connection = FWXDatagramConnection(
+            gateway.sessions.of(source, fwxSourceNAT),
+            source,
+            client,  # type: ignore[arg-type]  # it never binds or connects
+            gateway.hosts_of,
+            interface=self.name,
+            on_ended=lambda ended: self._forget(source, ended),
+        )
+        self._clients[source] = client, connection
+        self._hosts[source.host] += 1
+        if connection.bind(self.address, gateway.hosts_everywhere):
+            connection.start()
+            self._watch(source, client, connection)
+        else:
+            connection.refuse(*connection.result)
+        return client
+
+    def _watch(self, source: SocketAddress, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
+        client.moved = False
+        self._idle.add(lambda: self._look(source, client, connection))
+
+    def _look(self, source: SocketAddress, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
+        if client.closed:
+            return
+        if client.moved:
+            self._watch(source, client, connection)
+        else:
+            connection.end(S_OK, "")
+
+    def _forget(self, source: SocketAddress, connection: FWXDatagramConnection) -> None:
+        known = self._clients.get(source)
+        if known is not None and known[1] is connection:
+            del self._clients[source]
+            known[0].close(True)
+            self._hosts[source.host] -= 1
+            if not self._hosts[source.host]:
+                del self._hosts[source.host]
+                self._refused.discard(source.host)
+        self._gateway.sessions.connection_ended(connection)
+
+    def _refuse(self, source: SocketAddress) -> None:
+        """Log the first refusal of an address; it gets another chance when one of its connections has ended."""
+        if source.host in self._refused:
+            return
+        self._refused.add(source.host)
+        engine = self._gateway.engine
+        engine.write_record(
+            LogRecord(
+                time=engine.wall_clock(),
+                action=Action.Denied,
+                servername=engine.server_name,
+                protocol="UDP",
+                source_ip=source.host,
+                source_port=source.port,
+                resultcode=int(FWX_E_IS_BUSY),
+                interface=self.name,
+                reason=f"{source.host} has {self._most} UDP connections (udp_per_address)",
+            )
+        )

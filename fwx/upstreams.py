@@ -1,0 +1,65 @@
+"""From the ``[[upstream]]`` tables to the routes of a service, with the passwords read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from fwx.config_model import Configuration, Upstream
+from fwx.config_problems import ConfigurationError, Problem
+from fwx.impl.alert import EventDefinition
+from fwx.impl.passage import Handshake
+from fwx.impl.route import Upstream as UpstreamRoute
+from fwx.interfaces import SocketAddress
+from fwx.proxy.http_connect_client import HttpConnectClient
+from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.upstream import Account
+from fwx.secret_file import read_secret
+
+_CLIENTS: dict[str, type[Socks5Client] | type[HttpConnectClient]] = {"socks5": Socks5Client, "http": HttpConnectClient}
+
+
+def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iterator[UpstreamRoute]:
+    """Make the routes of *configuration*; each upstream comes after the one that it is reached through.
+
+    :param failure: signalled when an upstream fails or refuses its account.
+    :raises ConfigurationError: a password cannot be read, or does not suit the protocol; every one is named.
+    """
+    accounts = _accounts(configuration)
+    made: dict[str, UpstreamRoute] = {}
+    waiting = list(configuration.upstreams)
+    while waiting:
+        # Names and loops have been checked when the file was read, so that each round makes at least one.
+        ready = [table for table in waiting if table.via is None or table.via in made]
+        for table in ready:
+            connect: Callable[[SocketAddress], Handshake] = partial(_CLIENTS[table.kind], account=accounts[table.name])
+            via = None if table.via is None else made[table.via]
+            made[table.name] = UpstreamRoute(table.name, table.address, connect, failure, via)
+        waiting = [table for table in waiting if table not in ready]
+    yield from made.values()
+
+
+def _accounts(configuration: Configuration) -> dict[str, Account | None]:
+    problems: list[Problem] = []
+    accounts: dict[str, Account | None] = {}
+    for index, table in enumerate(configuration.upstreams):
+        try:
+            accounts[table.name] = _account(configuration, table)
+        except ValueError as error:
+            key = "password_file" if table.password_file is not None else "user"
+            problems.append(configuration.source.problem(("upstream", index, key), str(error)))
+    if problems:
+        raise ConfigurationError(problems)
+    return accounts
+
+
+def _account(configuration: Configuration, table: Upstream) -> Account | None:
+    """Return the account at an upstream, with its password. :raises ValueError: it cannot be used; says why."""
+    if table.user is None:
+        return None
+    password = table.password or ""
+    if table.password_file is not None:
+        password = read_secret(configuration.beside(table.password_file))
+    account = Account(table.user, password)
+    _CLIENTS[table.kind](table.address, account)
+    return account

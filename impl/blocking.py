@@ -1,0 +1,105 @@
+"""Heavy blocking operations: which threads are inside one, how deep, and how many may be (B5.13 to B5.17)."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from zope.interface import Interface
+
+from fwx.interfaces.hresult import (
+    FWX_E_ALREADY_IN_BLOCKING_OP,
+    FWX_E_BAD_CONTEXT,
+    FWX_E_NOT_IN_BLOCKING_OP,
+    FWX_E_THREAD_QUOTA_EXCEEDED,
+    COMError,
+)
+
+if TYPE_CHECKING:
+    from fwx.impl.engine import Engine
+
+
+class IBlocking(Interface):
+    """Marks a filter's object whose methods may block: the service calls them on a thread of its pool.
+
+    An ``IFWXTaskCompletion`` that provides it has its ``CompleteTask`` called there.
+    """
+
+
+class _Depth:
+    """How many starts of one thread have no end yet. It dies with the thread, which then counts no more."""
+
+    __slots__ = ("__weakref__", "starts")
+
+    def __init__(self) -> None:
+        self.starts = 0
+
+
+class BlockingOperations:
+    """The count behind ``StartHeavyBlockingOperation`` and ``EndHeavyBlockingOperation`` of one service."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._blocked: weakref.WeakSet[_Depth] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        """The number of living threads inside a heavy blocking operation."""
+        return len(self._blocked)
+
+    def start(self) -> None:
+        """Count the calling thread in; a second start is counted as well, and refused."""
+        self._refuse_loop_thread("StartHeavyBlockingOperation")
+        depth = self._depth()
+        if depth.starts:
+            depth.starts += 1
+            raise COMError(FWX_E_ALREADY_IN_BLOCKING_OP, f"started {depth.starts} times on this thread: end each")
+        most = self._engine.workers.most_blocked
+        with self._lock:
+            if len(self._blocked) >= most:
+                raise COMError(FWX_E_THREAD_QUOTA_EXCEEDED, f"{most} threads are inside a heavy blocking operation")
+            self._blocked.add(depth)
+        depth.starts = 1
+        self._engine.workers.thread_blocks()
+
+    def end(self) -> None:
+        """Take back one start of the calling thread; the last one counts it out."""
+        self._refuse_loop_thread("EndHeavyBlockingOperation")
+        depth = self._depth()
+        if not depth.starts:
+            raise COMError(FWX_E_NOT_IN_BLOCKING_OP, "this thread has not called StartHeavyBlockingOperation")
+        depth.starts -= 1
+        if not depth.starts:
+            self._leave(depth)
+
+    def abandon(self) -> int:
+        """Count the calling thread out whatever it started, and return how many starts had no end.
+
+        Called when a thread of the pool comes back from a filter.
+        """
+        depth = self._depth()
+        starts, depth.starts = depth.starts, 0
+        if starts:
+            self._leave(depth)
+        return starts
+
+    def _leave(self, depth: _Depth) -> None:
+        with self._lock:
+            self._blocked.discard(depth)
+        self._engine.workers.thread_works()
+
+    def _depth(self) -> _Depth:
+        depth: _Depth | None = getattr(self._local, "depth", None)
+        if depth is None:
+            depth = self._local.depth = _Depth()
+        return depth
+
+    def _refuse_loop_thread(self, method: str) -> None:
+        if threading.get_ident() == self._engine.queue.thread:
+            raise COMError(
+                FWX_E_BAD_CONTEXT,
+                f"{method} on the loop thread, which must never block: every connection would wait; post a task that"
+                " provides IBlocking",
+            )

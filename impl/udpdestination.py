@@ -1,0 +1,91 @@
+"""A destination of a UDP connection: judged once, shown to the filters once, remembered while it is used."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXUdpDestination
+from fwx.interfaces.hresult import E_INVALIDARG, FWX_E_BAD_CONTEXT, COMError
+
+if TYPE_CHECKING:
+    from fwx.impl.chain import Member
+    from fwx.impl.datagramchain import Datagram, DatagramChain
+    from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.policy import Verdict
+    from fwx.interfaces import SocketAddress
+
+MOST_WAITING = 16
+"""Datagrams that wait while a destination's name is looked up; more are lost."""
+
+
+class State(Enum):
+    """How a destination stands."""
+
+    RESOLVING = auto()
+    OPEN = auto()
+    DENIED = auto()
+
+
+class Destination:
+    """What the connection remembers of one destination (B2.16).
+
+    :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known.
+    :ivar members: the filters that were attached for this destination alone (B2.18).
+    """
+
+    __slots__ = (
+        "address",
+        "cancel",
+        "chain",
+        "members",
+        "received",
+        "sent",
+        "started",
+        "state",
+        "target",
+        "verdict",
+        "waiting",
+    )
+
+    def __init__(self, target: SocketAddress, started: float) -> None:
+        self.target = target
+        self.started = started
+        self.state = State.RESOLVING
+        self.address: SocketAddress | None = None
+        self.verdict: Verdict | None = None
+        self.members: list[Member] = []
+        self.chain: DatagramChain | None = None
+        self.cancel: object = None
+        self.waiting: deque[Datagram] = deque()
+        self.sent = 0
+        self.received = 0
+
+
+@implementer(IFWXUdpDestination)
+class FWXUdpDestination(Unknown):
+    """The object that ``fwx_Udp_Destination`` brings (B2.15)."""
+
+    __slots__ = ("_connection", "_valid")
+
+    def __init__(self, connection: FWXDatagramConnection) -> None:
+        self._connection = connection
+        self._valid = True
+
+    def Deny(self, Reserved: int) -> None:
+        """Refuse the destination: this datagram and every later one to it are thrown away (B2.19).
+
+        :raises COMError: ``E_INVALIDARG`` *Reserved* is not 0; ``FWX_E_BAD_CONTEXT`` outside the handler of its event.
+        """
+        if Reserved != 0:
+            raise COMError(E_INVALIDARG, "Reserved must be 0")
+        if not self._valid or not self._connection.deny_destination():
+            raise COMError(FWX_E_BAD_CONTEXT, "Deny is for the handler of fwx_Udp_Destination")
+
+    def invalidate(self) -> None:
+        """The event is over."""
+        self._valid = False

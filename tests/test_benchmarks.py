@@ -1,0 +1,63 @@
+"""The benchmark of a filter's sockets runs, part by part, with tiny loads: by C and by Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# What may be 0 or below where the load is tiny: a loss, the ticks of the CPU's clock, memory that was there before.
+MAY_BE_NOTHING = ("lost", "CPU", "idle")
+
+
+def measured(source_tree: Path, tmp_path: Path, parts: str, path: str) -> dict[str, Any]:
+    """Return the report of one round of *parts* with the service alone; programs are looked for in *path*."""
+    report = tmp_path / "report.json"
+    script = source_tree / "benchmarks" / "sockets.py"
+    sizes = ["--rounds", "1", "--seconds", "0.05", "--idle", "20", "--relays", "fwx", "--only", parts]
+    result = subprocess.run(
+        [sys.executable, str(script), *sizes, "--json", str(report)],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+def require_figures(report: dict[str, Any], parts: str) -> None:
+    assert ",".join(report["parts"]) == parts
+    for part in report["parts"].values():
+        figures = part["rounds"]["fwx"]
+        assert figures.keys() == part["units"].keys()
+        for column, values in figures.items():
+            assert len(values) == 1
+            assert values[0] > 0 or column.endswith(MAY_BE_NOTHING), column
+
+
+@pytest.mark.requires("gcc")
+def test_the_loads_in_c(source_tree: Path, tmp_path: Path) -> None:
+    parts = "echo,accept,udp"
+    report = measured(source_tree, tmp_path, parts, os.environ["PATH"])
+    assert report["about"]["load"]["sockets"].endswith("fast_load.c")
+    require_figures(report, parts)
+
+
+def test_the_loads_in_python(source_tree: Path, tmp_path: Path) -> None:
+    parts = "echo,pump,accept,udp"
+    report = measured(source_tree, tmp_path, parts, "/nonexistent")
+    assert report["about"]["load"]["sockets"].endswith("socket_load.py")
+    require_figures(report, parts)
+
+
+@pytest.mark.requires("openssl")
+def test_tls(source_tree: Path, tmp_path: Path) -> None:
+    parts = "tls,handshakes-ecdsa"
+    require_figures(measured(source_tree, tmp_path, parts, os.environ["PATH"]), parts)
