@@ -15,6 +15,7 @@ from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT, winsoc
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
     from fwx.impl.localend import LocalEnd
+    from fwx.impl.policy import Verdict
     from fwx.impl.timeouts import CallLater
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion
@@ -39,11 +40,12 @@ class PostedAccept:
 
 
 class Accepted(NamedTuple):
-    """One connection as the kernel gave it."""
+    """One connection as the kernel gave it. *verdict* is the policy's, where one was asked."""
 
     transport: Transport
     local: SocketAddress
     remote: SocketAddress
+    verdict: Verdict | None = None
 
 
 class Acceptor:
@@ -57,11 +59,11 @@ class Acceptor:
     def __init__(
         self,
         transport: Transport,
-        admits: Callable[[SocketAddress], bool],
+        admits: Callable[[Accepted], Accepted | None],
         done: Callable[[PostedAccept, Accepted | None, int], None],
         call_later: CallLater,
     ) -> None:
-        """:param transport: listens. :param admits: whether a peer may connect; another one is reset (B6.34).
+        """:param transport: listens. :param admits: returns what may connect, ``None`` for what is to be reset (B6.34).
 
         :param done: gets each Accept once, with its connection or with the Windows error.
         """
@@ -109,8 +111,9 @@ class Acceptor:
                     self._wait_a_moment()
                     return
                 continue
-            if self._admits(accepted.remote):
-                self._done(self._posted.popleft(), accepted, 0)
+            admitted = self._admits(accepted)
+            if admitted is not None:
+                self._done(self._posted.popleft(), admitted, 0)
             else:
                 refused += 1
                 transport.close(True)

@@ -372,15 +372,28 @@ class FWXNetworkSocket(OwnedSocket):
         ) or self._timeouts.start(FwxTimeoutType.fwxAcceptExTimeout, partial(self._acceptor.expire, accept))
         self._acceptor.post(accept)
 
-    def _admits_peer(self, peer: SocketAddress) -> bool:
-        """Tell whether *peer* may connect; who may not is logged (B6.34)."""
-        reason = f"the IP filter does not include {peer}"
-        if self._local_end.admits(peer):
-            if self._local_end.is_open_to(peer):
-                return True
+    def _admits_peer(self, accepted: Accepted) -> Accepted | None:
+        """Return *accepted* if the peer may connect; who may not is logged (B6.34).
+
+        Of a session's socket the rules are asked too (B4.7): the peer is the source, the socket's address the target.
+        """
+        peer, verdict = accepted.remote, None
+        result: int = FWX_E_ADDRESS_NOT_ALLOWED
+        if not self._local_end.admits(peer):
+            reason = f"the IP filter does not include {peer}"
+        elif not self._local_end.is_open_to(peer):
             reason = f"the port is not open to {peer}"
-        self._log.write(Action.Denied, self._traffic(source=peer), FWX_E_ADDRESS_NOT_ALLOWED, reason)
-        return False
+        else:
+            if self.session is None:
+                return accepted
+            verdict = self.engine.policy.judge(peer.host, peer.port, accepted.local, "TCP")
+            if verdict.allowed:
+                return accepted._replace(verdict=verdict)
+            result, reason = int(verdict.hresult), verdict.reason
+        traffic = self._traffic(source=peer)
+        traffic.verdict = verdict
+        self._log.write(Action.Denied, traffic, result, reason)
+        return None
 
     def _accept_ended(self, accept: PostedAccept, accepted: Accepted | None, code: int) -> None:
         if accept.timer is not None:
@@ -390,6 +403,7 @@ class FWXNetworkSocket(OwnedSocket):
             socket = FWXNetworkSocket(self.engine, self._keeper, self.session)
             socket._timeouts = self._timeouts.copy()
             socket._protocol_name = self._protocol_name
+            socket._verdict = accepted.verdict
             try:
                 socket.take_over(accepted)
             except COMError as error:

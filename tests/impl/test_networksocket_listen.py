@@ -11,12 +11,14 @@ import pytest
 
 from fwx.impl.accepting import PAUSE_SECONDS
 from fwx.impl.logrecord import Action
+from fwx.impl.policy import Rule
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
+    FWX_E_POLICY_RULES_DENIED,
     HRESULT_FROM_WIN32,
     WSAEADDRINUSE,
     WSAEADDRNOTAVAIL,
@@ -346,3 +348,40 @@ def test_the_rest_of_the_interface(maker: Any) -> None:
         lambda: sock.Listen(1),
     ):
         assert code_of(call) == winsock(WSAENOTSOCK)
+
+
+# ---- the policy ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whose", ["firewall", "session"])
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
+def test_the_rules_judge_who_connects_to_a_sessions_socket(
+    rig: Rig, accept_recorder: Any, whose: str, allowed: bool, bound: str
+) -> None:
+    """B4.6, B4.7: the peer is the source, the socket's own address the target; nobody asks about the firewall's."""
+    action = "allow" if allowed else "deny"
+    rig.engine.policy = rig.policy(Rule("inbound", action, ("any",), ("localhost",), ("localhost",)))
+    listener = (rig.session() if whose == "session" else rig.firewall).CreateNetworkSocket(6)
+    listener.Bind(SocketAddress(bound, 0), None, None)
+    listener.Listen(5)
+    accepts = accept_recorder()
+    listener.Accept(accepts, 0)
+    client = socket.create_connection(("127.0.0.1", listener.GetSockName().port))
+    rig.closing.append(client.close)
+    if whose == "firewall" or allowed:
+        rig.until(lambda: accepts.calls)
+        accepts.calls[0].socket.Close(True)
+        rig.until(lambda: rig.records)
+        (record,) = rig.records
+        assert (record.action, record.rule) == (Action.Terminate, "inbound" if whose == "session" else "")
+        return
+    rig.until(lambda: rig.records)
+    (record,) = rig.records
+    assert (record.action, record.rule) == (Action.Denied, "inbound")
+    assert record.resultcode == FWX_E_POLICY_RULES_DENIED
+    assert (record.source_port, record.destination_port) == (client.getsockname()[1], listener.GetSockName().port)
+    assert not accepts.calls
+    client.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
