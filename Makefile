@@ -8,7 +8,7 @@ METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
 DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 microsocks \
-    mingw-w64-tools ncat nftables nginx openssh-client openssh-server openssl procps python3-venv tinyproxy-bin
+    mingw-w64-tools ncat nftables nginx openssh-client openssh-server openssl procps python3-venv tinyproxy-bin wget
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs bench clean venv debian-deps
