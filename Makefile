@@ -8,10 +8,13 @@ METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
 DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 microsocks \
-    mingw-w64-tools ncat nftables nginx openssh-client openssh-server openssl procps python3-venv tinyproxy-bin
+    mingw-w64-tools ncat nftables nginx openssh-client openssh-server openssl procps python3-venv tinyproxy-bin wget
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean venv debian-deps
+FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response
+FUZZ_SECONDS ?= 30
+
+.PHONY: help demo test lint docs bench fuzz clean venv debian-deps
 .NOTPARALLEL:
 
 help: ## Print this list.
@@ -39,6 +42,10 @@ docs: .venv/.docs ## Build the documentation into docs/_build/html, and run its 
 bench: .venv/.demo ## Run the benchmarks.
 	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script" --quick; done
 
+fuzz: .venv/.fuzz ## Fuzz each parser, half a minute each, or FUZZ_SECONDS.
+	set -e; for target in $(FUZZ_TARGETS); do \
+	    $(BIN)/python fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10; done
+
 clean: ## Remove .venv and everything that was built.
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	    .import_linter_cache *.egg-info examples/*/build examples/*/*.egg-info
@@ -65,6 +72,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .venv/.test: .venv/.created $(METADATA)
 	$(INSTALL) -e '.[test]' $(addprefix -e ./,$(dir $(EXAMPLES)))
+	@touch $@
+
+.venv/.fuzz: .venv/.created $(METADATA)
+	$(INSTALL) -e '.[fuzz]'
 	@touch $@
 
 # The types of pytest are needed to check fwx.testing's plugin.

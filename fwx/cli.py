@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "conform": "Try a filter against the contract.",
     "components": "Print what the registry holds.",
     "log": "Print the firewall log.",
+    "user": "Make the table of a user for a configuration.",
     "idl": "Print the interfaces as IDL.",
 }
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
+from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
-from fwx.impl.policy import DomainSet, Policy, Protocol, Rule
+from fwx.impl.policy import Policy, Protocol, Rule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
+from fwx.local_users import LocalUser, LocalUsers, Workers
 from fwx.packetfilter.plan import Plan, table_name, without
 
 
@@ -47,10 +49,26 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
                 rule.filters,
                 rule.log,
                 rule.upstream or "",
+                rule.users,
+                rule.groups,
             )
             for rule in configuration.rules
         ),
     )
+
+
+def local_users_of(
+    configuration: Configuration, workers: Workers, post: Callable[..., None], clock: Callable[[], float]
+) -> LocalUsers:
+    """Make what knows the users of *configuration*; the rest as for :class:`LocalUsers`.
+
+    :raises ConfigurationError: a password is no Argon2id hash, with its line.
+    """
+    try:
+        users = (LocalUser(user.name, user.groups, user.password) for user in configuration.users)
+        return LocalUsers(users, workers, post, clock)
+    except ValueError as error:
+        raise ConfigurationError([configuration.source.problem(("user",), str(error))]) from None
 
 
 def plan_of(configuration: Configuration) -> Plan:

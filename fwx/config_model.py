@@ -34,6 +34,7 @@ from fwx.config_values import (
     Ranges,
     Seconds,
     Target,
+    UserName,
 )
 
 _NAME = "a name, unique among its kind"
@@ -189,7 +190,7 @@ class Protocol(Table):
 class User(Table):
     """``[[user]]``."""
 
-    name: Name = Field(description=_NAME)
+    name: UserName = Field(description=_NAME)
     groups: OptionalNames = Field(default=(), description="names of groups")
     password: PasswordHash = Field(description="the Argon2id hash that 'fwx user add' prints")
 

@@ -45,7 +45,13 @@ class _Reference(NamedTuple):
 
 def reference_problems(source: Source) -> list[Problem]:
     """Return what is wrong with the names and addresses of *source*, in no order."""
-    return [*_repeated_names(source), *_unknown_names(source), *_loops(source), *_repeated_binds(source)]
+    return [
+        *_repeated_names(source),
+        *_unknown_names(source),
+        *_groups_of_everybody(source),
+        *_loops(source),
+        *_repeated_binds(source),
+    ]
 
 
 def _named(source: Source, table: str) -> Iterator[tuple[KeyPath, str]]:
@@ -80,6 +86,14 @@ def _unknown_names(source: Source) -> Iterator[Problem]:
                 for place, name in _written_names((*path, reference.key), data.get(reference.key)):
                     if name not in reference.known:
                         yield source.problem(place, _unknown(name, reference, source))
+
+
+def _groups_of_everybody(source: Source) -> Iterator[Problem]:
+    """Find rules that name groups beside users who are everybody: it is not clear who is meant."""
+    for path, rule in source.tables("rule"):
+        users, groups = rule.get("users"), rule.get("groups")
+        if groups and isinstance(users, list) and "any" in users:
+            yield source.problem((*path, "users"), "'any' is everybody; leave it out where groups are written")
 
 
 def _loops(source: Source) -> Iterator[Problem]:

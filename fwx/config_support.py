@@ -16,9 +16,10 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "trusted", "send_proxy_protocol"}
     ),
     "protocol": frozenset({"name", "ports", "guid"}),
+    "user": frozenset({"name", "groups", "password"}),
     "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
     "filter": frozenset({"name", "use", "on_error", "everywhere", "options"}),
-    "rule": frozenset({"name", "action", "protocols", "from", "to", "upstream", "filters", "log"}),
+    "rule": frozenset({"name", "action", "protocols", "from", "to", "users", "groups", "upstream", "filters", "log"}),
     "log": frozenset({"sqlite"}),
     "limits": frozenset(
         {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
@@ -30,19 +31,14 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
 SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
     "service.workers": frozenset({1}),
     "listener.kind": frozenset({"proxy", "publish"}),
-    "listener.authenticate": frozenset({"off"}),
 }
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
     "listener.kind": "this version has no transparent listeners; expected 'proxy' or 'publish'",
     "listener.mode": "this version has no transparent listeners",
-    "listener.authenticate": "this version does not authenticate clients; write 'off' or leave it out",
     "listener.tls": "this version has no TLS listeners; leave it out",
-    "user": "this version knows no users; leave the table out",
     "schedule": "this version knows no schedules; leave the table out",
-    "rule.users": "this version knows no users; leave it out",
-    "rule.groups": "this version knows no groups; leave it out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",
     "log.w3c": "this version logs to SQLite only; leave it out",

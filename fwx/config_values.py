@@ -22,6 +22,8 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,14}(\*|[A-Za-z0-9_.:@-])?")
 _CLOCK = re.compile(r"(\d\d):(\d\d)")
 _DATABASE_URL = re.compile(r"[a-z][a-z0-9]*(\+[a-z][a-z0-9_]*)?://.*", re.IGNORECASE)
+# RFC 1929 section 2.
+_LONGEST_USER = 255
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MINUTES_OF_DAY = 24 * 60
 
@@ -196,6 +198,15 @@ def read_password_hash(text: str) -> str:
     return text
 
 
+def read_user_name(text: str) -> str:
+    """Check that a client can send the name: in Basic authentication without a colon, in SOCKS5 in 255 bytes."""
+    if ":" in read_name(text):
+        raise ValueError("has a colon, which HTTP clients cannot send")
+    if len(text.encode()) > _LONGEST_USER:
+        raise ValueError(f"is longer than {_LONGEST_USER} bytes, which SOCKS5 clients cannot send")
+    return text
+
+
 def read_database_url(text: str) -> str:
     if not _DATABASE_URL.fullmatch(text):
         raise ValueError("is not a database URL")
@@ -256,6 +267,7 @@ Array = Annotated[tuple[_Item, ...], Field(strict=False)]
 """A TOML array, or the tables of one ``[[name]]``. Lax only about list for tuple; its items stay strict."""
 
 Name = Annotated[str, AfterValidator(read_name)]
+UserName = Annotated[str, AfterValidator(read_user_name)]
 Names = Annotated[Array[Name], Field(min_length=1), AfterValidator(reject_repeated)]
 OptionalNames = Annotated[Array[Name], AfterValidator(reject_repeated)]
 Bind = Annotated[SocketAddress, _reader(read_bind)]

@@ -2,109 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
+from fwx.entrance import outcome_of
+from fwx.http_forwarder import HttpForwarder
 from fwx.impl.gateway import Request
-from fwx.impl.logrecord import Action, LogRecord
-from fwx.impl.transport import INPUT
+from fwx.impl.logrecord import Action
+from fwx.impl.transport import ERROR, HANGUP, INPUT
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT, fwxSourceWSP
 from fwx.interfaces.hresult import (
-    FWX_E_DNS_QUOTA_EXCEEDED,
-    FWX_E_IS_BUSY,
-    FWX_E_NETWORK_RULES_DENIED,
-    FWX_E_POLICY_RULES_DENIED,
+    FWX_E_NOT_AUTHENTICATED,
     HRESULT_FROM_WIN32,
-    WSAEACCES,
     WSAECONNABORTED,
-    WSAECONNREFUSED,
     WSAECONNRESET,
-    WSAEHOSTDOWN,
-    WSAEHOSTUNREACH,
-    WSAENETDOWN,
-    WSAENETUNREACH,
     WSAETIMEDOUT,
-    WSAHOST_NOT_FOUND,
-    WSANO_DATA,
-    WSANO_RECOVERY,
-    WSATRY_AGAIN,
 )
-from fwx.proxy import HandshakeError, Outcome, ProxyHandshake
-from fwx.proxy.proxy_header import ProxyHeader, proxy_header
+from fwx.proxy import AuthenticationError, HandshakeError, ProxyHandshake
+from fwx.proxy.proxy_header import proxy_header
 
 if TYPE_CHECKING:
-    from fwx.header_entry import HeaderEntry
-    from fwx.impl.deadline import DeadlineQueue
-    from fwx.impl.gateway import Gateway
-    from fwx.impl.transport import Transport
-
-logger = logging.getLogger("fwx.entries")
+    from fwx.entrance import Arrival, Entrance
+    from fwx.impl.authentication import Checked
+    from fwx.impl.user import FWXAuthenticatedUser
 
 _BLOCK = 16 << 10
-# What a refused client may still send while it reads the refusal.
-_FAREWELL_BYTES = 1 << 20
-
-_OUTCOMES = {
-    int(FWX_E_POLICY_RULES_DENIED): Outcome.DENIED,
-    int(FWX_E_NETWORK_RULES_DENIED): Outcome.DENIED,
-    int(HRESULT_FROM_WIN32(WSAEACCES)): Outcome.DENIED,
-    int(FWX_E_IS_BUSY): Outcome.BUSY,
-    int(FWX_E_DNS_QUOTA_EXCEEDED): Outcome.BUSY,
-    int(HRESULT_FROM_WIN32(WSAECONNREFUSED)): Outcome.CONNECTION_REFUSED,
-    int(HRESULT_FROM_WIN32(WSAENETUNREACH)): Outcome.NETWORK_UNREACHABLE,
-    int(HRESULT_FROM_WIN32(WSAENETDOWN)): Outcome.NETWORK_UNREACHABLE,
-    int(HRESULT_FROM_WIN32(WSAEHOSTUNREACH)): Outcome.HOST_UNREACHABLE,
-    int(HRESULT_FROM_WIN32(WSAEHOSTDOWN)): Outcome.HOST_UNREACHABLE,
-    int(HRESULT_FROM_WIN32(WSAETIMEDOUT)): Outcome.TIMED_OUT,
-    int(HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)): Outcome.NAME_NOT_FOUND,
-    int(HRESULT_FROM_WIN32(WSANO_DATA)): Outcome.NAME_NOT_FOUND,
-    int(HRESULT_FROM_WIN32(WSATRY_AGAIN)): Outcome.NAME_NOT_FOUND,
-    int(HRESULT_FROM_WIN32(WSANO_RECOVERY)): Outcome.NAME_NOT_FOUND,
-}
-
-
-class Entrance:
-    """What the entries of one listener share.
-
-    :ivar pending: clients that have not got a connection yet, nor been sent away; closed when the service stops.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        gateway: Gateway,
-        handshakes: DeadlineQueue,
-        farewells: DeadlineQueue,
-        release: Callable[[str], None],
-    ) -> None:
-        """*release* gives a client address its place in the limits back, where no connection object will."""
-        self.name = name
-        self.gateway = gateway
-        self.handshakes = handshakes
-        self.farewells = farewells
-        self.release = release
-        self.pending: set[ProxyEntry | Farewell | HeaderEntry] = set()
-
-    def close(self) -> None:
-        for entry in list(self.pending):
-            entry.close()
-
-
-class Arrival(NamedTuple):
-    """A client as an entry gets it.
-
-    :ivar address: the client's own. :ivar destination: the address that it connected to. :ivar early: bytes of it that
-        have been read already. :ivar source_proxy: who connected for it. :ivar header: the PROXY header that said so.
-    """
-
-    client: Transport
-    address: SocketAddress
-    destination: SocketAddress
-    early: bytes = b""
-    source_proxy: SocketAddress | None = None
-    header: ProxyHeader | None = None
 
 
 class PublishEntry:
@@ -128,6 +52,7 @@ class PublishEntry:
                 announcement=proxy_header(announces, source, destination) if announces else b"",
                 source_proxy=arrival.source_proxy,
                 proxy_header=arrival.header,
+                on_ended=partial(entrance.release, source),
             )
         )
 
@@ -139,38 +64,45 @@ class PublishEntry:
 
 
 class ProxyEntry:
-    """A client of a proxy port: it says where it wants to go, in SOCKS5 or HTTP, before the deadline."""
+    """A client of a proxy port: it says where it wants to go, in SOCKS or HTTP, before the deadline."""
 
-    __slots__ = ("_address", "_arrival", "_client", "_deadline", "_entrance", "_handshake")
+    __slots__ = ("_address", "_arrival", "_cancel_check", "_client", "_deadline", "_entrance", "_handshake", "_user")
 
     def __init__(self, entrance: Entrance, arrival: Arrival) -> None:
         self._entrance = entrance
         self._arrival = arrival
         self._client = arrival.client
         self._address = arrival.address
-        self._handshake = ProxyHandshake()
+        self._handshake = ProxyHandshake(entrance.demand)
+        self._user: FWXAuthenticatedUser | None = None
+        self._cancel_check: Callable[[], None] | None = None
         self._deadline = entrance.handshakes.add(self._timed_out)
         entrance.pending.add(self)
-        if self._take(arrival.early) and self._handshake.request is not None:
-            self._open()
-        elif self in entrance.pending:
-            arrival.client.watch(self._event)
+        arrival.client.watch(self._event)
+        if arrival.early and self._take(arrival.early) and self._handshake.is_over:
+            self._go_on()
 
     def connected(self, bound: SocketAddress) -> bool:
-        return self._answer(self._handshake.succeeded(bound))
+        return self._entrance.answer(self._client, self._handshake.succeeded(bound))
 
     def refused(self, result: int) -> None:
-        outcome = _OUTCOMES.get(int(result), Outcome.FAILED)
-        self._say_farewell(self._handshake.refused(outcome))
+        self._entrance.say_farewell(self._client, self._handshake.refused(outcome_of(result)))
 
     def close(self) -> None:
         """The service stops."""
         self._failed("the service is stopping", b"")
 
     def _event(self, mask: int) -> None:
-        if not mask & INPUT:
+        if self._cancel_check is not None:
+            if mask & (ERROR | HANGUP):
+                self._failed("the client went away while its password was checked", b"", WSAECONNRESET)
             return
-        while self._handshake.request is None:
+        if mask & INPUT:
+            self._receive()
+
+    def _receive(self) -> None:
+        """Read and answer as far as the handshake goes."""
+        while not self._handshake.is_over:
             try:
                 data = self._client.recv(_BLOCK)
             except BlockingIOError:
@@ -180,20 +112,53 @@ class ProxyEntry:
                 return
             if not self._take(data, ended=not data):
                 return
-        self._open()
+        self._go_on()
 
     def _take(self, data: bytes, *, ended: bool = False) -> bool:
         """Give the handshake what has come; ``False`` when it has failed."""
         try:
             if ended:
                 self._handshake.eof()
-            if data and not self._answer(self._handshake.receive(data)):
-                self._failed("the client does not read the handshake's replies", b"")
-                return False
+            return self._say(self._handshake.receive(data))
         except HandshakeError as error:
-            self._failed(error.reason, error.reply)
+            self._refuse(error)
             return False
-        return True
+
+    def _say(self, reply: bytes) -> bool:
+        if self._entrance.answer(self._client, reply):
+            return True
+        self._failed("the client does not read the handshake's replies", b"")
+        return False
+
+    def _go_on(self) -> None:
+        """Do what the handshake has come to."""
+        handshake = self._handshake
+        if handshake.request is not None:
+            self._open()
+        elif handshake.credentials is not None:
+            check = self._entrance.doorkeeper.check
+            self._cancel_check = check(self._address.host, handshake.credentials, self._checked)
+        elif handshake.forward is not None:
+            self._entrance.pending.discard(self)
+            HttpForwarder(self._entrance, self._arrival._replace(early=handshake.forward), self._deadline)
+
+    def _checked(self, result: Checked) -> None:
+        """The password was checked."""
+        self._cancel_check = None
+        credentials = self._handshake.credentials
+        assert credentials is not None
+        if result.user is None:
+            reply = self._handshake.rejected()
+            self._refuse(AuthenticationError(result.reason, reply, credentials.user))
+            return
+        self._user = result.user
+        try:
+            going_on = self._say(self._handshake.accepted())
+        except HandshakeError as error:
+            self._refuse(error)
+            return
+        if going_on:
+            self._receive()
 
     def _open(self) -> None:
         request = self._handshake.request
@@ -210,80 +175,35 @@ class ProxyEntry:
                 interface=self._entrance.name,
                 agent=request.agent,
                 early=request.early,
+                user=self._user,
+                claimed_user=request.claimed_user,
                 source_proxy=self._arrival.source_proxy,
                 proxy_header=self._arrival.header,
+                on_ended=partial(self._entrance.release, self._address),
             )
         )
-
-    def _answer(self, reply: bytes) -> bool:
-        """Send a reply; it is small and the socket's buffer is empty, so it goes whole or not at all."""
-        if not reply:
-            return True
-        try:
-            return self._client.send(reply) == len(reply)
-        except OSError as error:
-            logger.debug("%s: %s", self._address, error)
-            return False
 
     def _timed_out(self) -> None:
         self._failed("the handshake was not complete before the deadline (handshake_seconds)", b"", WSAETIMEDOUT)
 
-    def _failed(self, reason: str, reply: bytes, code: int = WSAECONNABORTED) -> None:
-        entrance = self._entrance
-        self._deadline.cancel()
-        entrance.pending.discard(self)
-        engine = entrance.gateway.engine
-        engine.write_record(
-            LogRecord(
-                time=engine.wall_clock(),
-                action=Action.Failed,
-                servername=engine.server_name,
-                source_ip=self._address.host,
-                source_port=self._address.port,
-                resultcode=int(HRESULT_FROM_WIN32(code)),
-                interface=entrance.name,
-                reason=reason,
-            )
-        )
-        entrance.release(self._address.host)
-        self._say_farewell(reply)
-
-    def _say_farewell(self, reply: bytes) -> None:
-        if reply and self._answer(reply):
-            Farewell(self._entrance, self._client)
+    def _refuse(self, error: HandshakeError) -> None:
+        if isinstance(error, AuthenticationError):
+            entrance = self._entrance
+            entrance.log(self._address, Action.Denied, FWX_E_NOT_AUTHENTICATED, error.reason, error.claimed_user)
+            self._leave(error.reply)
         else:
-            self._client.close(False)
+            self._failed(error.reason, error.reply)
 
+    def _failed(self, reason: str, reply: bytes, code: int = WSAECONNABORTED) -> None:
+        self._entrance.log(self._address, Action.Failed, HRESULT_FROM_WIN32(code), reason)
+        self._leave(reply)
 
-class Farewell:
-    """Lets a client read its refusal: closing with data unread would reset the connection and take the reply away."""
-
-    __slots__ = ("_client", "_deadline", "_entrance", "_left")
-
-    def __init__(self, entrance: Entrance, client: Transport) -> None:
-        self._entrance = entrance
-        self._client = client
-        self._left = _FAREWELL_BYTES
-        self._deadline = entrance.farewells.add(self.close)
-        entrance.pending.add(self)
-        client.shutdown_write()
-        client.watch(self._event)
-        self._event(INPUT)
-
-    def close(self) -> None:
+    def _leave(self, reply: bytes) -> None:
+        """The client gets no connection: end all there is of it."""
+        cancel, self._cancel_check = self._cancel_check, None
+        if cancel is not None:
+            cancel()
         self._deadline.cancel()
         self._entrance.pending.discard(self)
-        self._client.close(False)
-
-    def _event(self, _mask: int) -> None:
-        while self._left > 0:
-            try:
-                data = self._client.recv(_BLOCK)
-            except BlockingIOError:
-                return
-            except OSError:
-                break
-            if not data:
-                break
-            self._left -= len(data)
-        self.close()
+        self._entrance.release(self._address)
+        self._entrance.say_farewell(self._client, reply)

@@ -20,7 +20,7 @@ from fwx.interfaces.hresult import (
 from fwx.proxy.proxy_header import ProxyHeader, ProxyHeaderCodec, ProxyHeaderError
 
 if TYPE_CHECKING:
-    from fwx.entries import Arrival, Entrance
+    from fwx.entrance import Arrival, Entrance
     from fwx.limits import AddressLimits
 
 logger = logging.getLogger("fwx.header_entry")

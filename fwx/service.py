@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.composition import filters_of, plan_of, policy_of
+from fwx.composition import filters_of, local_users_of, plan_of, policy_of
 from fwx.config import Configuration, ConfigurationError
-from fwx.config_model import PublishListener
+from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
 from fwx.datagram_listener import DatagramListener
-from fwx.entries import Arrival, Entrance, ProxyEntry, PublishEntry
+from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
+from fwx.entrance import Arrival, Entrance
+from fwx.entries import ProxyEntry, PublishEntry
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
 from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.authentication import IPasswordAuthenticator
 from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
@@ -33,7 +36,7 @@ from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
-from fwx.limits import AddressLimits
+from fwx.limits import AddressLimits, AttemptLimits
 from fwx.listener import Listener, ListenError
 from fwx.network import Poller, SocketNetwork
 from fwx.open_port import OpenPort
@@ -56,6 +59,9 @@ CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
 FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
+# How long a client of plain HTTP may take from a response to the end of its next request's head.
+KEEP_ALIVE_SECONDS = 60.0
+HASHING_THREADS = 2
 # How long a client of a UDP port is remembered that neither sends nor gets anything.
 UDP_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
@@ -115,6 +121,7 @@ class Service:
                 ("connect", CONNECT_SECONDS),
                 ("linger", LINGER_SECONDS),
                 ("farewell", FAREWELL_SECONDS),
+                ("keep_alive", KEEP_ALIVE_SECONDS),
                 ("session", SESSION_IDLE_SECONDS),
                 ("udp", UDP_IDLE_SECONDS),
             )
@@ -145,6 +152,16 @@ class Service:
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
+        # Passwords are hashed here, not by the threads of filters, which may be busy.
+        self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
+        if self.registry.queryUtility(IPasswordAuthenticator) is None:
+            users = local_users_of(configuration, self._hashing, self.poller.queue.post, time.monotonic)
+            self.registry.register_utility(users, IPasswordAuthenticator)
+        self._doorkeeper = Doorkeeper(
+            self.registry.getUtility(IPasswordAuthenticator),
+            AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic),
+            self.poller.queue.post,
+        )
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []
@@ -152,6 +169,7 @@ class Service:
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False
         self._idle = asyncio.Event()
+        self._is_draining = False
 
     async def start(self) -> None:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
@@ -261,11 +279,12 @@ class Service:
                 logger.warning(words, port.transport, port.port, owner or "a program")
 
     async def _end_workers(self) -> None:
-        """Let the threads of the pool end what filters gave them, on a loop that goes on with what they wait for."""
-        self.workers.close()
-        if len(self.workers):
-            await asyncio.to_thread(self.workers.join, WORKER_SECONDS)
-            self._run_queue_dry()
+        """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
+        for pool in (self.workers, self._hashing):
+            pool.close()
+            if len(pool):
+                await asyncio.to_thread(pool.join, WORKER_SECONDS)
+                self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
         """Run what is queued, and what that queues; a filter that never stops posting is left where it is."""
@@ -276,10 +295,11 @@ class Service:
         logger.warning("filters keep posting operations while the service stops")
 
     async def _drain(self, seconds: float) -> None:
-        if not self.sessions.connections():
+        if self._is_idle():
             return
         logger.info("waiting up to %g s for %d connections", seconds, len(self.sessions.connections()))
         self._idle.clear()
+        self._is_draining = True
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
@@ -319,12 +339,9 @@ class Service:
         )
 
     def _let_in(self, listener: Listener, table: Any) -> None:
+        demand = table.authenticate if isinstance(table, ProxyListener) else "off"
         entrance = Entrance(
-            listener.name,
-            self.gateway,
-            self._deadlines["handshake"],
-            self._deadlines["farewell"],
-            self._limits.release,
+            listener.name, self.gateway, self._limits, self._doorkeeper, demand, self._deadlines, self._note_idle
         )
         self._entrances.append(entrance)
         listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
@@ -364,9 +381,16 @@ class Service:
         return self.log.accepting
 
     def _connection_ended(self, connection: FWXConnection) -> None:
-        self._limits.release(connection.client_address.host)
-        if not connection.session.connections and not self.sessions.connections():
+        if not connection.session.connections:
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        """Tell a stop that waits, when the last client has gone."""
+        if self._is_draining and self._is_idle():
             self._idle.set()
+
+    def _is_idle(self) -> bool:
+        return not self.sessions.connections() and not any(entrance.forwarders for entrance in self._entrances)
 
     def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
         listeners = self.listeners if transport == "TCP" else self.datagram_listeners

@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fwx.impl.user import NOBODY
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.user import Who
     from fwx.interfaces import SocketAddress
 
 
@@ -20,15 +22,17 @@ def admit(
     target: SocketAddress,
     resolved: list[SocketAddress] | None = None,
     transport: str = "TCP",
+    who: Who = NOBODY,
 ) -> tuple[Verdict, list[SocketAddress]]:
     """Judge *target* for a client at *source*; return the verdict and the addresses that may be connected to.
 
     A name is judged twice: without *resolved*, when the verdict may be that it has to be resolved first, and with the
     literal addresses it resolved to, each of which is judged like the name; those remain that the first allowed one's
     rule allows. What an upstream resolves is judged once: a route that takes names gets the name that is allowed by
-    itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``.
+    itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``;
+    *who* is by which names the rules know the client.
     """
-    judge = partial(_judge, engine, source, target, transport)
+    judge = partial(_judge, engine, source, target, transport, who)
     if target.address is not None:
         literal = judge()
         return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
@@ -52,9 +56,9 @@ def admit(
 
 
 def _judge(
-    engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, resolved: str | None = None
+    engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
 ) -> Verdict:
-    verdict = engine.policy.judge(source.host, source.port, target, transport, resolved)
+    verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
     if verdict.upstream and transport != "TCP":
         # To go straight out instead would be another way than the rule's.
         reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, which carries TCP only in this version"

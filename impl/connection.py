@@ -58,6 +58,7 @@ class FWXConnection(ConnectionBase):
         "_server",
         "_server_transport",
         "address",
+        "claimed_user",
         "proxy_header",
         "source_proxy",
         "target",
@@ -82,6 +83,8 @@ class FWXConnection(ConnectionBase):
         self.proxy_header: object = None
         # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
+        # Whom the client says that it is, where nothing vouches for it.
+        self.claimed_user = ""
         self._junctions: list[Any] = []
         self._client: Endpoint | None = None
         self._server: Endpoint | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.route import path_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def record_of(
         connection_time=int(seconds * 1000),
         source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
         destination_proxy=path_of(engine, verdict),
+        username=connection.session.user_name or unvouched(connection.claimed_user),
         agent=connection.agent,
         session_id=connection.session.id,
         connection_id=connection.id,

@@ -225,7 +225,7 @@ class FWXDatagramConnection(ConnectionBase):
         if len(self._destinations) >= self._most:
             self._forget(self._destinations.popitem(last=False)[1])
         destination = self._destinations[target] = Destination(target, self.engine.clock())
-        verdict, addresses = admit(self.engine, self.client_address, target, transport="UDP")
+        verdict, addresses = admit(self.engine, self.client_address, target, transport="UDP", who=self.session.who)
         destination.verdict = verdict
         if addresses:
             self._admitted(destination, addresses)
@@ -253,7 +253,9 @@ class FWXDatagramConnection(ConnectionBase):
             self._deny(destination, int(HRESULT_FROM_WIN32(code)), reason, Action.Failed)
             self._destinations.pop(destination.target, None)
             return
-        verdict, allowed = admit(self.engine, self.client_address, destination.target, addresses, "UDP")
+        verdict, allowed = admit(
+            self.engine, self.client_address, destination.target, addresses, "UDP", self.session.who
+        )
         destination.verdict = verdict
         if allowed:
             self._admitted(destination, allowed)

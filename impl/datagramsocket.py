@@ -249,7 +249,7 @@ class FWXDatagramSocket(OwnedSocket):
             raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"the socket's IP filter does not include {address.host}")
         if self.session is None:
             return None
-        verdict, _ = admit(self.engine, self.session.address, address, transport="UDP")
+        verdict, _ = admit(self.engine, self.session.address, address, transport="UDP", who=self.session.who)
         if not verdict.allowed:
             self._deny(address, verdict)
             raise COMError(verdict.hresult, verdict.reason)
@@ -337,7 +337,7 @@ class FWXDatagramSocket(OwnedSocket):
             return
         verdict: Verdict | None = None
         if addresses and self.session is not None:
-            verdict, addresses = admit(self.engine, self.session.address, name, addresses, "UDP")
+            verdict, addresses = admit(self.engine, self.session.address, name, addresses, "UDP", self.session.who)
             if not addresses:
                 self._deny(name, verdict)
                 code = WSAEACCES

@@ -16,10 +16,12 @@ from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
+from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_DNS_QUOTA_EXCEEDED,
+    FWX_E_NOT_AUTHENTICATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
+    from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -44,7 +47,10 @@ class Entry(Protocol):
         """Tell the client that its connection leaves from *bound*; ``False`` when it is gone."""
 
     def refused(self, result: int) -> None:
-        """Tell the client that there is none, because of the HRESULT *result*, and close its transport."""
+        """Tell the client that there is none, because of the HRESULT *result*, and close its transport.
+
+        ``FWX_E_NOT_AUTHENTICATED`` stands for what policy denies to a client without a user, and allows some users.
+        """
 
 
 class Request:
@@ -53,15 +59,18 @@ class Request:
     __slots__ = (
         "agent",
         "announcement",
+        "claimed_user",
         "client",
         "client_address",
         "early",
         "entry",
         "interface",
+        "on_ended",
         "proxy_header",
         "source",
         "source_proxy",
         "target",
+        "user",
     )
 
     def __init__(
@@ -75,6 +84,9 @@ class Request:
         interface: str,
         agent: str = "",
         early: bytes = b"",
+        user: FWXAuthenticatedUser | None = None,
+        claimed_user: str = "",
+        on_ended: Callable[[], None] | None = None,
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
@@ -82,6 +94,8 @@ class Request:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
         :param agent: the client program. :param early: what the client sent behind its request.
+        :param user: whom the entry has authenticated. :param claimed_user: whom the client says that it is, for the
+            log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
         """
@@ -93,9 +107,17 @@ class Request:
         self.interface = interface
         self.agent = agent
         self.early = early
+        self.user = user
+        self.claimed_user = claimed_user
+        self.on_ended = on_ended
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+
+    @property
+    def who(self) -> Who:
+        """By which names the rules know the client."""
+        return NOBODY if self.user is None else self.user.who
 
 
 class Gateway:
@@ -164,7 +186,7 @@ class Opening:
 
     def start(self) -> None:
         request = self._request
-        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target)
+        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
@@ -174,7 +196,7 @@ class Opening:
             request.client.watch(self._client_event)
             self._resolve()
         else:
-            self._refuse(verdict.hresult, verdict.reason, Action.Denied)
+            self._deny(verdict)
 
     def _resolve(self) -> None:
         """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
@@ -226,11 +248,13 @@ class Opening:
         if not addresses:
             self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} could not be resolved", Action.Failed)
             return
-        self._verdict, allowed = admit(self._gateway.engine, request.client_address, request.target, addresses)
+        self._verdict, allowed = admit(
+            self._gateway.engine, request.client_address, request.target, addresses, who=request.who
+        )
         if allowed:
             self._admitted(allowed)
         else:
-            self._refuse(self._verdict.hresult, self._verdict.reason, Action.Denied)
+            self._deny(self._verdict)
 
     def _admitted(self, addresses: list[SocketAddress] | None) -> None:
         """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
@@ -280,19 +304,24 @@ class Opening:
             raise
         self._gateway.opening.discard(self)
 
-    def _refuse(self, result: int, reason: str, action: Action) -> None:
+    def _deny(self, verdict: Verdict) -> None:
+        """Refuse what policy denies; the entry hears it where a user could have changed that."""
+        told = FWX_E_NOT_AUTHENTICATED if verdict.needs_user else None
+        self._refuse(verdict.hresult, verdict.reason, Action.Denied, told)
+
+    def _refuse(self, result: int, reason: str, action: Action, told: int | None = None) -> None:
         gateway = self._gateway
         if self not in gateway.opening:
             return
         gateway.opening.discard(self)
         connection = self._connection or self._make_connection()
         connection.refuse(result, reason, action)
-        self._request.entry.refused(result)
+        self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
         request, gateway = self._request, self._gateway
         assert self._verdict is not None
-        session = gateway.sessions.of(request.client_address, request.source)
+        session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._connection = FWXConnection(
             session,
             request.client_address,
@@ -300,12 +329,19 @@ class Opening:
             self._verdict,
             interface=request.interface,
             agent=request.agent,
-            on_ended=gateway.connection_ended,
+            on_ended=self._ended,
         )
+        self._connection.claimed_user = request.claimed_user
         self._connection.source_proxy = request.source_proxy
         self._connection.proxy_header = request.proxy_header
         self._connection.on_abandoned = self._killed
         return self._connection
+
+    def _ended(self, connection: FWXConnection) -> None:
+        """The connection is gone, which may be long after it was opened."""
+        if self._request.on_ended is not None:
+            self._request.on_ended()
+        self._gateway.connection_ended(connection)
 
     def _killed(self) -> None:
         """A filter killed the connection while it was being opened."""

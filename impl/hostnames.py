@@ -177,7 +177,7 @@ class HostNames:
         self._require_open()
         if self._session is None:
             return None
-        verdict = self._engine.policy.judge_look_up(self._session.address.host, str(question))
+        verdict = self._engine.policy.judge_look_up(self._session.address.host, str(question), self._session.who)
         if not verdict.allowed:
             self._log(question, verdict, None, verdict.hresult, verdict.reason)
             raise winsock_error(WSAHOST_NOT_FOUND, f"{question} was not found")

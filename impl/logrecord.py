@@ -56,7 +56,8 @@ class LogRecord(NamedTuple):
     :ivar connection_time: how long the connection has lasted, milliseconds.
     :ivar source_proxy: who spoke for the client, by a PROXY header (B8.10).
     :ivar destination_proxy: the upstreams on the way to the target, the nearest first (B8.10).
-    :ivar username: the session's user (B9.16), with *agent*, the client program.
+    :ivar username: the session's user (B9.16), or whom the client claims to be (:func:`unvouched`).
+    :ivar agent: the client program.
     :ivar session_id: the session's number, with *connection_id*, the connection's.
     :ivar interface: the listener's name.
     :ivar filters: names of the filters that were attached, joined by a comma and a space.
@@ -90,3 +91,8 @@ class LogRecord(NamedTuple):
     interface: str = ""
     filters: str = ""
     reason: str = ""
+
+
+def unvouched(name: str) -> str:
+    """Return how the log names a user that nobody has authenticated: with a question mark; empty for no name."""
+    return f"{name} (?)" if name else ""

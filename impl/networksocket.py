@@ -223,7 +223,7 @@ class FWXNetworkSocket(OwnedSocket):
             raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"the socket's IP filter does not include {address.host}")
         if self.session is None:
             return
-        self._verdict, _ = admit(self.engine, self.session.address, address)
+        self._verdict, _ = admit(self.engine, self.session.address, address, who=self.session.who)
         if not self._verdict.allowed:
             self._remote = address
             self._write(Action.Denied, int(self._verdict.hresult), self._verdict.reason)
@@ -247,7 +247,7 @@ class FWXNetworkSocket(OwnedSocket):
         """Tell whether policy allows *name* by itself, and its route resolves it; an IP filter needs its addresses."""
         if self.session is None or self._local_end.is_restricted:
             return False
-        verdict, _ = admit(self.engine, self.session.address, name)
+        verdict, _ = admit(self.engine, self.session.address, name, who=self.session.who)
         if not verdict.allowed or not self.engine.routes[verdict.upstream].takes_names:
             return False
         self._verdict = verdict
@@ -264,7 +264,8 @@ class FWXNetworkSocket(OwnedSocket):
             return
         result, reason = 0, ""
         if self.session is not None and self._remote is not None:
-            self._verdict, addresses = admit(self.engine, self.session.address, self._remote, addresses)
+            session = self.session
+            self._verdict, addresses = admit(self.engine, session.address, self._remote, addresses, who=session.who)
             result, reason = int(self._verdict.hresult), self._verdict.reason
         if addresses:
             addresses = [address for address in addresses if self._local_end.admits(address)]

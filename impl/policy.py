@@ -12,14 +12,16 @@ to::
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
+from fwx.impl.domainset import DomainSet, is_address, normalise_name
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Networks, normalise
-from fwx.interfaces.address import SocketAddress, parse_ip
+from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
+from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT, S_OK
 from fwx.interfaces.protocols import (
     GUID_NULL,
@@ -37,68 +39,6 @@ _MEMO_ENTRIES: Final = 16384
 _LAST_PORT: Final = 0xFFFF
 _NAMESPACE: Final = UUID("6b6a6c5c-3a53-5d83-9d5b-0f2f8f6f1f11")
 _OUTBOUND: Final = frozenset({"outbound", "send", "send_receive"})
-
-
-def normalise_name(name: str) -> str:
-    """Return the DNS *name* as policy compares it: lower-case A-labels without the final dot.
-
-    :raises ValueError: *name* cannot be a DNS name.
-    """
-    if len(name) > 253 + name.endswith("."):
-        raise ValueError(f"{name[:40]!r}... is longer than a DNS name can be")
-    try:
-        text = name.encode("idna").decode("ascii").lower().removesuffix(".")
-    except UnicodeError as error:
-        raise ValueError(f"{name!r} is no DNS name: {error}") from None
-    if not text:
-        raise ValueError("a DNS name is not empty")
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class DomainSet:
-    """A named set of DNS *names*, each exact or ``*.example.org``, which is every name below it but not itself.
-
-    :raises ValueError: a name is none; names the set and the name.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    _exact: frozenset[str] = field(init=False, repr=False, compare=False)
-    _parents: frozenset[str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        exact = frozenset(self._checked(name) for name in self.names if not name.startswith("*."))
-        parents = frozenset(self._checked(name) for name in self.names if name.startswith("*."))
-        object.__setattr__(self, "_exact", exact)
-        object.__setattr__(self, "_parents", parents)
-
-    def _checked(self, name: str) -> str:
-        bare = name.removeprefix("*.")
-        try:
-            if "*" in bare or _is_address(bare):
-                raise ValueError("expected a DNS name or *.name; addresses belong in a network")
-            return normalise_name(bare)
-        except ValueError as error:
-            raise ValueError(f"domain set {self.name!r}, {name!r}: {error}") from None
-
-    def matches(self, name: str) -> bool:
-        """Tell whether *name*, in its normalised form, is in the set."""
-        if name in self._exact:
-            return True
-        parent = name
-        while parent := parent.partition(".")[2]:
-            if parent in self._parents:
-                return True
-        return False
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parse_ip(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +73,8 @@ class Rule:
 
     *protocols* are names of protocols or ``any``; *source* networks; *destination* networks and domain sets. ``any``,
     ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection,
-    *upstream* is the name of the route that it takes, empty for straight out.
+    *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
+    ``authenticated``; with *groups*, ``any`` is not everybody but the groups.
     """
 
     name: str
@@ -144,6 +85,16 @@ class Rule:
     filters: tuple[str, ...] = ()
     log: bool = True
     upstream: str = ""
+    users: tuple[str, ...] = (ANY,)
+    groups: tuple[str, ...] = ()
+
+    @property
+    def who(self) -> Who | None:
+        """Whom the rule is about, in the names of :data:`Who`; ``None`` where it is everybody."""
+        if ANY in self.users and not self.groups:
+            return None
+        users = (name if name == AUTHENTICATED else user_key(name) for name in self.users if name != ANY)
+        return frozenset((*users, *map(group_key, self.groups)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +104,8 @@ class Verdict:
     ``allowed`` for a name without an address is provisional: each address is judged too. ``needs_resolution`` says that
     the name alone does not decide; the verdict then denies. ``hresult`` is ``S_OK`` or ``FWX_E_POLICY_RULES_DENIED``.
     ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
-    route of what is allowed, empty for straight out.
+    route of what is allowed, empty for straight out. ``needs_user`` says that a client without a user was denied what a
+    rule allows some users.
     """
 
     allowed: bool
@@ -168,6 +120,7 @@ class Verdict:
     reason: str
     needs_resolution: bool = False
     upstream: str = ""
+    needs_user: bool = False
 
 
 class _Match(Enum):
@@ -195,6 +148,7 @@ class _Question:
     name: str | None
     target: tuple[str, ...]
     text: str
+    who: Who
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +160,18 @@ class _Compiled:
     source: frozenset[str]
     networks: frozenset[str]
     domains: tuple[DomainSet, ...]
+    who: Who | None
+
+    def is_for_others_than(self, turned_away: set[str]) -> bool:
+        """Tell whether it is about a user that goes by none of the names *turned_away*."""
+        return AUTHENTICATED not in turned_away and (self.who is None or not self.who <= turned_away)
+
+    def is_about(self, who: Who) -> bool:
+        """Tell whether the rule is about a client that is known so; one about users is about nobody else (B7.10)."""
+        return self.who is None or not self.who.isdisjoint(who)
 
     def match(self, question: _Question) -> _Match:
+        """Tell whether the rule fits, whoever the client is."""
         if self.source.isdisjoint(question.client) or self.protocols.isdisjoint(question.traffic.names):
             return _Match.NO
         if self.networks >= {ANY, LOCALHOST} or not self.networks.isdisjoint(question.target):
@@ -248,8 +212,11 @@ class Policy:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self._compiled = self._compile()
         self._traffic: dict[tuple[str, int], _Traffic] = {}
-        self._verdicts: dict[tuple[str, str, int, str, str | Address | None], Verdict] = {}
-        self._look_ups: dict[tuple[str, str], Verdict] = {}
+        # The names that tell clients apart; all other names of a client change nothing.
+        self._names = NOBODY.union((AUTHENTICATED,), *(compiled.who or () for compiled in self._compiled))
+        self._known: dict[Who, Who] = {}
+        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who], Verdict] = {}
+        self._look_ups: dict[tuple[str, str, Who], Verdict] = {}
         self._generation = networks.generation
 
     @classmethod
@@ -265,22 +232,26 @@ class Policy:
         destination: SocketAddress,
         transport: str = "TCP",
         resolved: str | Address | None = None,
+        who: Who = NOBODY,
     ) -> Verdict:
         """Judge a connection from the address *source* to *destination*; called for every connection.
 
         *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. No
         rule depends on *source_port* yet. A domain set judges the name that the client used, never a reverse look-up.
+        *who* is by which names the rules know the client.
 
         :raises ValueError: *source* or *resolved* is no address.
         """
         self._forget()
-        key = (source, destination.host, destination.port, transport, resolved)
+        if who:
+            who = self._known_names(who)
+        key = (source, destination.host, destination.port, transport, resolved, who)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            verdict = self._verdicts[key] = self._judge(source, destination, transport, resolved)
+            verdict = self._verdicts[key] = self._judge(source, destination, transport, resolved, who)
         return verdict
 
-    def judge_look_up(self, source: str, host: str) -> Verdict:
+    def judge_look_up(self, source: str, host: str, who: Who = NOBODY) -> Verdict:
         """Judge whether a client at *source* may have *host*, a name or a literal address, looked up.
 
         It may, unless no rule could allow it anything there, whatever the port. A rule that depends on the address of a
@@ -289,33 +260,43 @@ class Policy:
         :raises ValueError: *source* is no address.
         """
         self._forget()
-        verdict = self._look_ups.get((source, host))
+        who = self._known_names(who)
+        verdict = self._look_ups.get((source, host, who))
         if verdict is None:
-            verdict = self._look_ups[source, host] = self._judge_look_up(source, host)
+            verdict = self._look_ups[source, host, who] = self._judge_look_up(source, host, who)
         return verdict
+
+    def _known_names(self, who: Who) -> Who:
+        """Return those of the names *who* that a rule has, so that users whom no rule tells apart share verdicts."""
+        known = self._known.get(who)
+        if known is None:
+            known = self._known[who] = who & self._names
+        return known
 
     def _forget(self) -> None:
         """Drop what is remembered when an address may have got other names, or when it is too much."""
         generation = self._networks.generation
-        if generation != self._generation or len(self._verdicts) + len(self._look_ups) >= _MEMO_ENTRIES:
+        remembered = len(self._verdicts) + len(self._look_ups) + len(self._known)
+        if generation != self._generation or remembered >= _MEMO_ENTRIES:
             self._verdicts.clear()
             self._look_ups.clear()
+            self._known.clear()
             self._generation = generation
 
-    def _judge_look_up(self, source: str, host: str) -> Verdict:
+    def _judge_look_up(self, source: str, host: str, who: Who) -> Verdict:
         client = self._networks.of(source)
         text = f"looking up {host} from {source} ({client[0]})"
-        literal = _is_address(host)
+        literal = is_address(host)
         target = self._networks.of(host) if literal else ()
         try:
             name = None if literal else normalise_name(host)
         except ValueError as error:
-            return _denied(_Question(self._any_traffic, client, None, target, text), f"{error}; denied {text}")
-        question = _Question(self._any_traffic, client, name, target, text)
+            return _denied(_Question(self._any_traffic, client, None, target, text, who), f"{error}; denied {text}")
+        question = _Question(self._any_traffic, client, name, target, text, who)
         left = self._traffic_kinds
         for compiled, kinds in self._reaching:
             match = compiled.match(question)
-            if match is _Match.NO or left.isdisjoint(kinds):
+            if match is _Match.NO or left.isdisjoint(kinds) or not compiled.is_about(who):
                 continue
             if compiled.rule.action == "allow":
                 return _decided(question, compiled.rule)
@@ -353,7 +334,7 @@ class Policy:
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
     def _judge(
-        self, source: str, destination: SocketAddress, transport: str, resolved: str | Address | None
+        self, source: str, destination: SocketAddress, transport: str, resolved: str | Address | None, who: Who
     ) -> Verdict:
         literal = destination.address
         known = literal if literal is not None else resolved
@@ -364,26 +345,45 @@ class Policy:
         try:
             name = normalise_name(destination.host) if literal is None else None
         except ValueError as error:
-            return _denied(_Question(traffic, client, None, target, text), f"{error}; denied {text}")
-        return self._first_match(_Question(traffic, client, name, target, text))
+            return _denied(_Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
+        return self._first_match(_Question(traffic, client, name, target, text, who))
 
     def _first_match(self, question: _Question) -> Verdict:
+        # The first rule that would allow it a user, and whom the rules before that deny it.
+        barred: _Compiled | None = None
+        turned_away: set[str] = set()
         for compiled in self._compiled:
-            match compiled.match(question):
-                case _Match.NO:
-                    continue
-                case _Match.UNDECIDED:
-                    reason = f"rule {compiled.rule.name!r} depends on the address: {question.text}"
-                    return _denied(question, reason, compiled.rule, needs_resolution=True)
-                case matched if compiled.rebinds(matched, question):
-                    reason = (
-                        f"the name resolved to an address of the firewall itself, and rule {compiled.rule.name!r} does "
-                        f"not name {LOCALHOST}: denied {question.text}"
-                    )
-                    return _denied(question, reason, compiled.rule)
-                case _:
-                    return _decided(question, compiled.rule)
-        return _denied(question, f"no rule allows {question.text}")
+            match = compiled.match(question)
+            if match is _Match.NO:
+                continue
+            if not compiled.is_about(question.who):
+                if compiled.rule.action == "deny":
+                    if match is not _Match.UNDECIDED:
+                        turned_away |= compiled.who or NOBODY
+                elif barred is None and not question.who and compiled.is_for_others_than(turned_away):
+                    barred = compiled
+                continue
+            verdict = self._matched(question, compiled, match)
+            break
+        else:
+            verdict = _denied(question, f"no rule allows {question.text}")
+        if barred is None or verdict.allowed:
+            return verdict
+        reason = f"{verdict.reason} without a user; rule {barred.rule.name!r} is about users"
+        return replace(verdict, reason=reason, needs_user=True)
+
+    def _matched(self, question: _Question, compiled: _Compiled, match: _Match) -> Verdict:
+        name = compiled.rule.name
+        if match is _Match.UNDECIDED:
+            reason = f"rule {name!r} depends on the address: {question.text}"
+            return _denied(question, reason, compiled.rule, needs_resolution=True)
+        if compiled.rebinds(match, question):
+            reason = (
+                f"the name resolved to an address of the firewall itself, and rule {name!r} does not name {LOCALHOST}: "
+                f"denied {question.text}"
+            )
+            return _denied(question, reason, compiled.rule)
+        return _decided(question, compiled.rule)
 
     def _traffic_of(self, transport: str, port: int) -> _Traffic:
         traffic = self._traffic.get((transport, port))
@@ -413,6 +413,7 @@ class Policy:
                 _known(rule, "source", rule.source, networks),
                 _known(rule, "destination", rule.destination, networks | self._domain_sets.keys()) & networks,
                 tuple(self._domain_sets[name] for name in rule.destination if name in self._domain_sets),
+                rule.who,
             )
         return tuple(compiled.values())
 

@@ -11,8 +11,9 @@ from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
+from fwx.impl.user import NOBODY
 from fwx.interfaces import IFWXSession
-from fwx.interfaces.constants import FWX_SESSION_NAT, FWX_SESSION_TERMINATED
+from fwx.interfaces.constants import FWX_SESSION_AUTHENTICATED, FWX_SESSION_NAT, FWX_SESSION_TERMINATED
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
+    from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import (
         FwxFirewallEventSource,
         Hostent,
@@ -59,11 +61,20 @@ class FWXSession(Unknown):
         "names",
         "source",
         "terminated",
-        "user_name",
+        "user",
     )
 
-    def __init__(self, engine: Engine, address: SocketAddress, source: FwxFirewallEventSource) -> None:
-        """Made by the service when a client first connects (B1.16); *address* has port 0."""
+    def __init__(
+        self,
+        engine: Engine,
+        address: SocketAddress,
+        source: FwxFirewallEventSource,
+        user: FWXAuthenticatedUser | None = None,
+    ) -> None:
+        """Made by the service when a client first connects (B1.16).
+
+        :param address: with port 0. :param user: whom an entry has authenticated, ``None`` for nobody.
+        """
         self.engine = engine
         self.address = address
         self.source = source
@@ -72,8 +83,7 @@ class FWXSession(Unknown):
         self.last_ended = 0
         self.terminated = False
         self.names = HostNames(engine, self)
-        # Whom the log names; nobody until an entry has authenticated the client.
-        self.user_name = ""
+        self.user = user
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
         self._sockets: set[Any] = set()
 
@@ -82,6 +92,16 @@ class FWXSession(Unknown):
         return self.engine.registry
 
     # The service's side.
+
+    @property
+    def user_name(self) -> str:
+        """Whom the log names; empty for nobody."""
+        return "" if self.user is None else self.user.Username
+
+    @property
+    def who(self) -> Who:
+        """By which names the rules know the client."""
+        return NOBODY if self.user is None else self.user.who
 
     def session_filter(self, host: FilterHost, event_type: int) -> IFWXSessionFilter | None:
         """Return *host*'s session filter if this event is for it, made now if this is the first such event (B1.17).
@@ -130,19 +150,27 @@ class FWXSession(Unknown):
         return self.address
 
     def GetClientMachineName(self) -> str:
-        """Only a Firewall client tells its name (B10.1), and none of this version's entries carries one.
+        """Only a Firewall client tells its name (B10.1), and neither SOCKS nor HTTP carries one.
 
         :raises COMError: ``FWX_E_NOT_SUPPORTED``.
         """
         raise COMError(FWX_E_NOT_SUPPORTED, "the client gave no machine name")
 
     def GetAuthenticatedUser(self) -> IFWXAuthenticatedUser:
-        """:raises COMError: ``FWX_E_NOT_AUTHENTICATED`` the session has no user (B10.2)."""
-        raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
+        """Return the user that an entry has authenticated, always the same object (B10.2).
+
+        :raises COMError: ``FWX_E_NOT_AUTHENTICATED`` the session has no user.
+        """
+        if self.user is None:
+            raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
+        user: IFWXAuthenticatedUser = self.user
+        return user
 
     def GetSessionFlags(self) -> int:
-        """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_TERMINATED`` (B10.3)."""
+        """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_AUTHENTICATED`` with a user,
+        ``FWX_SESSION_TERMINATED`` (B10.3)."""
         flags = FWX_SESSION_NAT if self.source == fwxSourceNAT else 0
+        flags |= FWX_SESSION_AUTHENTICATED if self.user is not None else 0
         return flags | (FWX_SESSION_TERMINATED if self.terminated else 0)
 
     def AttachFilter(self, guidFilter: UUID) -> None:

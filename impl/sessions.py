@@ -1,8 +1,8 @@
-"""The sessions of a service: one per client address and kind of client (B1.14 to B1.16)."""
+"""The sessions of a service: one per client address, kind of client and user (B1.14 to B1.16)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fwx.impl.session import FWXSession
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.engine import Engine
+    from fwx.impl.user import FWXAuthenticatedUser
     from fwx.interfaces import FwxFirewallEventSource, SocketAddress
+
+
+_Key: TypeAlias = tuple[str, int, tuple[str, str] | None]
 
 
 class Sessions:
@@ -22,7 +26,7 @@ class Sessions:
         """*idle_deadlines* says how long a session without connections is kept."""
         self._engine = engine
         self._idle = idle_deadlines
-        self._sessions: dict[tuple[str, int], FWXSession] = {}
+        self._sessions: dict[_Key, FWXSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -30,12 +34,14 @@ class Sessions:
     def __iter__(self) -> Iterator[FWXSession]:
         return iter(list(self._sessions.values()))
 
-    def of(self, client: SocketAddress, source: FwxFirewallEventSource) -> FWXSession:
-        """Return the session of *client* (its port does not matter) that makes events of *source*."""
-        key = (client.host, source)
+    def of(
+        self, client: SocketAddress, source: FwxFirewallEventSource, user: FWXAuthenticatedUser | None = None
+    ) -> FWXSession:
+        """Return the session of *client* (its port does not matter), known as *user*, that makes events of *source*."""
+        key = _key(client, source, user)
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = FWXSession(self._engine, client.with_port(0), source)
+            session = self._sessions[key] = FWXSession(self._engine, client.with_port(0), source, user)
         return session
 
     def connection_ended(self, connection: ConnectionBase) -> None:
@@ -58,5 +64,9 @@ class Sessions:
         """End *session* unless it has connections, or lost another one (and so got a later deadline) since *last*."""
         if session.connections or session.last_ended != last or session.terminated:
             return
-        self._sessions.pop((session.address.host, session.source), None)
+        self._sessions.pop(_key(session.address, session.source, session.user), None)
         session.terminate()
+
+
+def _key(client: SocketAddress, source: FwxFirewallEventSource, user: FWXAuthenticatedUser | None) -> _Key:
+    return client.host, source, None if user is None else (user.Namespace, user.Username)

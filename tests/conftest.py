@@ -37,6 +37,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "ssh-keygen": "openssh-client",
         "sshd": "openssh-server",
         "tinyproxy": "tinyproxy-bin",
+        "wget": "wget",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }
 )

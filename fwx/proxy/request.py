@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from fwx.interfaces.address import SocketAddress
+
+Demand: TypeAlias = Literal["off", "optional", "required"]
+"""Whether a listener authenticates its clients: never, those that offer it, all."""
 
 #: Most bytes that a handshake holds while the request is incomplete, and the longest HTTP request head.
 LONGEST_HANDSHAKE: Final = 16 * 1024
@@ -22,6 +25,7 @@ class Outcome(Enum):
     """Why a connection that a client asked for was not made; the value is the wording for people."""
 
     DENIED = "denied by policy"
+    UNAUTHENTICATED = "denied by policy without a user"
     CONNECTION_REFUSED = "connection refused"
     NETWORK_UNREACHABLE = "network unreachable"
     HOST_UNREACHABLE = "host unreachable"
@@ -32,19 +36,37 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """The name and the password that a client sent; as long as nobody has checked them, a claim."""
+
+    user: str
+    password: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, user: bytes, password: bytes) -> Credentials:
+        """Make them of bytes; a *user* that is not UTF-8 is read as Latin-1, as old clients write it."""
+        try:
+            return cls(user.decode(), password)
+        except UnicodeDecodeError:
+            return cls(user.decode("latin-1"), password)
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyRequest:
     """A complete request of a client of the proxy port.
 
     ``target`` is a literal address or a name in the spelling the client used: case and a trailing dot are kept, so
     whoever compares names with a policy normalises first. ``agent`` is the ``User-Agent``, with what cannot be printed
     replaced by ``?``, or empty. ``early`` are the bytes that followed the request and belong to the server.
+    ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable, often empty.
     """
 
-    protocol: Literal["SOCKS5", "HTTP"]
+    protocol: Literal["SOCKS4", "SOCKS5", "HTTP"]
     command: Literal["connect"]
     target: SocketAddress
     agent: str
     early: bytes
+    claimed_user: str = ""
 
 
 class HandshakeError(Exception):
@@ -63,12 +85,24 @@ class HandshakeError(Exception):
         self.reply = reply
 
 
+class AuthenticationError(HandshakeError):
+    """The client has to authenticate itself and has not. *claimed_user* is whom it claims to be, or empty."""
+
+    def __init__(self, reason: str, reply: bytes = b"", claimed_user: str = "") -> None:
+        super().__init__(reason, reply)
+        self.claimed_user = claimed_user
+
+
 class ProxyCodec(Protocol):
     """One protocol of the proxy port, from the first byte of a connection to the reply to its request."""
 
     @property
     def request(self) -> ProxyRequest | None:
-        """The request, or ``None`` while it is incomplete."""
+        """The request, or ``None`` while it is incomplete, or its client not known."""
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What the client sent to be checked; ``None`` before, and after :meth:`accepted`."""
 
     @property
     def awaited(self) -> str:
@@ -79,6 +113,15 @@ class ProxyCodec(Protocol):
 
         :raises HandshakeError: the input is malformed, unsupported or too long.
         """
+
+    def accepted(self) -> bytes:
+        """Go on after the credentials were found right; return what to send.
+
+        :raises HandshakeError: what had come behind them is malformed.
+        """
+
+    def rejected(self) -> bytes:
+        """The reply to credentials that are wrong; the connection then ends."""
 
     def succeeded(self, bound: SocketAddress) -> bytes:
         """The reply that the connection was made from the local address *bound*.
@@ -113,6 +156,11 @@ def connect_target(host: str, port: int) -> SocketAddress:
 def quoted(text: str) -> str:
     """Return *text* as a literal fit for the log: escaped, and cut after 80 characters."""
     return ascii(text if len(text) <= 80 else text[:80] + "...")
+
+
+def printable(text: str) -> str:
+    """Return *text* fit for the log: what cannot be printed is replaced by ``?``."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _literal(family: socket.AddressFamily, host: str, expected: str) -> str:

@@ -1,17 +1,36 @@
-"""SOCKS5 (RFC 1928) on the server's side: CONNECT without authentication."""
+"""SOCKS5 (RFC 1928) on the server's side: CONNECT, without authentication or with user and password (RFC 1929)."""
 
 from __future__ import annotations
 
 import socket
+from enum import Enum
 from typing import Final
 
 from fwx.interfaces.address import SocketAddress
-from fwx.proxy.request import HandshakeError, Outcome, ProxyRequest, connect_target
+from fwx.proxy.request import (
+    AuthenticationError,
+    Credentials,
+    Demand,
+    HandshakeError,
+    Outcome,
+    ProxyRequest,
+    connect_target,
+)
 
 _VERSION: Final = 0x05
 _NO_AUTHENTICATION: Final = 0x00
-_METHOD_SELECTED: Final = b"\x05\x00"
+_USER_PASSWORD: Final = 0x02
 _NO_ACCEPTABLE_METHOD: Final = b"\x05\xff"
+_METHOD_NAMES: Final = {_NO_AUTHENTICATION: "00 (no authentication)", _USER_PASSWORD: "02 (user and password)"}
+# In order of preference: who offers a password has one.
+_METHODS: Final[dict[Demand, tuple[int, ...]]] = {
+    "off": (_NO_AUTHENTICATION,),
+    "optional": (_USER_PASSWORD, _NO_AUTHENTICATION),
+    "required": (_USER_PASSWORD,),
+}
+
+_PASSWORD_ACCEPTED: Final = b"\x01\x00"
+_PASSWORD_REJECTED: Final = b"\x01\x01"
 
 _CONNECT: Final = 0x01
 _COMMANDS: Final = {0x02: "BIND", 0x03: "UDP ASSOCIATE"}
@@ -28,6 +47,7 @@ _ADDRESS_TYPE_NOT_SUPPORTED: Final = 0x08
 # RFC 1928 has no code for a name that does not exist; "host unreachable" is what clients show best.
 _REPLY_CODES: Final = {
     Outcome.DENIED: 0x02,
+    Outcome.UNAUTHENTICATED: 0x02,
     Outcome.CONNECTION_REFUSED: 0x05,
     Outcome.NETWORK_UNREACHABLE: 0x03,
     Outcome.HOST_UNREACHABLE: 0x04,
@@ -38,41 +58,51 @@ _REPLY_CODES: Final = {
 }
 
 
+class _Stage(Enum):
+    """What comes next from the client; the value is the wording for the log."""
+
+    GREETING = "greeting"
+    PASSWORD = "password"  # noqa: S105
+    REQUEST = "request"
+
+
 class Socks5Codec:
     """The SOCKS5 side of one connection of the proxy port; the caller has seen the first byte 0x05."""
 
-    __slots__ = ("_greeted", "_pending", "request")
+    __slots__ = ("_demand", "_pending", "_stage", "credentials", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, demand: Demand = "off") -> None:
         self.request: ProxyRequest | None = None
-        self._greeted = False
+        self.credentials: Credentials | None = None
+        self._demand = demand
+        self._stage = _Stage.GREETING
         self._pending = b""
 
     @property
     def awaited(self) -> str:
         """What has not come yet, in words for the log."""
-        return "its SOCKS5 request was complete" if self._greeted else "its SOCKS5 greeting was complete"
+        return f"its SOCKS5 {self._stage.value} was complete"
 
     def receive(self, data: bytes) -> bytes:
         """Take *data* from the client; return the method selection once the greeting is complete, else nothing.
 
-        What is held back never exceeds one greeting (257 bytes) or one request (262 bytes).
+        What is incomplete never exceeds one greeting (257 bytes), one password (513) or one request (262).
 
-        :raises HandshakeError: no acceptable method, an unsupported command or address type, a bad target. Its reply
-            starts with the method selection if the same *data* completed the greeting.
+        :raises HandshakeError: no acceptable method, a malformed password, an unsupported command or address type, a
+            bad target. Its reply starts with the method selection if the same *data* completed the greeting.
         """
-        buffer = self._pending + data
-        if self._greeted:
-            return self._continue(buffer, b"")
-        if len(buffer) < 2 or len(buffer) < 2 + buffer[1]:
-            self._pending = buffer
-            return b""
-        end = 2 + buffer[1]
-        if _NO_AUTHENTICATION not in buffer[2:end]:
-            offered = buffer[2:end].hex(" ") or "none"
-            raise HandshakeError(f"SOCKS5 methods {offered} lack 00 (no authentication)", _NO_ACCEPTABLE_METHOD)
-        self._greeted = True
-        return self._continue(buffer[end:], _METHOD_SELECTED)
+        self._pending += data
+        return self._advance(b"")
+
+    def accepted(self) -> bytes:
+        """Return the success reply of RFC 1929, and go on with what has come behind the password."""
+        self.credentials = None
+        self._stage = _Stage.REQUEST
+        return self._advance(_PASSWORD_ACCEPTED)
+
+    def rejected(self) -> bytes:
+        """Return the failure reply of RFC 1929 section 2; the connection must then be closed."""
+        return _PASSWORD_REJECTED
 
     def succeeded(self, bound: SocketAddress) -> bytes:
         """Return reply 0x00 with the local address *bound* (RFC 1928 section 6).
@@ -85,14 +115,59 @@ class Socks5Codec:
         """Return the failure reply for *outcome* (RFC 1928 section 6)."""
         return _failure(_REPLY_CODES[outcome])
 
-    def _continue(self, buffer: bytes, sending: bytes) -> bytes:
+    def _advance(self, sending: bytes) -> bytes:
+        """Take one stage after the other as far as they are complete, and return what to send."""
         try:
-            self.request = _parse_request(buffer)
+            while True:
+                stage = self._stage
+                sending += self._take()
+                if self._stage is stage:
+                    return sending
         except HandshakeError as error:
             error.reply = sending + error.reply
             raise
-        self._pending = buffer if self.request is None else b""
-        return sending
+
+    def _take(self) -> bytes:
+        match self._stage:
+            case _Stage.GREETING:
+                return self._greet()
+            case _Stage.PASSWORD:
+                if self.credentials is None:
+                    self._take_password()
+            case _Stage.REQUEST:
+                self.request = _parse_request(self._pending)
+                if self.request is not None:
+                    self._pending = b""
+        return b""
+
+    def _greet(self) -> bytes:
+        buffer = self._pending
+        if len(buffer) < 2 or len(buffer) < 2 + buffer[1]:
+            return b""
+        end = 2 + buffer[1]
+        method = next((method for method in _METHODS[self._demand] if method in buffer[2:end]), None)
+        if method is None:
+            wanted = " and ".join(_METHOD_NAMES[method] for method in sorted(_METHODS[self._demand]))
+            reason = f"SOCKS5 methods {buffer[2:end].hex(' ') or 'none'} lack {wanted}"
+            kind = AuthenticationError if self._demand == "required" else HandshakeError
+            raise kind(reason, _NO_ACCEPTABLE_METHOD)
+        self._pending = buffer[end:]
+        self._stage = _Stage.PASSWORD if method == _USER_PASSWORD else _Stage.REQUEST
+        return bytes((_VERSION, method))
+
+    def _take_password(self) -> None:
+        """Read the name and the password (RFC 1929 section 2), if they are complete."""
+        buffer = self._pending
+        if buffer[:1] not in (b"\x01", b""):
+            reason = f"SOCKS5 password starts with 0x{buffer[0]:02x}, not 01"
+            raise AuthenticationError(reason, _PASSWORD_REJECTED)
+        if len(buffer) < 2 or len(buffer) < 3 + buffer[1]:
+            return
+        middle = 2 + buffer[1]
+        end = middle + 1 + buffer[middle]
+        if len(buffer) >= end:
+            self.credentials = Credentials.of(buffer[2:middle], buffer[middle + 1 : end])
+            self._pending = buffer[end:]
 
 
 def _parse_request(buffer: bytes) -> ProxyRequest | None:

@@ -14,13 +14,10 @@ from fwx.config_validation import keys_of
 DATA = Path(__file__).parent.parent / "data"
 
 REFUSED_IN_FULL = [
-    ('authenticate = "optional"', "listener.authenticate"),
     ('kind = "transparent"', "listener.kind"),
     ('mode = "tproxy"', "listener.mode"),
     ("tls = ", "listener.tls"),
-    ("[[user]]", "user"),
     ("[[schedule]]", "schedule"),
-    ('groups = ["staff"]  ', "rule.groups"),
     ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),
     ("w3c = ", "log.w3c"),
@@ -59,7 +56,10 @@ RULE = '[[rule]]\nname = "r"\naction = "allow"\nfrom = ["any"]\nto = ["any"]\n'
             "[service]\nworkers = 2\n",
             "2: service.workers: this version runs one worker process; write 1 or leave it out",
         ),
-        (RULE + "protocols = ['any']\nusers = ['any']\n", "7: rule.users: this version knows no users; leave it out"),
+        (
+            RULE + "protocols = ['any']\nlimits = {}\n",
+            "7: rule.limits: this version has no limits per rule; leave it out",
+        ),
         ("[console]\nbind = '127.0.0.1:1'\n", "1: console: this version has no console; leave the table out"),
     ],
 )

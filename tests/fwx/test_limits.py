@@ -1,4 +1,4 @@
-"""Connection limits per client address (behaviour topic 11)."""
+"""Limits per client address: connections (behaviour topic 11), and wrong passwords."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from fwx import limits
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED
-from fwx.limits import AddressLimits
+from fwx.limits import AddressLimits, AttemptLimits
 
 
 class Clock:
@@ -77,3 +77,48 @@ def test_addresses_that_no_longer_count_are_forgotten(clock: Clock, monkeypatch:
         table.admit(f"recent {number}")
         table.release(f"recent {number}")
     assert len(table._usage) == 7, "they are in their minute"
+
+
+def test_connections_that_one_of_them_begins(clock: Clock) -> None:
+    """B11.7: they count in the minute and take no place."""
+    table = AddressLimits(concurrent=1, per_minute=3, clock=clock)
+    table.admit("a")
+    assert [outcome(table.begin("a")) for _ in range(3)] == [None, None, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED]
+    assert table.concurrent("a") == 1
+    clock.now += 60
+    assert table.begin("a") is None
+
+
+def test_wrong_passwords(clock: Clock) -> None:
+    """So many within a time, and the address is refused as long; another address is not touched."""
+    attempts = AttemptLimits(most=3, seconds=60, clock=clock)
+    left = []
+    for _ in range(3):
+        left.append(attempts.allowance("a"))
+        attempts.failed("a")
+        clock.now += 20
+    assert left == [3, 2, 1]
+    assert (attempts.allowance("a"), attempts.allowance("b")) == (0, 3)
+    clock.now += 39.9
+    assert attempts.allowance("a") == 0
+    clock.now += 0.1
+    assert attempts.allowance("a") == 3
+
+
+def test_wrong_passwords_are_forgotten(clock: Clock) -> None:
+    attempts = AttemptLimits(most=2, seconds=60, clock=clock)
+    attempts.failed("a")
+    clock.now += 60
+    assert attempts.allowance("a") == 2
+    attempts.failed("a")
+    assert attempts.allowance("a") == 1
+
+
+def test_the_table_of_wrong_passwords_does_not_grow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_SWEEP_AT", 10)
+    attempts = AttemptLimits(most=1, seconds=60, clock=clock)
+    for number in range(1000):
+        attempts.failed(f"address {number}")
+        clock.now += 10
+    assert len(attempts) <= 20
+    assert attempts.allowance("address 999") == 0

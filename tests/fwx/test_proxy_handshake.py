@@ -18,6 +18,8 @@ CONVERSATIONS = {
     "SOCKS5 IPv4": b"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50",
     "SOCKS5 IPv6": b"\x05\x02\x02\x00\x05\x01\x00\x04" + bytes(15) + b"\x01\x01\xbb",
     "SOCKS5 name": b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.com\x01\xbb",
+    "SOCKS4": b"\x04\x01\x00\x50\xc0\x00\x02\x01me\x00",
+    "SOCKS4a": b"\x04\x01\x01\xbb\x00\x00\x00\x07\x00example.com\x00",
     "HTTP CONNECT": b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\nUser-Agent: curl/8\r\n\r\n",
     "HTTP CONNECT 1.0": b"CONNECT [::1]:22 HTTP/1.0\r\n\r\n",
 }
@@ -26,11 +28,14 @@ REFUSED = {
     "no method": b"\x05\x02\x01\x02",
     "BIND": b"\x05\x01\x00\x05\x02\x00\x01\xc0\x00\x02\x01\x00\x50",
     "bad name": b"\x05\x01\x00\x05\x01\x00\x03\x03a b\x01\xbb",
-    "GET": b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "bare LF": b"CONNECT a:1 HTTP/1.1\r\nHost: a\n\r\n",
+    "bare CR": b"CONNECT a:1 HTTP/1.1\r\nHost: a\rb\r\n\r\n",
+    "folded": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
     "bad target": b"CONNECT example.com HTTP/1.1\r\nHost: example.com\r\n\r\n",
     "bad header": b"CONNECT a:1 HTTP/1.1\r\nHost : a\r\n\r\n",
     "long head": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LONGEST_HANDSHAKE,
-    "SOCKS4": b"\x04\x01\x00\x50\xc0\x00\x02\x01\x00",
+    "SOCKS4 BIND": b"\x04\x02\x00\x50\xc0\x00\x02\x01\x00",
+    "SOCKS4 long user": b"\x04\x01\x00\x50\xc0\x00\x02\x01" + b"u" * 256,
 }
 
 chunks = st.lists(st.binary(max_size=600), max_size=12)
@@ -38,7 +43,10 @@ chunks = st.lists(st.binary(max_size=600), max_size=12)
 likely = st.builds(
     lambda start, rest: [start, *rest],
     st.sampled_from(
-        [b"\x05", b"\x05\x01\x00", b"\x05\x01\x00\x05\x01\x00\x03", b"CONNECT ", b"CONNECT a:1 HTTP/1.1\r\n"]
+        [
+            *(b"\x05", b"\x05\x01\x00", b"\x05\x01\x00\x05\x01\x00\x03", b"CONNECT ", b"CONNECT a:1 HTTP/1.1\r\n"),
+            *(b"\x04\x01\x00\x50", b"\x04\x01\x00\x50\x00\x00\x00\x01"),
+        ]
     ),
     chunks,
 )
@@ -55,6 +63,8 @@ def converse(pieces: list[bytes]) -> tuple[ProxyRequest | None, bytes, bytes, st
         if handshake.request is not None:
             after += piece
             continue
+        if handshake.forward is not None:
+            return None, sent, b"", "plain HTTP"
         try:
             sent += handshake.receive(piece)
         except HandshakeError as error:
@@ -117,17 +127,16 @@ def test_any_split_gives_the_same(data: bytes, cuts: list[int]) -> None:
 def test_hostile_input_gives_a_request_or_a_handshake_error(pieces: list[bytes]) -> None:
     request, sent, early, _ = converse(pieces)
     assert early == b"" or request is not None
-    assert sent.startswith((b"\x05", b"HTTP/1.1 ", b"\x00\x5b")) or sent == b""
+    assert sent.startswith((b"\x05", b"HTTP/1.1 4", b"HTTP/1.1 5", b"\x00\x5b")) or sent == b""
 
 
 @pytest.mark.parametrize(
     ("data", "reason", "reply"),
     [
-        (b"\x04\x01\x00\x50", "SOCKS4 is not spoken by this version", b"\x00\x5b\x00\x00\x00\x00\x00\x00"),
         (b"\x16\x03\x01\x02\x00", "TLS (first byte 0x16) on the proxy port", b""),
-        (b"\x00", "first byte 0x00 is neither SOCKS5 nor HTTP", b""),
-        (b"\r\nCONNECT a:1 HTTP/1.1\r\n\r\n", "first byte 0x0d is neither SOCKS5 nor HTTP", b""),
-        (b"\xe9", "first byte 0xe9 is neither SOCKS5 nor HTTP", b""),
+        (b"\x00", "first byte 0x00 is neither SOCKS nor HTTP", b""),
+        (b"\r\nCONNECT a:1 HTTP/1.1\r\n\r\n", "first byte 0x0d is neither SOCKS nor HTTP", b""),
+        (b"\xe9", "first byte 0xe9 is neither SOCKS nor HTTP", b""),
     ],
 )
 def test_other_protocols(data: bytes, reason: str, reply: bytes) -> None:
@@ -166,3 +175,26 @@ def test_no_reply_without_a_request() -> None:
         handshake.succeeded(SocketAddress("192.0.2.1", 1))
     with pytest.raises(RuntimeError, match="no request"):
         handshake.refused(Outcome.FAILED)
+
+
+@pytest.mark.parametrize("data", [b"GET http://a/ HTTP/1.1", b"CONNECTED", b"CO\r", b"connect a:1 HTTP/1.1", b"x"])
+def test_plain_http_is_no_handshake(data: bytes) -> None:
+    """It is told from CONNECT as soon as it can be, and nothing that was read is lost."""
+    handshake = ProxyHandshake()
+    sent = b""
+    for number in range(len(data)):
+        sent += data[number : number + 1]
+        assert handshake.receive(data[number : number + 1]) == b""
+        if handshake.forward is not None:
+            break
+    assert handshake.forward == sent
+    assert handshake.request is None
+    with pytest.raises(RuntimeError, match="handshake is over"):
+        handshake.receive(b"x")
+
+
+def test_the_start_of_connect_is_awaited() -> None:
+    handshake = ProxyHandshake()
+    handshake.receive(b"CONN")
+    with pytest.raises(HandshakeError, match="closed before its HTTP request head was complete"):
+        handshake.eof()

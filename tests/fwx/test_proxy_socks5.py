@@ -122,6 +122,7 @@ def test_bad_request(data: bytes, code: int, reason: str) -> None:
     ("outcome", "code"),
     [
         (Outcome.DENIED, 0x02),
+        (Outcome.UNAUTHENTICATED, 0x02),
         (Outcome.CONNECTION_REFUSED, 0x05),
         (Outcome.NETWORK_UNREACHABLE, 0x03),
         (Outcome.HOST_UNREACHABLE, 0x04),

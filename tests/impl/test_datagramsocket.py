@@ -14,6 +14,7 @@ from fwx.impl import datagramflows
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import FWX_PROTOCOL_UDP, COMError, SocketAddress
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
@@ -294,7 +295,7 @@ def test_a_sessions_socket_obeys_its_policy(rig: Rig, outside: socket.socket) ->
         Rule("dns", "allow", ("DNS",), ("any", "localhost"), ("any", "localhost")),
     )
     session = rig.session()
-    session.user_name = r"EXAMPLE\ann"
+    session.user = FWXAuthenticatedUser(r"EXAMPLE\ann")
     sock = session.CreateNetworkSocket(FWX_PROTOCOL_UDP)
     assert code_of(sock.SendTo, const(b"x"), name_of(outside), None, None, 0) == FWX_E_POLICY_RULES_DENIED
     assert code_of(sock.Connect, name_of(outside)) == FWX_E_POLICY_RULES_DENIED

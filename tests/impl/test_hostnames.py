@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx import sdk
+from fwx.impl.domainset import DomainSet
 from fwx.impl.engine import Answer, Question
 from fwx.impl.hostnames import MOST_LOOK_UPS, IHostNames
 from fwx.impl.logrecord import Action
-from fwx.impl.policy import DomainSet, Policy, Rule
+from fwx.impl.policy import Policy, Rule
 from fwx.impl.raw import Ref, raw
 from fwx.interfaces import Hostent, IFWXFirewall, IFWXSession
 from fwx.interfaces.com import ERROR_INSUFFICIENT_BUFFER

@@ -15,6 +15,7 @@ import pytest
 
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import (
     GUID_NULL,
     S_FALSE,
@@ -275,7 +276,7 @@ def test_datagrams_are_available(rig: Rig) -> None:
 def test_whose_records_they_are(rig: Rig) -> None:
     """B4.6, B4.7: the session's user and client, or nobody and the service."""
     listener, session = listening(rig.firewall), rig.session()
-    session.user_name = r"EXAMPLE\bob"
+    session.user = FWXAuthenticatedUser(r"EXAMPLE\bob")
     for maker in (session, rig.firewall):
         sock = maker.CreateNetworkSocket(TCP)
         sock.Connect(listener.GetSockName())

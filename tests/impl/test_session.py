@@ -7,11 +7,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fwx.impl.raw import Ref, raw
 from fwx.impl.session import wants
+from fwx.impl.user import NOBODY, FWXAuthenticatedUser
 from fwx.interfaces import (
+    FWX_SESSION_AUTHENTICATED,
     FWX_SESSION_NAT,
     FWX_SESSION_TERMINATED,
     GUID_NULL,
+    IFWXAuthenticatedUser,
+    IFWXAuthenticatedWindowsUser,
+    IFWXImpersonator,
     IFWXSession,
     SocketAddress,
     fwx_Bind_Tcp,
@@ -21,6 +27,7 @@ from fwx.interfaces import (
     fwxSourceWSP,
 )
 from fwx.interfaces.hresult import (
+    E_NOINTERFACE,
     E_NOTIMPL,
     E_OUTOFMEMORY,
     E_UNEXPECTED,
@@ -28,6 +35,7 @@ from fwx.interfaces.hresult import (
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     REGDB_E_CLASSNOTREG,
+    S_OK,
     COMError,
 )
 
@@ -188,6 +196,58 @@ def test_flags(rig: Rig, source: Any, flags: int) -> None:
     assert session.GetSessionFlags() == flags
     session.terminate()
     assert session.GetSessionFlags() == flags | FWX_SESSION_TERMINATED
+
+
+@pytest.mark.parametrize("groups", [(), ("staff",), ("staff", "night shift")])
+def test_the_user(rig: Rig, groups: tuple[str, ...]) -> None:
+    """B10.2, B10.3: name, name space and groups of whom the entry has authenticated; Impersonate does nothing."""
+    user = FWXAuthenticatedUser("ann", groups)
+    session = rig.sessions.of(SocketAddress("10.0.0.3"), fwxSourceWSP, user)
+    got: Any = session.GetAuthenticatedUser()
+    assert got is session.GetAuthenticatedUser()
+    assert (got.Username, got.Namespace, got.UserGroups) == ("ann", "fwx", ";".join(groups))
+    assert session.GetSessionFlags() == FWX_SESSION_AUTHENTICATED
+    assert session.user_name == "ann"
+    got.Impersonate()
+    got.RevertToSelf()
+    assert got.QueryInterface(IFWXImpersonator) is got
+    assert code_of(got.QueryInterface, IFWXAuthenticatedWindowsUser) == E_NOINTERFACE
+    with pytest.raises(AttributeError):
+        got.Username = "bob"
+
+
+def test_the_user_on_the_com_face(rig: Rig) -> None:
+    """B1.46: the properties are get_ methods that fill a cell; the user outlives what its holder releases."""
+    session = rig.sessions.of(SocketAddress("10.0.0.3"), fwxSourceWSP, FWXAuthenticatedUser("ann", ("a", "b")))
+    for _ in range(2):
+        cell, name, groups = Ref(), Ref(), Ref()
+        assert raw(session, IFWXSession).GetAuthenticatedUser(cell) == S_OK
+        face = raw(cell.value, IFWXAuthenticatedUser)
+        assert (face.get_Username(name), face.get_UserGroups(groups)) == (S_OK, S_OK)
+        assert (name.value, groups.value) == ("ann", "a;b")
+        assert face.Impersonate() == S_OK
+        face.Release()
+
+
+def test_one_session_per_user(rig: Rig) -> None:
+    """B1.14: one address and kind of client, and one session for each user behind it and for those without one."""
+    client = SocketAddress("10.0.0.4")
+    users = [None, FWXAuthenticatedUser("ann"), FWXAuthenticatedUser("bob"), FWXAuthenticatedUser("ann", (), "RADIUS")]
+    sessions = [rig.sessions.of(client, fwxSourceWSP, user) for user in users]
+    assert len({session.id for session in sessions}) == 4
+    assert rig.sessions.of(client, fwxSourceWSP, FWXAuthenticatedUser("ann")) is sessions[1]
+    assert [session.who == NOBODY for session in sessions] == [True, False, False, False]
+
+
+def test_a_users_session_ends_when_it_is_idle(rig: Rig) -> None:
+    session = rig.sessions.of(SocketAddress("10.0.0.5"), fwxSourceWSP, FWXAuthenticatedUser("ann"))
+    connection = rig.connection(session)
+    connection.refuse(0, "enough")
+    rig.until_gone(connection)
+    rig.sessions.connection_ended(connection)
+    rig.clock.advance(60.0)
+    assert session.terminated
+    assert list(rig.sessions) == []
 
 
 def test_what_nobody_said(rig: Rig) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx.impl.admission import admit
+from fwx.impl.domainset import DomainSet
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
-from fwx.impl.policy import DomainSet, Policy, Rule
+from fwx.impl.policy import Policy, Rule
 from fwx.impl.route import routes
 from fwx.interfaces import FwxTimeoutType, SocketAddress, fwx_dfpc_Middle
 from fwx.interfaces.hresult import (

@@ -101,6 +101,14 @@ class Proxies:
 
     def _start_ssh(self, folder: Path, port: int, account: bool) -> None:
         assert not account
+        server = self.start_sshd(folder)
+        options = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+        client = [self._path_of("ssh"), "-F", "/dev/null", "-N", "-D", f"127.0.0.1:{port}", "-p", str(server)]
+        key = ["-i", str(folder / "key"), *(part for option in options for part in ("-o", option))]
+        self._run(folder, port, [*client, *key, "root@127.0.0.1"])
+
+    def start_sshd(self, folder: Path) -> int:
+        """Start an SSH server for root with the key ``folder/key``, which is made; return its port."""
         server = free_port()
         for name in ("host", "key"):
             subprocess.run(
@@ -109,10 +117,7 @@ class Proxies:
         (folder / "sshd.conf").write_text(SSHD.format(port=server, folder=folder))
         daemon = [self._path_of("sshd"), "-D", "-e", "-f", str(folder / "sshd.conf")]
         self._run(folder, server, [self._namespace(), "--mount", "sh", "-ec", WITH_RUN_SSHD, str(folder), *daemon])
-        options = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
-        client = [self._path_of("ssh"), "-F", "/dev/null", "-N", "-D", f"127.0.0.1:{port}", "-p", str(server)]
-        key = ["-i", str(folder / "key"), *(part for option in options for part in ("-o", option))]
-        self._run(folder, port, [*client, *key, "root@127.0.0.1"])
+        return server
 
     def _namespace(self) -> str:
         unshare = shutil.which("unshare")
