@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.accepting import PAUSE_SECONDS, SHORTAGES
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
@@ -24,7 +24,6 @@ logger = logging.getLogger("fwx.listener")
 _BACKLOG = 1024
 # Connections taken per event, so that a flood of them leaves the others their turn.
 _TAKEN_AT_ONCE = 64
-_PAUSE_SECONDS = 0.1
 
 Entry = Callable[[SocketTransport, SocketAddress], object]
 
@@ -140,13 +139,13 @@ class Listener:
 
     def _accept_failed(self, error: OSError) -> None:
         """Out of descriptors or memory: leave clients in the backlog for a moment. Else one client went away early."""
-        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+        if error.errno not in SHORTAGES:
             logger.debug("listener %r: %s", self.name, error)
             return
         if self._resume is None:
             logger.warning("listener %r takes no clients for a moment: %s", self.name, error.strerror)
             self._transport.pause_accept()
-            self._resume = self._call_later(_PAUSE_SECONDS, self._take_again)
+            self._resume = self._call_later(PAUSE_SECONDS, self._take_again)
 
     def _take_again(self) -> None:
         self._resume = None

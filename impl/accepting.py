@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT, winsock_error
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
+    from fwx.impl.localend import LocalEnd
+    from fwx.impl.policy import Verdict
+    from fwx.impl.timeouts import CallLater
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion
 
 # Connections that nobody may have, taken off the backlog before the others get their turn.
 _REFUSED_AT_ONCE = 64
+# What passes when others close something. The connection stays in the backlog, so asking again at once is in vain.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_SECONDS = 0.1
 
 
 class PostedAccept:
@@ -32,31 +40,38 @@ class PostedAccept:
 
 
 class Accepted(NamedTuple):
-    """One connection as the kernel gave it."""
+    """One connection as the kernel gave it. *verdict* is the policy's, where one was asked."""
 
     transport: Transport
     local: SocketAddress
     remote: SocketAddress
+    verdict: Verdict | None = None
 
 
 class Acceptor:
-    """Matches Accepts with connections, in the order of both; the kernel keeps what nobody has asked for yet."""
+    """Matches Accepts with connections, in the order of both; the kernel keeps what nobody has asked for yet.
 
-    __slots__ = ("_admits", "_done", "_posted", "_transport")
+    Where descriptors or memory run out one Accept fails, and the others wait for a moment.
+    """
+
+    __slots__ = ("_admits", "_call_later", "_done", "_pause", "_posted", "_transport")
 
     def __init__(
         self,
         transport: Transport,
-        admits: Callable[[SocketAddress], bool],
+        admits: Callable[[Accepted], Accepted | None],
         done: Callable[[PostedAccept, Accepted | None, int], None],
+        call_later: CallLater,
     ) -> None:
-        """:param transport: listens. :param admits: whether a peer may connect; another one is reset (B6.34).
+        """:param transport: listens. :param admits: returns what may connect, ``None`` for what is to be reset (B6.34).
 
         :param done: gets each Accept once, with its connection or with the Windows error.
         """
         self._transport = transport
         self._admits = admits
         self._done = done
+        self._call_later = call_later
+        self._pause: Timer | None = None
         self._posted: deque[PostedAccept] = deque()
 
     def __len__(self) -> int:
@@ -64,7 +79,7 @@ class Acceptor:
 
     def post(self, accept: PostedAccept) -> None:
         self._posted.append(accept)
-        if len(self._posted) == 1:
+        if len(self._posted) == 1 and self._pause is None:
             self._transport.watch_accept(self._ready)
 
     def expire(self, accept: PostedAccept) -> None:
@@ -76,6 +91,8 @@ class Acceptor:
 
     def close(self) -> None:
         """Give the port back; what waits fails."""
+        if self._pause is not None:
+            self._pause.cancel()
         self._transport.close(False)
         while self._posted:
             self._done(self._posted.popleft(), None, ERROR_OPERATION_ABORTED)
@@ -90,13 +107,26 @@ class Acceptor:
                 return
             except OSError as error:
                 self._done(self._posted.popleft(), None, winsock_code(error))
+                if error.errno in SHORTAGES:
+                    self._wait_a_moment()
+                    return
                 continue
-            if self._admits(accepted.remote):
-                self._done(self._posted.popleft(), accepted, 0)
+            admitted = self._admits(accepted)
+            if admitted is not None:
+                self._done(self._posted.popleft(), admitted, 0)
             else:
                 refused += 1
                 transport.close(True)
         self._rest()
+
+    def _wait_a_moment(self) -> None:
+        self._transport.pause_accept()
+        self._pause = self._call_later(PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._posted:
+            self._transport.watch_accept(self._ready)
 
     def _rest(self) -> None:
         if not self._posted:
@@ -111,3 +141,19 @@ def _accepted(transport: Transport, sockaddr: tuple[Any, ...]) -> Accepted:
         transport.close(True)
         raise
     return Accepted(transport, local, SocketAddress.from_sockaddr(sockaddr))
+
+
+def listen_on(local_end: LocalEnd[Any], backlog: Any, answered: Callable[[int], None]) -> None:
+    """Open the bound port of *local_end* and have the kernel take connections there; what every ``Listen`` does.
+
+    :raises COMError: ``E_INVALIDARG`` *backlog* is no number; the Winsock error of the listen or the packet filter.
+    """
+    backlog = max(whole(backlog, "Backlog", -INT_MOST, INT_MOST), 0)
+    transport = local_end.transport
+    assert transport is not None
+    local_end.open_port(None, answered)
+    try:
+        transport.listen(backlog)
+    except OSError as error:
+        local_end.close_ports()
+        raise winsock_error(winsock_code(error), str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -19,13 +18,7 @@ from fwx.impl.logrecord import Action
 from fwx.impl.proxied import IProxied
 from fwx.impl.pump import Pump
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.enums import (
-    fwx_AcceptedConnection,
-    fwx_Bind_Tcp,
-    fwx_Bind_Udp,
-    fwx_Connect_Tcp,
-    fwx_Udp_Destination,
-)
+from fwx.interfaces.enums import fwx_Connect_Tcp
 from fwx.interfaces.hresult import (
     FAILED,
     FWX_E_TERMINATING,
@@ -45,10 +38,6 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
 
-logger = logging.getLogger("fwx.connection")
-
-_ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
-_DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
 _LARGEST_BUFFER = 1 << 20
 
 

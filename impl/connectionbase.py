@@ -54,7 +54,6 @@ logger = logging.getLogger("fwx.connection")
 
 _ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
 _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
-_LARGEST_BUFFER = 1 << 20
 
 
 @implementer(IFWXConnection)

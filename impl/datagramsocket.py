@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -13,6 +14,7 @@ from fwx.impl.admission import admit
 from fwx.impl.connecting import Connecting
 from fwx.impl.datagramendpoint import DatagramEndpoint
 from fwx.impl.datagramflows import DatagramFlows
+from fwx.impl.dial import resolve_in_time
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
@@ -69,7 +71,7 @@ class FWXDatagramSocket(OwnedSocket):
         self._dial: Any = None
         self._local: SocketAddress | None = None
         self._replies_only = True
-        self._flows = DatagramFlows(self._log, engine.clock, self._local_end.close_port)
+        self._flows = DatagramFlows(self._log, engine.clock, lambda: self._local, self._local_end.close_port)
 
     # IFWXSocket.
 
@@ -102,11 +104,9 @@ class FWXDatagramSocket(OwnedSocket):
         if Address.address is None:
             raise COMError(E_INVALIDARG, f"{Address.host} is a name; SendTo takes an address: ask GetHostByName")
         verdict = self._judge(Address)
-        endpoint = self._require_endpoint(Address.family)
-        if self.GetSockName().family != Address.family:
-            raise winsock_error(WSAEAFNOSUPPORT, f"{Address} is not of the family of the socket's own address")
-        if not endpoint.closed:
-            self._queue.call(self._open_flow, Address, verdict)
+        self._require_endpoint(Address.family)
+        self._require_family(Address)
+        self._queue.call(self._open_flow, Address, verdict)
         super().SendTo(pIOBuffer, Address, AddressLength, pIFWXIOCompletion, UserData)
 
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
@@ -232,7 +232,7 @@ class FWXDatagramSocket(OwnedSocket):
             self._flows.sent(target, size)
 
     def datagrams_ended(self) -> None:
-        self._flows.end_all(self._local)
+        self._flows.end_all()
         self._gone()
 
     def _operation_expired(self, kind: FwxTimeoutType) -> None:
@@ -259,15 +259,17 @@ class FWXDatagramSocket(OwnedSocket):
         traffic = SocketTraffic("UDP", self.engine.clock(), self._local, address, verdict)
         self._log.write(Action.Denied, traffic, int(verdict.hresult), verdict.reason)
 
-    def _require_endpoint(self, family: int) -> DatagramEndpoint:
-        """Return the endpoint; a socket that was never bound is bound to a free port of *family* now."""
+    def _require_endpoint(self, family: int) -> None:
+        """Have an endpoint; a socket that was never bound is bound to a free port of *family* now."""
         with _binding:
             if self._endpoint is None:
                 anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  as sendto does
                 self._local_end.bind(SocketAddress(anywhere))
                 self._begin()
-        assert self._endpoint is not None
-        return self._endpoint
+
+    def _require_family(self, address: SocketAddress) -> None:
+        if self.GetSockName().family != address.family:
+            raise winsock_error(WSAEAFNOSUPPORT, f"{address} is not of the family of the socket's own address")
 
     def _begin(self) -> None:
         transport: DatagramTransport | None = self._local_end.transport
@@ -296,15 +298,24 @@ class FWXDatagramSocket(OwnedSocket):
             self.terminate_connection()
 
     def _open_flow(self, external: SocketAddress, verdict: Verdict | None) -> None:
+        assert self._endpoint is not None
+        if self._endpoint.closed:  # before this came from another thread
+            return
         if external not in self._flows:
             if self._replies_only:
-                self._local_end.open_port(external, self._port_answered)
+                try:
+                    self._local_end.open_port(external, self._port_answered)
+                except COMError:
+                    # Also when a call of another thread brought it here: what follows may not leave.
+                    self.terminate_connection()
+                    raise
             self._flows.open(external, verdict, self._protocol_name)
 
     # Connecting.
 
     def _connect(self, address: SocketAddress, verdict: Verdict | None) -> None:
         self._require_endpoint(address.family)
+        self._require_family(address)
         transport = self._local_end.transport
         assert transport is not None
         try:
@@ -316,9 +327,9 @@ class FWXDatagramSocket(OwnedSocket):
         self._queue.call(self._open_flow, address, verdict)
 
     def _resolve(self, name: SocketAddress, waiting: Connecting) -> None:
-        if self._closed:
+        if waiting.code:  # closed before this came from another thread
             return
-        self._dial = self.engine.resolver.resolve(name, lambda found, code: self._resolved(name, waiting, found, code))
+        self._dial = resolve_in_time(self.engine, name, partial(self._resolved, name, waiting))
 
     def _resolved(self, name: SocketAddress, waiting: Connecting, addresses: list[SocketAddress], code: int) -> None:
         self._dial = None
@@ -333,6 +344,9 @@ class FWXDatagramSocket(OwnedSocket):
         allowed = [address for address in addresses if self._local_end.admits(address)]
         if addresses and not allowed:
             code = WSAEACCES
+        if allowed and self._local is not None:
+            allowed = [address for address in allowed if address.family == self._local.family]
+            code = WSAEAFNOSUPPORT
         try:
             if not allowed:
                 raise winsock_error(code, f"{name} cannot be reached")
@@ -349,9 +363,11 @@ class FWXDatagramSocket(OwnedSocket):
         self._log.write(Action.Failed, traffic, HRESULT_FROM_WIN32(code), "connecting failed")
         self._neighbour = self._endpoint
         waiting.fail(code)
+        if self._closed:
+            self._connecting_ended()
 
     def _connecting_ended(self) -> None:
-        """The socket was closed while the name was looked up."""
+        """The socket was closed while the name was looked up, and has nothing left to send."""
         dial, self._dial = self._dial, None
         if dial is not None:
             dial()

@@ -40,8 +40,8 @@ class LocalEnd(Generic[AnyTransport]):
         self._protocol = protocol
         self._make = make
         self._ip_filter: FWXIpFilter | None = None
-        # What is open, or was asked for.
-        self._claims: dict[Opening, Claim] = {}
+        # What is open, or was asked for, by the peer; the own address is one at a time.
+        self._claims: dict[SocketAddress | None, Claim] = {}
         # Options that were set before there was a transport to set them on.
         self._options: dict[tuple[int, int], tuple[int, int, bytes]] = {}
         self.transport: AnyTransport | None = None
@@ -169,21 +169,20 @@ class LocalEnd(Generic[AnyTransport]):
             after the port was closed. :param local: the own address, where the transport is elsewhere.
         :raises COMError: the packet filter failed; nothing is open.
         """
+        present = self._claims.get(remote)
+        if present is not None:
+            present.then(done)
+            return
         if local is None and self.transport is not None:
             local = self.name()
         elif local is None:
             local = SocketAddress(_UNSPECIFIED[6 if remote is not None and ":" in remote.host else 4])
-        opening = Opening(self._protocol, local, remote)
-        present = self._claims.get(opening)
-        if present is not None:
-            present.then(done)
-            return
-        claim = Claim(opening, lambda code: self._answered(opening, code, done))
-        self._claims[opening] = claim
+        claim = Claim(Opening(self._protocol, local, remote), lambda code: self._answered(remote, code, done))
+        self._claims[remote] = claim
         try:
             self._engine.packet_filter.open(claim)
         except OSError as error:
-            del self._claims[opening]
+            del self._claims[remote]
             raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
 
     def keep_port(self, remote: SocketAddress | None, done: Answered) -> None:
@@ -197,12 +196,13 @@ class LocalEnd(Generic[AnyTransport]):
 
     def is_open_to(self, peer: SocketAddress) -> bool:
         """Tell whether the own port was opened to *peer*, by name or as one of all."""
-        return any(opening.remote is None or opening.remote == peer for opening in self._claims)
+        return peer in self._claims or None in self._claims
 
     def close_port(self, remote: SocketAddress) -> None:
         """Close what :meth:`open_port` opened to *remote* alone."""
-        for opening in [each for each in self._claims if each.remote == remote]:
-            self._engine.packet_filter.close(self._claims.pop(opening))
+        claim = self._claims.pop(remote, None)
+        if claim is not None:
+            self._engine.packet_filter.close(claim)
 
     def close_ports(self) -> None:
         """Close what is open; called when the socket ends. Again it does nothing."""
@@ -210,9 +210,9 @@ class LocalEnd(Generic[AnyTransport]):
         for claim in claims.values():
             self._engine.packet_filter.close(claim)
 
-    def _answered(self, opening: Opening, code: int, done: Answered) -> None:
+    def _answered(self, remote: SocketAddress | None, code: int, done: Answered) -> None:
         if code:
-            self._claims.pop(opening, None)
+            self._claims.pop(remote, None)
         done(code)
 
 

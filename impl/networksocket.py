@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from fwx.impl.accepting import Accepted, Acceptor, PostedAccept
+from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.admission import admit
-from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting
 from fwx.impl.departure import Departure
+from fwx.impl.dial import resolve_in_time
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.sockets import check_address
-from fwx.impl.winsock import winsock_code
 from fwx.interfaces import FwxTimeoutType, IFWXNetworkSocket, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
@@ -143,14 +142,8 @@ class FWXNetworkSocket(OwnedSocket):
         transport = self._local_end.transport
         if transport is None or self._acceptor is not None or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
-        backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port(None, self._port_answered)
-        try:
-            transport.listen(backlog)
-        except OSError as error:
-            self._local_end.close_ports()
-            raise winsock_error(winsock_code(error), str(error)) from error
-        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended)
+        listen_on(self._local_end, Backlog, self._port_answered)
+        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended, self.engine.call_later)
 
     def Accept(self, pIFWXAcceptCompletion: IFWXAcceptCompletion, UserData: object) -> None:
         """Ask for one connection (B4.12, B4.13).
@@ -237,7 +230,7 @@ class FWXNetworkSocket(OwnedSocket):
             raise COMError(self._verdict.hresult, self._verdict.reason)
 
     def _start_connect(self, address: SocketAddress, waiting: Connecting) -> None:
-        if self._closed:
+        if waiting.code:  # closed before this came from another thread
             return
         self._connect_timer = self._timeouts.start(
             FwxTimeoutType.fwxConnectExSendTimeout,
@@ -248,7 +241,7 @@ class FWXNetworkSocket(OwnedSocket):
         elif self._goes_by_name(address):
             self._dial_to(None)
         else:
-            self._dial = self.engine.resolver.resolve(address, self._resolved)
+            self._dial = resolve_in_time(self.engine, address, self._resolved)
 
     def _goes_by_name(self, name: SocketAddress) -> bool:
         """Tell whether policy allows *name* by itself, and its route resolves it; an IP filter needs its addresses."""
@@ -351,7 +344,7 @@ class FWXNetworkSocket(OwnedSocket):
         self._neighbour = self._local = self._remote = None
         self._local_end.close_ports()
         if self._closed:
-            self._gone()
+            self._close_bound()
 
     def _connecting_ended(self) -> None:
         """The socket was closed while it connected."""
@@ -380,15 +373,28 @@ class FWXNetworkSocket(OwnedSocket):
         ) or self._timeouts.start(FwxTimeoutType.fwxAcceptExTimeout, partial(self._acceptor.expire, accept))
         self._acceptor.post(accept)
 
-    def _admits_peer(self, peer: SocketAddress) -> bool:
-        """Tell whether *peer* may connect; who may not is logged (B6.34)."""
-        reason = f"the IP filter does not include {peer}"
-        if self._local_end.admits(peer):
-            if self._local_end.is_open_to(peer):
-                return True
+    def _admits_peer(self, accepted: Accepted) -> Accepted | None:
+        """Return *accepted* if the peer may connect; who may not is logged (B6.34).
+
+        Of a session's socket the rules are asked too (B4.7): the peer is the source, the socket's address the target.
+        """
+        peer, verdict = accepted.remote, None
+        result: int = FWX_E_ADDRESS_NOT_ALLOWED
+        if not self._local_end.admits(peer):
+            reason = f"the IP filter does not include {peer}"
+        elif not self._local_end.is_open_to(peer):
             reason = f"the port is not open to {peer}"
-        self._log.write(Action.Denied, self._traffic(source=peer), FWX_E_ADDRESS_NOT_ALLOWED, reason)
-        return False
+        else:
+            if self.session is None:
+                return accepted
+            verdict = self.engine.policy.judge(peer.host, peer.port, accepted.local, "TCP")
+            if verdict.allowed:
+                return accepted._replace(verdict=verdict)
+            result, reason = int(verdict.hresult), verdict.reason
+        traffic = self._traffic(source=peer)
+        traffic.verdict = verdict
+        self._log.write(Action.Denied, traffic, result, reason)
+        return None
 
     def _accept_ended(self, accept: PostedAccept, accepted: Accepted | None, code: int) -> None:
         if accept.timer is not None:
@@ -398,6 +404,7 @@ class FWXNetworkSocket(OwnedSocket):
             socket = FWXNetworkSocket(self.engine, self._keeper, self.session)
             socket._timeouts = self._timeouts.copy()
             socket._protocol_name = self._protocol_name
+            socket._verdict = accepted.verdict
             try:
                 socket.take_over(accepted)
             except COMError as error:

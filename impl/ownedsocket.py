@@ -8,6 +8,7 @@ from uuid import UUID
 
 from zope.interface import implementer
 
+from fwx.impl.argument import whole
 from fwx.impl.localend import LocalEnd
 from fwx.impl.socketrecord import SocketLog
 from fwx.impl.sockets import FWXSocket, check_address
@@ -119,7 +120,7 @@ class OwnedSocket(FWXSocket):
             *optlen*.
         """
         self._require_options()
-        kind = _TIMEOUT_OPTIONS.get((level, optname))
+        kind = _timeout_option(level, optname)
         if kind is None:
             self._set_option(level, optname, optval, optlen)
             return
@@ -135,7 +136,7 @@ class OwnedSocket(FWXSocket):
             option was not set.
         """
         self._require_options()
-        kind = _TIMEOUT_OPTIONS.get((level, optname))
+        kind = _timeout_option(level, optname)
         if kind is not None:
             return milliseconds_value(self._timeouts.get(kind))
         return self._option(level, optname)
@@ -239,3 +240,8 @@ class OwnedSocket(FWXSocket):
         """The socket has ended: its ports are closed, nobody has to keep it."""
         self._local_end.close_ports()
         self._keeper.forget(self)
+
+
+def _timeout_option(level: Any, optname: Any) -> FwxTimeoutType | None:
+    """Return the time-out that an option stands for. :raises COMError: ``E_INVALIDARG`` no numbers of an option."""
+    return _TIMEOUT_OPTIONS.get((whole(level, "level"), whole(optname, "optname")))

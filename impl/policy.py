@@ -162,6 +162,10 @@ class _Compiled:
     domains: tuple[DomainSet, ...]
     who: Who | None
 
+    def is_for_others_than(self, turned_away: set[str]) -> bool:
+        """Tell whether it is about a user that goes by none of the names *turned_away*."""
+        return AUTHENTICATED not in turned_away and (self.who is None or not self.who <= turned_away)
+
     def is_about(self, who: Who) -> bool:
         """Tell whether the rule is about a client that is known so; one about users is about nobody else (B7.10)."""
         return self.who is None or not self.who.isdisjoint(who)
@@ -345,14 +349,18 @@ class Policy:
         return self._first_match(_Question(traffic, client, name, target, text, who))
 
     def _first_match(self, question: _Question) -> Verdict:
-        # The first rule that would allow it a user.
+        # The first rule that would allow it a user, and whom the rules before that deny it.
         barred: _Compiled | None = None
+        turned_away: set[str] = set()
         for compiled in self._compiled:
             match = compiled.match(question)
             if match is _Match.NO:
                 continue
             if not compiled.is_about(question.who):
-                if barred is None and not question.who and compiled.rule.action == "allow":
+                if compiled.rule.action == "deny":
+                    if match is not _Match.UNDECIDED:
+                        turned_away |= compiled.who or NOBODY
+                elif barred is None and not question.who and compiled.is_for_others_than(turned_away):
                     barred = compiled
                 continue
             verdict = self._matched(question, compiled, match)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from fwx.impl.argument import INT_MOST, whole
+from fwx.impl.accepting import listen_on
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.tls import TlsLayer
 from fwx.impl.tlsinfo import ITls, TlsInfo
-from fwx.impl.winsock import winsock_code
 from fwx.interfaces import FwxTimeoutType, IFWXNetworkSocket, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
@@ -116,16 +115,9 @@ class FWXSSLSocket(OwnedSocket):
             listen or the packet filter.
         """
         self._require_open()
-        transport = self._local_end.transport
-        if transport is None or self._listening:
+        if self._local_end.transport is None or self._listening:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
-        backlog = max(whole(Backlog, "Backlog", -INT_MOST, INT_MOST), 0)
-        self._local_end.open_port(None, self._port_answered)
-        try:
-            transport.listen(backlog)
-        except OSError as error:
-            self._local_end.close_ports()
-            raise winsock_error(winsock_code(error), str(error)) from error
+        listen_on(self._local_end, Backlog, self._port_answered)
         self._listening = True
 
     def GetSockName(self) -> SocketAddress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from fwx.interfaces.hresult import (
     WSAEINVAL,
     WSAEMSGSIZE,
     WSAENOTCONN,
+    WSAETIMEDOUT,
     WSAHOST_NOT_FOUND,
 )
 from fwx.testing import PlainBuffer, Recorder
@@ -118,6 +120,10 @@ def test_families_do_not_mix(rig: Rig, maker: Any) -> None:
     assert code_of(sock.SendTo, const(b"x"), SocketAddress("::1", 9), None, None, 0) == HRESULT_FROM_WIN32(
         WSAEAFNOSUPPORT
     )
+    for address, other in ((ANY4, "::1"), (SocketAddress("::1", 0), "127.0.0.1")):
+        sock = bound(maker, address)
+        assert code_of(sock.Connect, SocketAddress(other, 9)) == HRESULT_FROM_WIN32(WSAEAFNOSUPPORT)
+        assert code_of(sock.GetPeerName) == HRESULT_FROM_WIN32(WSAENOTCONN)
     wide = bound(maker, SocketAddress("::", 0))
     narrow = bound(maker, SocketAddress("0.0.0.0", wide.GetSockName().port))
     assert narrow.GetSockName().port == wide.GetSockName().port, "a socket for IPv6 leaves IPv4's port alone"
@@ -170,6 +176,87 @@ def test_a_flood_of_strangers_leaves_the_others_their_turn(rig: Rig, outside: so
         sock.Recv(None, recorder, 0)
         rig.until(lambda: recorder.calls)
     assert recorder.calls[0].data == b"answer"
+
+
+def test_a_connected_name_within_the_family(rig: Rig, maker: Any, outside: socket.socket) -> None:
+    """A bound socket takes the name's address of its family; where there is none, what was posted fails."""
+    port = outside.getsockname()[1]
+    rig.names.table |= {"both.example": ["::1", "127.0.0.1"], "six.example": ["::1"]}
+    sock = bound(maker)
+    sock.Connect(SocketAddress("both.example", port))
+    assert sock.GetPeerName() == name_of(outside)
+    sock, recorder = bound(maker), Recorder()
+    sock.Connect(SocketAddress("slow.example", port))
+    sock.Send(const(b"x"), recorder, 0)
+    rig.names.asked.pop()([SocketAddress("::1", port)], 0)
+    rig.settle()
+    assert [done.code for done in recorder.calls] == [WSAEAFNOSUPPORT]
+    sock.Connect(name_of(outside))
+    assert sock.GetPeerName() == name_of(outside)
+
+
+def test_a_connected_name_before_a_deadline(rig: Rig, maker: Any, outside: socket.socket) -> None:
+    sock, recorder = maker.CreateNetworkSocket(FWX_PROTOCOL_UDP), Recorder()
+    sock.Connect(SocketAddress("slow.example", 9))
+    sock.Send(const(b"x"), recorder, 0)
+    rig.clock.advance(20.0)
+    rig.settle()
+    assert [done.code for done in recorder.calls] == [WSAETIMEDOUT]
+    assert rig.names.cancelled == 1
+
+
+def test_closed_behind_a_send_to_a_name_that_is_not_there(rig: Rig, maker: Any) -> None:
+    """B3.26: what is queued still goes out, or fails; then the descriptor and the port are given back."""
+    watched = len(rig.poller)
+    sock, recorder = bound(maker), Recorder()
+    sock.Connect(SocketAddress("slow.example", 9))
+    sock.Send(const(b"x"), recorder, 0)
+    sock.Close(False)
+    rig.names.asked.pop()([], WSAHOST_NOT_FOUND)
+    rig.settle()
+    assert [done.code for done in recorder.calls] == [WSAHOST_NOT_FOUND]
+    assert len(rig.poller) == watched
+    assert not len(rig.packet_filter)
+
+
+@pytest.mark.parametrize("abortive", [False, True], ids=["graceful", "abortive"])
+def test_everything_from_another_thread(rig: Rig, maker: Any, outside: socket.socket, abortive: bool) -> None:
+    """B5.10, B3.26: a socket that is closed before its calls have reached the loop thread keeps their order."""
+    rig.names.table["server.example"] = ["127.0.0.1"]
+    recorder = Recorder()
+    sock = maker.CreateNetworkSocket(FWX_PROTOCOL_UDP)
+
+    def use() -> None:
+        sock.Connect(SocketAddress("server.example", outside.getsockname()[1]))
+        sock.Send(const(b"from afar"), recorder, 0)
+        sock.Close(abortive)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    rig.until(lambda: recorder.calls)
+    assert recorder.calls[0].success
+    assert outside.recvfrom(100)[0] == b"from afar"
+    rig.settle()
+    assert not len(rig.poller)
+    assert not len(rig.packet_filter)
+
+
+def test_a_send_of_another_thread_meets_the_close(
+    rig: Rig, maker: Any, outside: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """B3.31: it fails, opens no port any more, and nobody complains."""
+    sock, recorder = maker.CreateNetworkSocket(FWX_PROTOCOL_UDP), Recorder()
+    sock.SendTo(const(b"first"), SocketAddress("127.0.0.1", 9), None, None, 0)
+    rig.settle()
+    thread = threading.Thread(target=sock.SendTo, args=(const(b"late"), name_of(outside), None, recorder, 0))
+    thread.start()
+    thread.join()
+    sock._endpoint.close(True)
+    rig.until(lambda: recorder.calls)
+    assert [done.code for done in recorder.calls] == [ERROR_OPERATION_ABORTED]
+    assert not len(rig.packet_filter)
+    assert not caplog.records
 
 
 def test_a_connected_name(rig: Rig, maker: Any, outside: socket.socket) -> None:
@@ -281,7 +368,9 @@ def test_addresses_that_a_socket_knows_are_bounded(
         sock.SendTo(const(b"x"), target, None, None, 0)
     rig.settle()
     assert {opening.remote for opening in rig.packet_filter} == {first, third}
-    assert [record.destination_ip for record in rig.records] == ["127.0.0.2"]
+    assert [(record.destination_ip, record.source_port) for record in rig.records] == [
+        ("127.0.0.2", sock.GetSockName().port)
+    ]
 
 
 def test_options(rig: Rig) -> None:

@@ -240,6 +240,61 @@ def test_another_thread_while_the_socket_connects(
         assert completions.outcomes[1] == (2, False, ERROR_OPERATION_ABORTED)
 
 
+@pytest.mark.parametrize("abortive", [False, True], ids=["graceful", "abortive"])
+def test_everything_from_another_thread(rig: Rig, maker: Any, recorder: Any, server: Server, abortive: bool) -> None:
+    """B5.10, B3.26: a socket that is closed before its calls have reached the loop thread keeps their order."""
+    completions = recorder()
+    sock = maker.CreateNetworkSocket(6)
+
+    def use() -> None:
+        sock.Bind(ANY4, None, None)
+        sock.Connect(server.address)
+        sock.Send(FWXIOBuffer(b"from afar"), completions, 1)
+        sock.Close(abortive)
+
+    other = threading.Thread(target=use)
+    other.start()
+    other.join()
+    rig.until(lambda: completions.calls)
+    if abortive:
+        assert completions.outcomes == [(1, False, ERROR_OPERATION_ABORTED)]
+    else:
+        assert completions.calls[0].success
+        peer = server.accept()
+        peer.expect(b"from afar")
+        peer.expect_end()
+        peer.close()
+    rig.settle()
+    assert not len(rig.poller)
+    assert not len(rig.packet_filter)
+
+
+def test_a_name_that_nobody_answers(rig: Rig, maker: Any, recorder: Any) -> None:
+    """B4.14: connecting has one deadline for the look-up too."""
+    sock, completions = maker.CreateNetworkSocket(6), recorder()
+    sock.Connect(SocketAddress("slow.example", 80))
+    sock.Recv(None, completions, 0)
+    rig.clock.advance(20.0)
+    rig.settle()
+    assert completions.outcomes == [(0, False, WSAETIMEDOUT)]
+    assert rig.names.cancelled == 1
+
+
+def test_closed_behind_a_send_to_a_name_that_is_not_there(rig: Rig, maker: Any, recorder: Any) -> None:
+    """B3.26: what is queued still goes out, or fails; then the bound port is given back."""
+    sock, completions = maker.CreateNetworkSocket(6), recorder()
+    sock.Bind(ANY4, None, None)
+    address = sock.GetSockName()
+    sock.Connect(SocketAddress("slow.example", 80))
+    sock.Send(FWXIOBuffer(b"x"), completions, 0)
+    sock.Close(False)
+    rig.names.asked.pop()([], WSAHOST_NOT_FOUND)
+    rig.settle()
+    assert completions.outcomes == [(0, False, WSAHOST_NOT_FOUND)]
+    with socket.socket() as again:
+        again.bind(address.sockaddr)
+
+
 def _connected(transport: Any) -> bool:
     try:
         transport.getpeername()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx.impl.accepting import PAUSE_SECONDS
 from fwx.impl.logrecord import Action
+from fwx.impl.policy import Rule
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_NOTIMPL,
     E_POINTER,
     ERROR_OPERATION_ABORTED,
+    FWX_E_POLICY_RULES_DENIED,
     HRESULT_FROM_WIN32,
     WSAEADDRINUSE,
     WSAEADDRNOTAVAIL,
@@ -181,26 +185,59 @@ def test_an_accept_completion_that_fails(rig: Rig, maker: Any, accept_recorder: 
     assert rig.alerts
 
 
+class Exhausted:
+    """A listening transport where *shortages* accepts fail."""
+
+    def __init__(self, bound: Any, shortages: int) -> None:
+        self._bound = bound
+        self.shortages = shortages
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bound, name)
+
+    def accept(self) -> Any:
+        if not self.shortages:
+            return self._bound.accept()
+        self.shortages -= 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_out_of_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
-    """B4.12: an accept that fails completes with the Winsock error."""
+    """B4.12: an accept that fails completes with the Winsock error; the next ones wait for a moment, not for ever."""
+    listener = maker.CreateNetworkSocket(6)
+    listener.Bind(ANY4, None, None)
+    listener.Listen(5)
+    accepts = accept_recorder(lambda accepted: listener.Accept(accepts, 0))
+    for _ in range(2):
+        listener.Accept(accepts, 0)
+    acceptor = listener._acceptor
+    exhausted = acceptor._transport = Exhausted(acceptor._transport, 2)
+    rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
+    rig.until(lambda: accepts.calls)
+    for failures in (1, 2):
+        rig.settle()
+        assert [(call.success, call.code) for call in accepts.calls] == [(False, WSAEMFILE)] * failures
+        rig.clock.advance(PAUSE_SECONDS)
+    rig.until(lambda: len(accepts.calls) == 3)
+    assert accepts.calls[-1].success
+    assert not exhausted.shortages
+
+
+def test_a_listener_that_is_closed_while_it_waits_for_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
     listener = maker.CreateNetworkSocket(6)
     listener.Bind(ANY4, None, None)
     listener.Listen(5)
     accepts = accept_recorder()
-    listener.Accept(accepts, 0)
-    bound = listener._acceptor._transport
-
-    class Exhausted:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(bound, name)
-
-        def accept(self) -> Any:
-            raise OSError(24, "Too many open files")
-
-    listener._acceptor._transport = Exhausted()
+    for _ in range(2):
+        listener.Accept(accepts, 0)
+    acceptor = listener._acceptor
+    acceptor._transport = Exhausted(acceptor._transport, 1)
     rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
     rig.until(lambda: accepts.calls)
-    assert (accepts.calls[0].success, accepts.calls[0].code) == (False, WSAEMFILE)
+    listener.Close(False)
+    rig.settle()
+    assert [call.code for call in accepts.calls] == [WSAEMFILE, ERROR_OPERATION_ABORTED]
+    assert not rig.clock.timers
 
 
 def test_what_bind_listen_and_accept_refuse(rig: Rig, maker: Any, accept_recorder: Any, server: Server) -> None:
@@ -311,3 +348,40 @@ def test_the_rest_of_the_interface(maker: Any) -> None:
         lambda: sock.Listen(1),
     ):
         assert code_of(call) == winsock(WSAENOTSOCK)
+
+
+# ---- the policy ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whose", ["firewall", "session"])
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
+def test_the_rules_judge_who_connects_to_a_sessions_socket(
+    rig: Rig, accept_recorder: Any, whose: str, allowed: bool, bound: str
+) -> None:
+    """B4.6, B4.7: the peer is the source, the socket's own address the target; nobody asks about the firewall's."""
+    action = "allow" if allowed else "deny"
+    rig.engine.policy = rig.policy(Rule("inbound", action, ("any",), ("localhost",), ("localhost",)))
+    listener = (rig.session() if whose == "session" else rig.firewall).CreateNetworkSocket(6)
+    listener.Bind(SocketAddress(bound, 0), None, None)
+    listener.Listen(5)
+    accepts = accept_recorder()
+    listener.Accept(accepts, 0)
+    client = socket.create_connection(("127.0.0.1", listener.GetSockName().port))
+    rig.closing.append(client.close)
+    if whose == "firewall" or allowed:
+        rig.until(lambda: accepts.calls)
+        accepts.calls[0].socket.Close(True)
+        rig.until(lambda: rig.records)
+        (record,) = rig.records
+        assert (record.action, record.rule) == (Action.Terminate, "inbound" if whose == "session" else "")
+        return
+    rig.until(lambda: rig.records)
+    (record,) = rig.records
+    assert (record.action, record.rule) == (Action.Denied, "inbound")
+    assert record.resultcode == FWX_E_POLICY_RULES_DENIED
+    assert (record.source_port, record.destination_port) == (client.getsockname()[1], listener.GetSockName().port)
+    assert not accepts.calls
+    client.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)

@@ -189,6 +189,13 @@ def test_options_that_come_before_the_socket(rig: Rig, accept_recorder: Any) -> 
     assert accepts.calls[0].socket.GetSockOpt(IPPROTO_TCP, TCP_NODELAY) == number(1)
 
 
+@pytest.mark.parametrize(("level", "optname"), [([], 1), (SOL_SOCKET, {}), (65535.0, 4102.0), (-1, 1), ("a", 1)])
+def test_what_is_no_option_at_all(rig: Rig, level: Any, optname: Any) -> None:
+    sock = rig.firewall.CreateNetworkSocket(TCP)
+    assert code_of(sock.SetSockOpt, level, optname, number(1)) == E_INVALIDARG
+    assert code_of(sock.GetSockOpt, level, optname) == E_INVALIDARG
+
+
 def test_ipv6_alone_unless_asked_otherwise(rig: Rig, accept_recorder: Any) -> None:
     """Winsock's default: a socket on :: takes no IPv4; IPV6_V6ONLY off lets it."""
     alone = listening(rig.firewall, ANY6)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
 from fwx.impl.packetfilter import Claim, MemoryPacketFilter, Opening
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, HRESULT_FROM_WIN32, WSAEACCES, winsock_error
+from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, HRESULT_FROM_WIN32, WSAEACCES, COMError, winsock_error
 from fwx.testing import Recorder
 
 if TYPE_CHECKING:
@@ -163,6 +165,30 @@ def test_a_packet_filter_that_fails(rig: Rig, maker: Any, closed: SocketAddress,
     datagrams.Bind(ANY4, None, None)
     listener.Listen(5)
     assert len(opened(rig)) == 2
+
+
+@pytest.mark.parametrize("thread", ["loop", "other"])
+def test_a_datagram_whose_port_cannot_be_opened(rig: Rig, maker: Any, recorder: Any, thread: str) -> None:
+    """It does not leave, whichever thread sends it, and the socket ends."""
+    rig.engine.packet_filter = BrokenPacketFilter()
+    sock, sent = maker.CreateNetworkSocket(UDP), recorder()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
+        outside.bind(("127.0.0.1", 0))
+        outside.setblocking(False)
+        send = (FWXIOBuffer.constant(b"x"), address_of(outside), None, sent, 0)
+        if thread == "loop":
+            with pytest.raises(COMError, match="the packet filter"):
+                sock.SendTo(*send)
+        else:
+            sender = threading.Thread(target=sock.SendTo, args=send)
+            sender.start()
+            sender.join()
+            rig.until(lambda: sent.calls)
+            assert not sent.calls[0].success
+        rig.settle()
+        with pytest.raises(BlockingIOError):
+            outside.recv(1)
+    assert not len(rig.poller)
 
 
 # A packet filter that answers later.

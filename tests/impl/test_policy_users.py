@@ -163,3 +163,14 @@ def test_nobody_is_told_to_authenticate_where_it_can_help(drawn: list[Rule]) -> 
     nobody = ask(policy, NOBODY)
     if not nobody.allowed and any(verdict.allowed for verdict in verdicts):
         assert nobody.needs_user
+
+
+@given(rules, st.sampled_from(sorted(WHO)))
+def test_a_client_that_is_told_to_authenticate_could_be_allowed(drawn: list[Rule], name: str) -> None:
+    """Some user that the rules name is allowed what nobody is asked to authenticate for."""
+    policy = make(*drawn)
+    if ask(policy, WHO[name]).needs_user:
+        assert name == "nobody"
+        users, groups = ("ann", "bob", "staff", "y"), ((), ("staff",), ("ann",))
+        named = [FWXAuthenticatedUser(user, group).who for user in users for group in groups]
+        assert any(ask(policy, who).allowed for who in named)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from zope.interface import implementer
 
+from fwx.impl.accepting import Accepted
 from fwx.impl.networksocket import FWXNetworkSocket
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
@@ -125,8 +126,8 @@ class HasAFilter(FWXNetworkSocket):
 
 
 class AcceptsEveryone(FWXNetworkSocket):
-    def _admits_peer(self, peer: SocketAddress) -> bool:
-        return True
+    def _admits_peer(self, accepted: Accepted) -> Accepted | None:
+        return accepted
 
 
 class ConnectsEverywhere(FWXNetworkSocket):
