@@ -14,7 +14,7 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Protocol, Rule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
-from fwx.local_users import LocalUser, LocalUsers, Workers
+from fwx.local_users import LocalUser
 from fwx.packetfilter.plan import Plan, table_name, without
 
 
@@ -57,18 +57,20 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
     )
 
 
-def local_users_of(
-    configuration: Configuration, workers: Workers, post: Callable[..., None], clock: Callable[[], float]
-) -> LocalUsers:
-    """Make what knows the users of *configuration*; the rest as for :class:`LocalUsers`.
+def users_of(configuration: Configuration) -> tuple[LocalUser, ...]:
+    """Return the users of *configuration*.
 
-    :raises ConfigurationError: a password is no Argon2id hash, with its line.
+    :raises ConfigurationError: a password is no Argon2id hash; every one is named, with its line.
     """
-    try:
-        users = (LocalUser(user.name, user.groups, user.password) for user in configuration.users)
-        return LocalUsers(users, workers, post, clock)
-    except ValueError as error:
-        raise ConfigurationError([configuration.source.problem(("user",), str(error))]) from None
+    users = tuple(LocalUser(user.name, user.groups, user.password) for user in configuration.users)
+    problems = [
+        configuration.source.problem(("user", index, "password"), "is no Argon2id hash; 'fwx user add' makes one")
+        for index, user in enumerate(users)
+        if not user.has_hash
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return users
 
 
 def plan_of(configuration: Configuration) -> Plan:

@@ -40,6 +40,15 @@ class LocalUser(NamedTuple):
     groups: tuple[str, ...]
     password: str
 
+    @property
+    def has_hash(self) -> bool:
+        """Whether the password is a hash that can be compared with."""
+        try:
+            argon2.extract_parameters(self.password)
+        except InvalidHashError:
+            return False
+        return True
+
 
 class Workers(Protocol):
     """Where the hashing is done."""
@@ -81,9 +90,11 @@ class LocalUsers:
     ) -> None:
         """*workers* hashes, on other threads; *post* calls a function on the loop thread, from any thread.
 
-        :raises ValueError: a password is no Argon2id hash; names the user.
+        Each of *users* has a hash (:attr:`LocalUser.has_hash`).
         """
-        self._accounts = {user.name: _account(user) for user in users}
+        self._accounts = {
+            user.name: _Account(FWXAuthenticatedUser(user.name, user.groups), user.password) for user in users
+        }
         self._nobody = _Account(None, _unknown_password(self._accounts.values()))
         self._workers = workers
         self._post = post
@@ -167,14 +178,6 @@ class _Waiter:
 
     def cancel(self) -> None:
         self._done = None
-
-
-def _account(user: LocalUser) -> _Account:
-    try:
-        argon2.extract_parameters(user.password)
-    except InvalidHashError:
-        raise ValueError(f"user {user.name!r}: the password is no Argon2id hash") from None
-    return _Account(FWXAuthenticatedUser(user.name, user.groups), user.password)
 
 
 def _unknown_password(accounts: Iterable[_Account]) -> str:

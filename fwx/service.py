@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.composition import filters_of, local_users_of, plan_of, policy_of
+from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
 from fwx.config_support import unsupported
@@ -38,6 +38,7 @@ from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits, AttemptLimits
 from fwx.listener import Listener, ListenError
+from fwx.local_users import LocalUsers
 from fwx.network import Poller, SocketNetwork
 from fwx.open_port import OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
@@ -101,6 +102,7 @@ class Service:
         self._filter_event = define("Packet filter failure", Severity.ERROR, Category.FIREWALL_SERVICE)
         self._table_event = define("Packet filter changed by others", Severity.WARNING, Category.SECURITY)
         filters = filters_of(configuration, faults)
+        users = users_of(configuration)
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
@@ -155,8 +157,8 @@ class Service:
         # Passwords are hashed here, not by the threads of filters, which may be busy.
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
         if self.registry.queryUtility(IPasswordAuthenticator) is None:
-            users = local_users_of(configuration, self._hashing, self.poller.queue.post, time.monotonic)
-            self.registry.register_utility(users, IPasswordAuthenticator)
+            checks = LocalUsers(users, self._hashing, self.poller.queue.post, time.monotonic)
+            self.registry.register_utility(checks, IPasswordAuthenticator)
         self._doorkeeper = Doorkeeper(
             self.registry.getUtility(IPasswordAuthenticator),
             AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic),

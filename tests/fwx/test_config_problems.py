@@ -202,6 +202,10 @@ NAMES = [
     ),
     (RULE + "users = ['alise']\n" + USER, "7: rule.users: unknown user 'alise'; did you mean 'alice'?"),
     (RULE + "groups = ['stuff']\n" + USER, "7: rule.groups: unknown group 'stuff'; did you mean 'staff'?"),
+    (
+        RULE + "groups = ['staff']\nusers = ['any']\n" + USER,
+        "8: rule.users: 'any' is everybody; leave it out where groups are written",
+    ),
     (RULE + "schedule = 'work'\n", "7: rule.schedule: unknown schedule 'work'; this file defines no schedule"),
     (RULE + "upstream = 'v'\n" + UPSTREAM, "7: rule.upstream: unknown upstream 'v'; expected one of u"),
     (UPSTREAM + "via = 'v'\n", "5: upstream.via: unknown upstream 'v'; expected one of u"),

@@ -126,8 +126,8 @@ def test_an_end_without_mercy(serve: Any, origin: Any, client: Any, eventually: 
 
 REFUSED = {
     "workers": ("[service]\nworkers = 2\n", 2, "runs one worker process"),
-    "users": ('\n\n[[user]]\nname = "alice"\npassword = "$argon2id$v=19$m=65536,t=3,p=4$YWFhYWFhYWE$YWFhYWFhYWE"\n',
-              3, "knows no users"),
+    "password": ('\n\n[[user]]\nname = "alice"\npassword = "$argon2id$v=19$m=65536,t=3,p=4$..."\n',
+                 5, "user.password: is no Argon2id hash"),
     "console": ('[console]\nbind = "127.0.0.1:0"\n', 1, "has no console"),
     "transparent": ('[[listener]]\nname = "t"\nkind = "transparent"\nbind = "127.0.0.1:0"\n', 3, "no transparent"),
     "rule limits": ('[[rule]]\nname = "a"\naction = "allow"\nprotocols = ["any"]\nfrom = ["any"]\nto = ["any"]\n'
