@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.logrecord import Action
 from fwx.impl.networks import AddressRange, normalise
 from fwx.impl.transport import INPUT
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     FWX_E_NETWORK_RULES_DENIED,
+    HRESULT,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
     WSAECONNRESET,
@@ -109,7 +110,7 @@ class HeaderEntry:
         refused = self._limits.admit(source.host)
         if refused is not None:
             sender.client.close(True)
-            self._write(source, int(refused[0]), refused[1], Action.Denied)
+            self._entrance.log(source, Action.Denied, *refused)
             return
         self._next(arrival)
 
@@ -117,26 +118,11 @@ class HeaderEntry:
         reason = "the PROXY header was not complete before the deadline (handshake_seconds)"
         self._refuse(HRESULT_FROM_WIN32(WSAETIMEDOUT), reason)
 
-    def _refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+    def _refuse(self, result: HRESULT, reason: str, action: Action = Action.Failed) -> None:
         self._settle()
         self._arrival.client.close(True)
-        self._write(self._arrival.address, int(result), reason, action)
+        self._entrance.log(self._arrival.address, action, result, reason)
 
     def _settle(self) -> None:
         self._deadline.cancel()
         self._entrance.pending.discard(self)
-
-    def _write(self, source: SocketAddress, result: int, reason: str, action: Action) -> None:
-        engine = self._entrance.gateway.engine
-        engine.write_record(
-            LogRecord(
-                time=engine.wall_clock(),
-                action=action,
-                servername=engine.server_name,
-                source_ip=source.host,
-                source_port=source.port,
-                resultcode=result,
-                interface=self._entrance.name,
-                reason=reason,
-            )
-        )

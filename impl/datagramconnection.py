@@ -15,6 +15,7 @@ from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
+from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
@@ -46,7 +47,6 @@ logger = logging.getLogger("fwx.datagramconnection")
 
 MOST_DESTINATIONS = 160
 """Destinations that one UDP socket of a client has at a time; the one that was quiet for longest makes room."""
-MOST_LOOK_UPS = 16
 """Destinations whose names are being looked up at a time; datagrams to more are lost."""
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
@@ -236,13 +236,16 @@ class FWXDatagramConnection(ConnectionBase):
         return destination
 
     def _resolve(self, destination: Destination) -> None:
-        if sum(each.state is State.RESOLVING for each in self._destinations.values()) > MOST_LOOK_UPS:
-            self._deny(destination, int(FWX_E_DNS_QUOTA_EXCEEDED), f"{MOST_LOOK_UPS} name look-ups are pending")
+        look_ups, host = self.engine.look_ups, self.client_address.host
+        if look_ups.is_full(host):
+            self._deny(destination, int(FWX_E_DNS_QUOTA_EXCEEDED), f"{host} has {MOST_LOOK_UPS} name look-ups pending")
             # Not remembered: the name may be asked for when there is room.
             self._destinations.pop(destination.target, None)
             return
         done = partial(self._resolved, destination)
-        destination.cancel = self.engine.resolver.resolve(destination.target, done)
+        cancel = look_ups.begin(self.engine, host, destination.target, done)
+        if destination.state is State.RESOLVING:
+            destination.cancel = cancel
 
     def _resolved(self, destination: Destination, addresses: list[SocketAddress], code: int) -> None:
         destination.cancel = None

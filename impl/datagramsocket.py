@@ -14,7 +14,6 @@ from fwx.impl.admission import admit
 from fwx.impl.connecting import Connecting
 from fwx.impl.datagramendpoint import DatagramEndpoint
 from fwx.impl.datagramflows import DatagramFlows
-from fwx.impl.dial import resolve_in_time
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
@@ -329,7 +328,7 @@ class FWXDatagramSocket(OwnedSocket):
     def _resolve(self, name: SocketAddress, waiting: Connecting) -> None:
         if waiting.code:  # closed before this came from another thread
             return
-        self._dial = resolve_in_time(self.engine, name, partial(self._resolved, name, waiting))
+        self._dial = self._look_up(name, partial(self._resolved, name, waiting))
 
     def _resolved(self, name: SocketAddress, waiting: Connecting, addresses: list[SocketAddress], code: int) -> None:
         self._dial = None

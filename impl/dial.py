@@ -23,7 +23,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
     from fwx.impl.departure import Departure
-    from fwx.impl.engine import Engine, Resolved
+    from fwx.impl.engine import Engine
     from fwx.impl.transport import Transport
     from fwx.interfaces import SocketAddress
 
@@ -181,28 +181,3 @@ class Dial:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-
-
-def resolve_in_time(engine: Engine, name: SocketAddress, done: Resolved) -> Callable[[], None]:
-    """Look *name* up; *done* is called once, with ``WSAETIMEDOUT`` when the deadline of connecting has passed.
-
-    Returns what cancels the look-up: *done* is then not called.
-    """
-    cancel: Callable[[], None] | None = None
-
-    def give_up() -> None:
-        deadline.cancel()
-        if cancel is not None:
-            cancel()
-
-    def too_late() -> None:
-        give_up()
-        done([], WSAETIMEDOUT)
-
-    def resolved(addresses: list[SocketAddress], code: int) -> None:
-        deadline.cancel()
-        done(addresses, code)
-
-    deadline = engine.connect_deadlines.add(too_late)
-    cancel = engine.resolver.resolve(name, resolved)
-    return give_up

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from fwx.impl.lookups import LookUps
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
@@ -78,6 +80,7 @@ class Engine:
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
+    :ivar look_ups: the names that are being looked up for connections.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -102,5 +105,6 @@ class Engine:
     workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
+    look_ups: LookUps = field(default_factory=LookUps)
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

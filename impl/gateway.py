@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,8 +11,8 @@ from fwx.impl.admission import admit
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
+from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
@@ -128,7 +127,6 @@ class Gateway:
         self.engine = engine
         self.sessions = sessions
         self.opening: set[Opening] = set()
-        self.look_ups: Counter[str] = Counter()
         self.departure = Departure(engine.network)
         self._on_ended = on_ended
 
@@ -165,13 +163,12 @@ class Gateway:
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_settle", "_verdict")
+    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_verdict")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
         self._request = request
         self._cancel: Callable[[], None] | None = None
-        self._settle: Callable[[], None] | None = None
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
 
@@ -200,35 +197,19 @@ class Opening:
 
     def _resolve(self) -> None:
         """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
-        gateway, host = self._gateway, self._request.client_address.host
-        if gateway.look_ups[host] >= MOST_LOOK_UPS:
+        engine, host = self._gateway.engine, self._request.client_address.host
+        if engine.look_ups.is_full(host):
             reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
             self._refuse(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
             return
-        gateway.look_ups[host] += 1
-        deadline = gateway.engine.connect_deadlines.add(partial(self.step, self._resolved_too_late))
-        cancel: Callable[[], None] | None = None
-
-        def settle() -> None:
-            deadline.cancel()
-            gateway.look_ups[host] -= 1
-            if not gateway.look_ups[host]:
-                del gateway.look_ups[host]
-
-        def abandon() -> None:
-            settle()
-            if cancel is not None:
-                cancel()
-
-        self._settle, self._cancel = settle, abandon
-        cancel = gateway.engine.resolver.resolve(self._request.target, partial(self.step, self._resolved))
-
-    def _resolved_too_late(self) -> None:
-        self.give_up(HRESULT_FROM_WIN32(WSAETIMEDOUT), f"{self._request.target.host} was not resolved in time")
+        done = partial(self.step, self._resolved)
+        cancel = engine.look_ups.begin(engine, host, self._request.target, done)
+        if self._connection is None and self in self._gateway.opening:  # it has not been answered at once
+            self._cancel = cancel
 
     def give_up(self, result: int, reason: str) -> None:
         """Stop opening and refuse the client."""
-        cancel, self._cancel, self._settle = self._cancel, None, None
+        cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel()
         self._refuse(result, reason, Action.Failed)
@@ -241,12 +222,11 @@ class Opening:
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
         if self not in self._gateway.opening:
             return
-        settle, self._settle, self._cancel = self._settle, None, None
-        if settle is not None:
-            settle()
+        self._cancel = None
         request = self._request
         if not addresses:
-            self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} could not be resolved", Action.Failed)
+            how = "was not resolved in time" if code == WSAETIMEDOUT else "could not be resolved"
+            self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} {how}", Action.Failed)
             return
         self._verdict, allowed = admit(
             self._gateway.engine, request.client_address, request.target, addresses, who=request.who

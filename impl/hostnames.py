@@ -14,6 +14,7 @@ from zope.interface import Interface, implementer
 from fwx.impl.boundary import attempt
 from fwx.impl.engine import Answer
 from fwx.impl.lookuprecord import record_of
+from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.question import address_object, address_question, literal, name_question
 from fwx.interfaces import Hostent
 from fwx.interfaces.hresult import (
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine, Question
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
-
-# Names that one client, one session or the firewall's filters together may have looked up at a time; half of the
-# resolver's threads, so that others get their turn.
-MOST_LOOK_UPS: Final = 16
 
 # What a call on another thread grants the loop beyond the deadline of the look-up itself.
 _GRACE_SECONDS: Final = 1.0

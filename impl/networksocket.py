@@ -12,7 +12,6 @@ from fwx.impl.admission import admit
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting
 from fwx.impl.departure import Departure
-from fwx.impl.dial import resolve_in_time
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
@@ -241,7 +240,7 @@ class FWXNetworkSocket(OwnedSocket):
         elif self._goes_by_name(address):
             self._dial_to(None)
         else:
-            self._dial = resolve_in_time(self.engine, address, self._resolved)
+            self._dial = self._look_up(address, self._resolved)
 
     def _goes_by_name(self, name: SocketAddress) -> bool:
         """Tell whether policy allows *name* by itself, and its route resolves it; an IP filter needs its addresses."""

@@ -29,7 +29,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fwx.impl.engine import Engine, SocketKeeper
+    from fwx.impl.engine import Engine, Resolved, SocketKeeper
     from fwx.impl.session import FWXSession
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, IFWXIpFilter, SocketAddress
 
@@ -70,6 +70,11 @@ class OwnedSocket(FWXSocket):
     @property
     def _registry(self) -> Any:
         return self.engine.registry
+
+    def _look_up(self, name: SocketAddress, done: Resolved) -> Callable[[], None]:
+        """Look *name* up for a Connect, counted with what else the client, or the firewall, is connecting to."""
+        owner = "" if self.session is None else self.session.address.host
+        return self.engine.look_ups.begin(self.engine, owner, name, done)
 
     # IFWXSocket, with time-outs.
 

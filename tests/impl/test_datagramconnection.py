@@ -40,6 +40,7 @@ from fwx.interfaces.hresult import (
     WSAEACCES,
     WSAEADDRINUSE,
     WSAEINVAL,
+    WSAETIMEDOUT,
     WSAHOST_NOT_FOUND,
 )
 
@@ -546,3 +547,13 @@ def test_a_way_that_does_not_open_ends_the_connection(rig: Rig, association: Any
     assert made.connection.terminating
     assert {one.resultcode for one in rig.records} == {int(HRESULT_FROM_WIN32(WSAEACCES))}
     assert any("did not open the way" in one.reason for one in rig.records)
+
+
+def test_a_name_that_nobody_answers(rig: Rig, association: Any) -> None:
+    """It does not keep its place for ever: the deadline of connecting is its own too."""
+    made = association()
+    made.say(b"x", SocketAddress("slow.example", 9))
+    rig.clock.advance(20.0)
+    assert [record.resultcode for record in rig.records] == [int(HRESULT_FROM_WIN32(WSAETIMEDOUT))]
+    assert not made.connection.destinations
+    assert not len(rig.engine.look_ups)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.hostnames import MOST_LOOK_UPS
 from fwx.impl.logrecord import Action
+from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Rule
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import SocketAddress, fwx_dfpc_Middle
@@ -182,7 +182,7 @@ def test_the_deadline_holds_for_names_too(rig: Rig, door: Door) -> None:
     rig.clock.advance(20.0)
     assert door.refusal() == HRESULT_FROM_WIN32(WSAETIMEDOUT)
     assert rig.names.cancelled == 1
-    assert not door.gateway.look_ups
+    assert not len(rig.engine.look_ups)
 
 
 def test_one_client_does_not_take_the_resolver(rig: Rig, door: Door) -> None:
@@ -200,7 +200,7 @@ def test_one_client_does_not_take_the_resolver(rig: Rig, door: Door) -> None:
         done([], WSAHOST_NOT_FOUND)
     rig.settle()
     assert [each.refusals for each in doors] == [[HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)]] * MOST_LOOK_UPS
-    assert not door.gateway.look_ups
+    assert not len(rig.engine.look_ups)
 
 
 def test_which_filters_see_it(rig: Rig, door: Door) -> None:

@@ -12,8 +12,9 @@ import pytest
 from fwx import sdk
 from fwx.impl.domainset import DomainSet
 from fwx.impl.engine import Answer, Question
-from fwx.impl.hostnames import MOST_LOOK_UPS, IHostNames
+from fwx.impl.hostnames import IHostNames
 from fwx.impl.logrecord import Action
+from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.raw import Ref, raw
 from fwx.interfaces import Hostent, IFWXFirewall, IFWXSession

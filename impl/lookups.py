@@ -1,0 +1,91 @@
+"""The names that are being looked up for connections: each before a deadline, not too many for one client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from fwx.interfaces.hresult import WSAETIMEDOUT, WSATRY_AGAIN
+
+if TYPE_CHECKING:
+    from fwx.impl.deadline import Deadline
+    from fwx.impl.engine import Engine, Resolved
+    from fwx.interfaces import SocketAddress
+
+MOST_LOOK_UPS: Final = 16
+"""Names that one client may have looked up at a time, one session or the firewall's filters together; half of the
+resolver's threads, so that others get their turn."""
+
+
+class LookUps:
+    """Counts what is under way by its owner: the client's address, or the empty text for the firewall itself."""
+
+    def __init__(self) -> None:
+        self._under_way: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._under_way.total()
+
+    def is_full(self, owner: str) -> bool:
+        """Tell whether *owner* has to wait for an answer before it may ask again (B5.17)."""
+        return self._under_way[owner] >= MOST_LOOK_UPS
+
+    def begin(self, engine: Engine, owner: str, name: SocketAddress, done: Resolved) -> Callable[[], None]:
+        """Look *name* up; *done* is called once, also when the deadline of connecting has passed: ``WSAETIMEDOUT``.
+
+        Of an owner that is full, later, with ``WSATRY_AGAIN``. Returns what cancels it: *done* is then not called.
+        """
+        look_up = _LookUp(done)
+        if self.is_full(owner):
+            engine.queue.post(look_up.finish, [], WSATRY_AGAIN)
+        else:
+            look_up.start(engine, name, self._under_way, owner)
+        return look_up.cancel
+
+
+class _LookUp:
+    __slots__ = ("_cancel", "_deadline", "_done", "_owner", "_under_way")
+
+    def __init__(self, done: Resolved) -> None:
+        self._done: Resolved | None = done
+        self._cancel: Callable[[], None] | None = None
+        self._deadline: Deadline | None = None
+
+    def start(self, engine: Engine, name: SocketAddress, under_way: Counter[str], owner: str) -> None:
+        self._under_way, self._owner = under_way, owner
+        under_way[owner] += 1
+        self._deadline = engine.connect_deadlines.add(self._too_late)
+        cancel = engine.resolver.resolve(name, self.finish)
+        if self._done is not None:
+            self._cancel = cancel
+
+    def finish(self, addresses: list[SocketAddress], code: int) -> None:
+        done = self._settle()
+        if done is not None:
+            done(addresses, code)
+
+    def cancel(self) -> None:
+        cancel = self._cancel
+        self._settle()
+        if cancel is not None:
+            cancel()
+
+    def _too_late(self) -> None:
+        cancel = self._cancel
+        done = self._settle()
+        if cancel is not None:
+            cancel()
+        if done is not None:
+            done([], WSAETIMEDOUT)
+
+    def _settle(self) -> Resolved | None:
+        """Count no more; return whom to tell, the first time."""
+        done, self._done, self._cancel = self._done, None, None
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+            self._under_way[self._owner] -= 1
+            if not self._under_way[self._owner]:
+                del self._under_way[self._owner]
+        return done
