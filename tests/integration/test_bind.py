@@ -301,7 +301,7 @@ def test_an_upstream(serve: Any, proxies: Proxies, kind: str, protocol: str, fil
 @pytest.mark.requires("danted", "tinyproxy")
 @pytest.mark.path(entry="socks5", exit="chain", transport="bind")
 def test_three_upstreams_in_a_row(serve: Any, proxies: Proxies) -> None:
-    """The last one binds; those before it only carry, whatever they speak. tinyproxy keeps no half-closed connection."""
+    """The last one binds; those before it only carry, whatever they speak. tinyproxy does not keep half-close."""
     last = serve()
     tables = (
         table("third", last.address(), 'via = "second"'),
