@@ -184,7 +184,7 @@ def test_a_data_filter_of_what_arrives(rig: Rig, handed: Any, watcher: Any) -> N
 
 
 def test_one_client_many_peers(rig: Rig, seen: list[Any]) -> None:
-    """B6.12, B2.24: the client is dialled for each one that comes, after the event."""
+    """B2.24: the client is dialled for each one that comes, after the event."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         side = Called(rig, SocketAddress.from_sockaddr(server.getsockname()))
         inward = Inward(rig, side, is_secondary=True)
@@ -208,7 +208,7 @@ def test_one_client_many_peers(rig: Rig, seen: list[Any]) -> None:
 
 
 def test_consecutive_ports(rig: Rig) -> None:
-    """B6.14: a port that is taken is no failure of the listening connection, which takes another one."""
+    """A port that is taken is no failure of the listening connection, which takes another one."""
     first = Inward(rig, Called(rig, CLIENT))
     taken = first.connection.take(ANYWHERE)
     second = Inward(rig, Called(rig, CLIENT))
