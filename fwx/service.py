@@ -43,6 +43,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.open_port import OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
+from fwx.passed_sockets import PassedSockets
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
@@ -82,9 +83,10 @@ class Service:
     never started (``fwx components``) only needs :meth:`stop`.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, passed: PassedSockets | None = None) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
+        :param passed: sockets that were opened for listeners.
         :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
             cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
@@ -93,6 +95,7 @@ class Service:
         if problems:
             raise ConfigurationError(problems)
         self.configuration = configuration
+        self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = FirewallLog(configuration.log_database, on_failure=self._log_failed, on_recovery=self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
@@ -184,6 +187,7 @@ class Service:
         raise_descriptor_limit()
         for table in self.configuration.listeners:
             self._bind(table)
+        self._passed.check_all_taken(table.name for table in self.configuration.listeners)
         self._open_log(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
@@ -318,8 +322,8 @@ class Service:
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
     def _bind(self, table: Any) -> None:
+        network = self._passed.network_for(table.name, self._network)
         if not _is_udp(table):
-            network = self._network
             # Behind a load balancer the client is known later: the header's entry counts it.
             limits = self._limits if table.proxy_protocol == "off" else None
             listener = Listener(
@@ -332,7 +336,7 @@ class Service:
                 table.name,
                 table.bind,
                 table.to,
-                self._network,
+                network,
                 self.gateway,
                 self._deadlines["udp"],
                 self.configuration.limits.udp_per_address,
