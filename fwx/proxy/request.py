@@ -58,11 +58,12 @@ class ProxyRequest:
     ``target`` is a literal address or a name in the spelling the client used: case and a trailing dot are kept, so
     whoever compares names with a policy normalises first. ``agent`` is the ``User-Agent``, with what cannot be printed
     replaced by ``?``, or empty. ``early`` are the bytes that followed the request and belong to the server.
-    ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable, often empty.
+    The target of ``udp``, an association, is what the client says that it will send datagrams from, port 0 and the
+    unspecified address where it does not know. ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable, often empty.
     """
 
     protocol: Literal["SOCKS4", "SOCKS5", "HTTP"]
-    command: Literal["connect"]
+    command: Literal["connect", "udp"]
     target: SocketAddress
     agent: str
     early: bytes
