@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fwx.associate_entry import AssociateEntry
 from fwx.bind_entry import BindEntry
 from fwx.entrance import outcome_of
 from fwx.http_forwarder import HttpForwarder
@@ -166,6 +167,9 @@ class ProxyEntry:
         assert request is not None
         self._deadline.cancel()
         self._entrance.pending.discard(self)
+        if request.command == "udp":
+            AssociateEntry(self._entrance, self._arrival, request.target, self._handshake, self._user)
+            return
         asked = Request(
             self,
             self._client,

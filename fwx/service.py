@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
+from fwx.associations import Associations
 from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener
@@ -173,6 +174,7 @@ class Service:
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []
+        self.associations = Associations(limits.udp_per_address, self._deadlines["udp"])
         self._entrances: list[Entrance] = []
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False
@@ -222,6 +224,7 @@ class Service:
             entrance.close()
         for datagrams in self.datagram_listeners:
             datagrams.close()
+        self.associations.close()
         self._run_queue_dry()  # UDP has no end to drain to
         self.gateway.close()
         await self._drain(drain_seconds)
@@ -350,7 +353,14 @@ class Service:
     def _let_in(self, listener: Listener, table: Any) -> None:
         demand = table.authenticate if isinstance(table, ProxyListener) else "off"
         entrance = Entrance(
-            listener.name, self.gateway, self._limits, self._doorkeeper, demand, self._deadlines, self._note_idle
+            listener.name,
+            self.gateway,
+            self._limits,
+            self._doorkeeper,
+            demand,
+            self._deadlines,
+            self.associations,
+            self._note_idle,
         )
         self._entrances.append(entrance)
         listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
@@ -402,6 +412,8 @@ class Service:
         return not self.sessions.connections() and not any(entrance.forwarders for entrance in self._entrances)
 
     def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
+        if transport == "UDP" and self.associations.is_reached_by(address, self._local):
+            return True
         listeners = self.listeners if transport == "TCP" else self.datagram_listeners
         return any(listener.is_reached_by(address, self._local) for listener in listeners)
 
