@@ -20,6 +20,7 @@ from fwx.packetfilter.process import HelperError
 from fwx.privileges import PrivilegeError
 from fwx.registry import RegistryError
 from fwx.service import Service
+from fwx.transparent.sockets import SocketMakerError
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -55,6 +56,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
         ListenError,
         PrivilegeError,
         RegistryError,
+        SocketMakerError,
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from error
