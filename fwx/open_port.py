@@ -38,3 +38,17 @@ class OpenPort:
         claim, self._claim = self._claim, None
         if claim is not None and not claim.withdrawn:
             self._engine.packet_filter.close(claim)
+
+
+class ClosedPort:
+    """The port of a transparent listener, which nobody may address: what is diverted there needs no opening."""
+
+    def __init__(self, address: SocketAddress) -> None:
+        self.address = address
+
+    def open(self, done: Answered) -> None:
+        """There is nothing to open."""
+        done(0)
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -15,7 +15,7 @@ from fwx.aio.tasks import Tasks
 from fwx.associations import Associations
 from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
-from fwx.config_model import ProxyListener, PublishListener
+from fwx.config_model import ProxyListener, PublishListener, TransparentListener
 from fwx.config_support import unsupported
 from fwx.datagram_listener import DatagramListener
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
@@ -40,7 +40,7 @@ from fwx.limits import AddressLimits, AttemptLimits
 from fwx.listener import Listener, ListenError
 from fwx.local_users import LocalUsers
 from fwx.network import Poller, SocketNetwork
-from fwx.open_port import OpenPort
+from fwx.open_port import ClosedPort, OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
@@ -48,6 +48,10 @@ from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.transparent.datagrams import TransparentDatagramListener
+from fwx.transparent.departure import ClientDeparture
+from fwx.transparent.entry import TransparentEntry
+from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
 
@@ -113,6 +117,8 @@ class Service:
         ways_out = routes(upstreams_of(configuration, upstream_failure))
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
+        maker_event = define("Transparent listener failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._socket_maker = SocketMaker(self.poller, maker_event.signal)
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
@@ -185,6 +191,7 @@ class Service:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
 
         :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
+        :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
         :raises FirewallLogError: the log cannot be opened.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
@@ -198,6 +205,10 @@ class Service:
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
             self._warn_others(self.packet_filter.plan)
+        if any(
+            isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
+        ):
+            self._socket_maker.start(account)
         drop_root(account)
         for listener in self.listeners:
             await self._open_port(listener.name, listener.port)
@@ -255,6 +266,7 @@ class Service:
             self._alert_timer.cancel()
         if isinstance(self.packet_filter, NftablesPacketFilter):
             await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+        await self._socket_maker.stop()
         self._resolver.close()
         self.poller.close()
         if not self._started:
@@ -273,7 +285,7 @@ class Service:
             on_difference=self._table_event.signal,
         )
 
-    async def _open_port(self, name: str, port: OpenPort) -> None:
+    async def _open_port(self, name: str, port: OpenPort | ClosedPort) -> None:
         opened: asyncio.Future[int] = self._loop.create_future()
         try:
             port.open(opened.set_result)
@@ -330,12 +342,23 @@ class Service:
     def _bind(self, table: Any) -> None:
         network = self._passed.network_for(table.name, self._network)
         if not _is_udp(table):
+            diversion = table.mode if isinstance(table, TransparentListener) else ""
             # Behind a load balancer the client is known later: the header's entry counts it.
-            limits = self._limits if table.proxy_protocol == "off" else None
+            limits = self._limits if diversion or table.proxy_protocol == "off" else None
             listener = Listener(
-                table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
+                table.name,
+                table.bind,
+                network,
+                limits,
+                self.engine,
+                self._accepting,
+                self._loop.call_later,
+                diversion,
             )
             self.listeners.append(listener)
+            return
+        if isinstance(table, TransparentListener):
+            self.datagram_listeners.append(self._transparent_datagrams(table))
             return
         self.datagram_listeners.append(
             DatagramListener(
@@ -348,6 +371,20 @@ class Service:
                 self.configuration.limits.udp_per_address,
                 self._accepting,
             )
+        )
+
+    def _transparent_datagrams(self, table: TransparentListener) -> TransparentDatagramListener:
+        return TransparentDatagramListener(
+            table.name,
+            table.bind,
+            self._network,
+            self.gateway,
+            self._deadlines["udp"],
+            self.configuration.limits.udp_per_address,
+            self._accepting,
+            self._socket_maker,
+            keeps_client_address=table.keep_client_address,
+            is_own_listener=self._is_own_listener,
         )
 
     def _let_in(self, listener: Listener, table: Any) -> None:
@@ -372,6 +409,16 @@ class Service:
             case PublishListener():
                 announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
                 entry = partial(PublishEntry, entrance, target=table.to, announces=announces)
+            case TransparentListener():
+                leave_from = partial(ClientDeparture, self._socket_maker, self.poller)
+                keeps = leave_from if table.keep_client_address else None
+                return partial(
+                    TransparentEntry,
+                    entrance,
+                    mode=table.mode,
+                    is_own_listener=self._is_own_listener,
+                    leave_from=keeps,
+                )
             case _:
                 entry = partial(ProxyEntry, entrance)
         if table.proxy_protocol == "off":
@@ -430,7 +477,7 @@ class Service:
 
 
 def _is_udp(table: Any) -> bool:
-    return isinstance(table, PublishListener) and table.transport == "udp"
+    return isinstance(table, PublishListener | TransparentListener) and table.transport == "udp"
 
 
 def _show_alert(alert: Alert) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, keep_to_protocols
 from fwx.impl.binding import Binding, Waiter
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
@@ -64,6 +64,8 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "departure",
+        "diverted",
         "early",
         "entry",
         "interface",
@@ -92,6 +94,8 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        diverted: bool = False,
+        departure: Departure | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -100,6 +104,9 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
+            or a filter has announced, is let on (B2.13).
+        :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
         """
         self.entry = entry
         self.client = client
@@ -115,6 +122,8 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+        self.diverted = diverted
+        self.departure = departure
 
     @property
     def who(self) -> Who:
@@ -196,6 +205,9 @@ class Opening:
     def start(self) -> None:
         request = self._request
         verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
+        if request.diverted:
+            session = self._gateway.sessions.of(request.client_address, request.source, request.user)
+            verdict, addresses = keep_to_protocols(session, request.target, verdict, addresses)
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
@@ -260,7 +272,9 @@ class Opening:
         self._request.client.watch(self._client_event)
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
-        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        departure = self._gateway.departure if connection.verdict.upstream else self._request.departure
+        departure = departure or self._gateway.departure
+        cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
 
