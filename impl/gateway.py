@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,8 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
+from fwx.impl.stragglers import Stragglers
+from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
@@ -69,6 +73,7 @@ class Request:
         "source",
         "source_proxy",
         "target",
+        "to_tls",
         "user",
     )
 
@@ -89,6 +94,7 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -97,6 +103,7 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
         self.client = client
@@ -112,6 +119,7 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+        self.to_tls = to_tls
 
     @property
     def who(self) -> Who:
@@ -120,7 +128,10 @@ class Request:
 
 
 class Gateway:
-    """Opens connections for requests of every entry; knows all that are being opened."""
+    """Opens connections for requests of every entry; knows all that are being opened.
+
+    :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
+    """
 
     def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
@@ -128,6 +139,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening] = set()
         self.departure = Departure(engine.network)
+        self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -266,22 +278,59 @@ class Opening:
             self._refuse(result, reason, Action.Failed)
             return
         try:
-            bound = SocketAddress.from_sockaddr(transport.getsockname())
             if not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
-                return
-            if request.entry.connected(bound):
-                connection.address = dialled.address
-                connection.establish(request.client, transport, request.early, dialled.early)
+            elif request.to_tls is not None:
+                self._secure(transport, dialled, request.to_tls())
             else:
-                transport.close(True)
-                request.client.close(True)
-                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+                self._establish(transport, dialled)
         except BaseException:
             transport.close(True)
             raise
+
+    def _secure(self, transport: Transport, dialled: Dialled, role: Role) -> None:
+        """Shake hands with the server."""
+        engine = self._gateway.engine
+        handshake = TlsHandshake(
+            transport,
+            role,
+            dialled.early,
+            "the server",
+            engine.queue,
+            self._gateway.stragglers,
+            engine.connect_deadlines,
+            partial(self.step, self._secured, transport, dialled),
+        )
+        self._cancel = handshake.cancel
+        handshake.start()
+
+    def _secured(self, transport: Transport, dialled: Dialled, secured: Secured) -> None:
+        self._cancel = None
+        if secured.transport is None:
+            _announce(transport, secured.alert)
+            transport.close(False)
+            reason = f"TLS to {self._request.target}: {secured.reason}"
+            self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
+            return
+        try:
+            self._establish(secured.transport, replace(dialled, early=b""))
+        except BaseException:
+            secured.transport.close(True)
+            raise
+
+    def _establish(self, server: Transport, dialled: Dialled) -> None:
+        connection, request = self._connection, self._request
+        assert connection is not None
+        bound = SocketAddress.from_sockaddr(server.getsockname())
+        if request.entry.connected(bound):
+            connection.address = dialled.address
+            connection.establish(request.client, server, request.early, dialled.early)
+        else:
+            server.close(True)
+            request.client.close(True)
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
 
     def _deny(self, verdict: Verdict) -> None:
@@ -330,13 +379,13 @@ class Opening:
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:
-    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    """Send what is no data of the client's; it is small and the socket's buffer is empty, so it goes whole."""
     if not announcement:
         return True
     try:
         return transport.send(announcement) == len(announcement)
     except OSError as error:
-        logger.debug("a PROXY header could not be sent: %s", error)
+        logger.debug("a PROXY header, or an alert of TLS, could not be sent: %s", error)
         return False
 
 

@@ -16,7 +16,6 @@ DATA = Path(__file__).parent.parent / "data"
 REFUSED_IN_FULL = [
     ('kind = "transparent"', "listener.kind"),
     ('mode = "tproxy"', "listener.mode"),
-    ("tls = ", "listener.tls"),
     ("[[schedule]]", "schedule"),
     ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),
