@@ -38,6 +38,7 @@ from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits, AttemptLimits
 from fwx.listener import Listener, ListenError
+from fwx.listener_tls import listeners_tls
 from fwx.local_users import LocalUsers
 from fwx.network import Poller, SocketNetwork
 from fwx.open_port import ClosedPort, OpenPort
@@ -48,6 +49,8 @@ from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.sni_entry import SniEntry, SniRoutes
+from fwx.tls_entry import TlsEntry
 from fwx.transparent.datagrams import TransparentDatagramListener
 from fwx.transparent.departure import ClientDeparture
 from fwx.transparent.entry import TransparentEntry
@@ -94,8 +97,8 @@ class Service:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
         :param passed: sockets that were opened for listeners.
-        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
-            cannot be used; every key is named.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password or
+            a certificate cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
@@ -115,6 +118,7 @@ class Service:
         users = users_of(configuration)
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
+        self._listeners_tls = listeners_tls(configuration)
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
         maker_event = define("Transparent listener failure", Severity.ERROR, Category.FIREWALL_SERVICE)
@@ -166,6 +170,7 @@ class Service:
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
+        self.gateway.stragglers.on_empty = self._note_idle
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
         # Passwords are hashed here, not by the threads of filters, which may be busy.
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
@@ -244,6 +249,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        self.gateway.stragglers.close()
         await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
@@ -404,11 +410,15 @@ class Service:
 
     def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
         """Return what a client of this listener is handed to."""
+        tls = self._listeners_tls[table.name]
         entry: Callable[[Arrival], object]
         match table:
             case PublishListener():
                 announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
-                entry = partial(PublishEntry, entrance, target=table.to, announces=announces)
+                publish = partial(PublishEntry, entrance, announces=announces, to_tls=tls.to_server)
+                entry = partial(publish, target=table.to)
+                if table.sni:
+                    entry = partial(SniEntry, entrance, routes=SniRoutes(table.sni, table.to), then=publish)
             case TransparentListener():
                 leave_from = partial(ClientDeparture, self._socket_maker, self.poller)
                 keeps = leave_from if table.keep_client_address else None
@@ -421,6 +431,8 @@ class Service:
                 )
             case _:
                 entry = partial(ProxyEntry, entrance)
+        if tls.from_client is not None:
+            entry = partial(TlsEntry, entrance, role=tls.from_client, then=entry)
         if table.proxy_protocol == "off":
             return entry
         trusted = TrustedSenders(table.trusted or ())
@@ -456,7 +468,8 @@ class Service:
             self._idle.set()
 
     def _is_idle(self) -> bool:
-        return not self.sessions.connections() and not any(entrance.forwarders for entrance in self._entrances)
+        waiting = any(entrance.forwarders for entrance in self._entrances) or len(self.gateway.stragglers)
+        return not waiting and not self.sessions.connections()
 
     def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
         if transport == "UDP" and self.associations.is_reached_by(address, self._local):

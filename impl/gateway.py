@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,8 @@ from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
+from fwx.impl.stragglers import Stragglers
+from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
@@ -74,6 +78,7 @@ class Request:
         "source",
         "source_proxy",
         "target",
+        "to_tls",
         "user",
     )
 
@@ -96,6 +101,7 @@ class Request:
         proxy_header: object = None,
         diverted: bool = False,
         departure: Departure | None = None,
+        to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -107,6 +113,7 @@ class Request:
         :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
             or a filter has announced, is let on (B2.13).
         :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
+        :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
         self.client = client
@@ -124,6 +131,7 @@ class Request:
         self.proxy_header = proxy_header
         self.diverted = diverted
         self.departure = departure
+        self.to_tls = to_tls
 
     @property
     def who(self) -> Who:
@@ -132,7 +140,10 @@ class Request:
 
 
 class Gateway:
-    """Opens connections for requests of every entry; knows all that are being opened."""
+    """Opens connections for requests of every entry; knows all that are being opened.
+
+    :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
+    """
 
     def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
@@ -140,6 +151,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
+        self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -292,22 +304,59 @@ class Opening:
             self._refuse(result, reason, Action.Failed)
             return
         try:
-            bound = SocketAddress.from_sockaddr(transport.getsockname())
             if not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
-                return
-            if request.entry.connected(bound):
-                connection.address = dialled.address
-                connection.establish(request.client, transport, request.early, dialled.early)
+            elif request.to_tls is not None:
+                self._secure(transport, dialled, request.to_tls())
             else:
-                transport.close(True)
-                request.client.close(True)
-                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+                self._establish(transport, dialled)
         except BaseException:
             transport.close(True)
             raise
+
+    def _secure(self, transport: Transport, dialled: Dialled, role: Role) -> None:
+        """Shake hands with the server."""
+        engine = self._gateway.engine
+        handshake = TlsHandshake(
+            transport,
+            role,
+            dialled.early,
+            "the server",
+            engine.queue,
+            self._gateway.stragglers,
+            engine.connect_deadlines,
+            partial(self.step, self._secured, transport, dialled),
+        )
+        self._cancel = handshake.cancel
+        handshake.start()
+
+    def _secured(self, transport: Transport, dialled: Dialled, secured: Secured) -> None:
+        self._cancel = None
+        if secured.transport is None:
+            _announce(transport, secured.alert)
+            transport.close(False)
+            reason = f"TLS to {self._request.target}: {secured.reason}"
+            self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
+            return
+        try:
+            self._establish(secured.transport, replace(dialled, early=b""))
+        except BaseException:
+            secured.transport.close(True)
+            raise
+
+    def _establish(self, server: Transport, dialled: Dialled) -> None:
+        connection, request = self._connection, self._request
+        assert connection is not None
+        bound = SocketAddress.from_sockaddr(server.getsockname())
+        if request.entry.connected(bound):
+            connection.address = dialled.address
+            connection.establish(request.client, server, request.early, dialled.early)
+        else:
+            server.close(True)
+            request.client.close(True)
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
 
     def _deny(self, verdict: Verdict) -> None:
@@ -356,13 +405,13 @@ class Opening:
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:
-    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    """Send what is no data of the client's; it is small and the socket's buffer is empty, so it goes whole."""
     if not announcement:
         return True
     try:
         return transport.send(announcement) == len(announcement)
     except OSError as error:
-        logger.debug("a PROXY header could not be sent: %s", error)
+        logger.debug("a PROXY header, or an alert of TLS, could not be sent: %s", error)
         return False
 
 
