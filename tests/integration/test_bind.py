@@ -6,12 +6,14 @@ import errno
 import os
 import random
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import argon2
 import pytest
+import trustme
 
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import (
@@ -249,6 +251,46 @@ def test_active_ftp(serve: Any, proxies: Proxies, origin: Any, program_path: Any
         (row,) = [row for row in firewall.wait_rows(2, Action=Action.Terminate) if row["bytessent"] == len(BODY)]
         assert (row["OriginalClientIP"], row["resultcode"]) == ("127.0.0.1", 0)
         firewall.wait_base_line()
+
+
+TLS = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+tls = { certificate = "cert.pem", key = "key.pem" }
+"""
+
+
+@pytest.mark.path(entry="tls+socks5", exit="direct", transport="bind")
+@pytest.mark.parametrize("filtered", [False, True])
+def test_inside_tls(serve: Any, eventually: Any, filtered: bool) -> None:
+    """Replies and data, the early one too, go inside TLS; a client that leaves its TLS open and goes is noticed."""
+    authority, folder = trustme.CA(), serve.make_folder()
+    leaf = authority.issue_cert("127.0.0.1")
+    (folder / "cert.pem").write_bytes(b"".join(each.bytes() for each in leaf.cert_chain_pems))
+    (folder / "key.pem").write_bytes(leaf.private_key_pem.bytes())
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    firewall = serve(TLS, folder=folder, filters={"watch": WATCHING} if filtered else None)
+
+    def connect() -> ssl.SSLSocket:
+        plain = socket.create_connection(firewall.address(), timeout=10)
+        return context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+    with BindClient(connect()) as client:
+        bound = client.bind(("127.0.0.1", 0), early=b"early")
+        with come(bound) as peer:
+            assert client.reply() == peer.getsockname()
+            assert b"".join(peer.recv(1) for _ in range(5)) == b"early"
+            talk(client, peer, end=False)
+            peer.shutdown(socket.SHUT_WR)
+            assert client.at_end()
+    firewall.wait_rows(2, Action=Action.Terminate)
+    with BindClient(connect()) as client:
+        bound = client.bind(("127.0.0.1", 0))
+    eventually(lambda: is_closed(bound), "the port to be closed")
+    firewall.wait_base_line()
 
 
 # ---- through upstreams -----------------------------------------------------------------------------------------------
