@@ -114,7 +114,7 @@ class _Passed(KernelSocket):
 
     __slots__ = ()
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  it is bound already
         """Compare; port 0 is any."""
         have, wanted = (SocketAddress.from_sockaddr(each) for each in (self.getsockname(), sockaddr))
         if have.address != wanted.address or wanted.port not in (0, have.port):

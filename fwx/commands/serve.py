@@ -23,6 +23,7 @@ from fwx.passed_sockets import PassedSockets
 from fwx.privileges import PrivilegeError
 from fwx.registry import RegistryError
 from fwx.service import Service
+from fwx.transparent.sockets import SocketMakerError
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -58,6 +59,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
         ListenError,
         PrivilegeError,
         RegistryError,
+        SocketMakerError,
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from error
