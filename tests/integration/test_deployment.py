@@ -24,12 +24,18 @@ from tests.name_server import ADDRESS, dig, name_server
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "examples" / "deployment"
 PAGE = b"the page of the origin\n"
-DROP_INS = {"memory": [], "nftables": ["nftables"], "low ports": ["low-ports"]}
+DROP_INS = {"memory": [], "nftables": ["nftables"], "low ports": ["low-ports"], "transparent": ["transparent"]}
 # How exposed systemd-analyze finds the unit, of 100; what is left is what a proxy is for: the network.
-EXPOSURES = {"memory": 13, "nftables": 19, "low ports": 17}
-CAPABILITIES = {"memory": "", "nftables": "CAP_NET_ADMIN", "low ports": "CAP_NET_BIND_SERVICE"}
-PORTS = {"memory": 1080, "nftables": 1080, "low ports": 80}
-BITS = {"": 0, "CAP_NET_ADMIN": 1 << 12, "CAP_NET_BIND_SERVICE": 1 << 10}
+EXPOSURES = {"memory": 13, "nftables": 19, "low ports": 17, "transparent": 20}
+CAPABILITIES: dict[str, set[str]] = {
+    "memory": set(),
+    "nftables": {"CAP_NET_ADMIN"},
+    "low ports": {"CAP_NET_BIND_SERVICE"},
+    "transparent": {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"},
+}
+# The processes beside the service's own.
+HELPERS = {"memory": 0, "nftables": 1, "low ports": 0, "transparent": 2}
+BITS = {"CAP_NET_ADMIN": 1 << 12, "CAP_NET_BIND_SERVICE": 1 << 10}
 CONFIG = """
 [service]
 state_dir = "/var/lib/fwx"
@@ -40,6 +46,14 @@ kind = "proxy"
 bind = "127.0.0.1:{port}"
 """
 NFTABLES = '[packet_filter]\nbackend = "nftables"\n'
+TRANSPARENT = """
+[[listener]]
+name = "all"
+kind = "transparent"
+mode = "tproxy"
+bind = "0.0.0.0:15001"
+keep_client_address = true
+"""
 
 
 @pytest.fixture(params=list(DROP_INS))
@@ -82,14 +96,15 @@ def test_the_service_is_little_exposed(units: Path, variant: str, program_path: 
     assert "Overall exposure level for fwx.service" in ended.stdout
 
 
-@pytest.mark.parametrize("name", ["nftables", "low ports"])
-def test_a_drop_in_gives_the_one_capability_that_is_needed(name: str) -> None:
+@pytest.mark.parametrize("name", ["nftables", "low ports", "transparent"])
+def test_a_drop_in_gives_the_capabilities_that_are_needed(name: str) -> None:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     (file,) = DROP_INS[name]
     parser.read(FOLDER / "drop-ins" / f"{file}.conf")
     service = parser["Service"]
-    assert service["AmbientCapabilities"] == service["CapabilityBoundingSet"] == CAPABILITIES[name]
+    assert service["AmbientCapabilities"] == service["CapabilityBoundingSet"]
+    assert set(service["AmbientCapabilities"].split()) == CAPABILITIES[name]
 
 
 def test_the_socket_is_for_the_listener_of_the_example() -> None:
@@ -135,23 +150,25 @@ def test_the_unit_under_a_real_systemd(manager: Manager, variant: str, fetch: An
     manager.install("fwx.service", (FOLDER / "fwx.service").read_text())
     for name in DROP_INS[variant]:
         manager.install(f"fwx.service.d/{name}.conf", (FOLDER / "drop-ins" / f"{name}.conf").read_text())
-    port = PORTS[variant]
-    manager.configure(CONFIG.format(port=port) + NFTABLES * (variant == "nftables"))
+    port = 80 if variant == "low ports" else 1080
+    more = {"nftables": NFTABLES, "transparent": TRANSPARENT + NFTABLES}
+    manager.configure(CONFIG.format(port=port) + more.get(variant, ""))
     manager.run("systemctl", "daemon-reload")
     manager.run("systemctl", "start", "fwx.service")
     assert manager.show("fwx.service", "ActiveState") == "active", "start waits for READY"
     assert fetch(port, "socks5h") == fetch(port, "http") == PAGE
 
     processes = manager.processes()
-    granted = BITS[CAPABILITIES[variant]]
-    assert [int(each["CapEff"], 16) for each in processes] == [0, granted][: len(processes)]
-    assert len(processes) == (2 if variant == "nftables" else 1)
+    granted = sum(BITS[name] for name in CAPABILITIES[variant])
+    assert len(processes) == 1 + HELPERS[variant]
+    effective = [int(each["CapEff"], 16) for each in processes]
+    assert effective == [0, BITS["CAP_NET_ADMIN"], granted][: len(processes)]
     for each in processes:
         assert int(each["CapBnd"], 16) == granted
         assert int(each["CapAmb"], 16) == 0
         assert (each["NoNewPrivs"], each["Seccomp"]) == ("1", "2")
         assert "0" not in each["Uid"].split()
-    if variant == "nftables":
+    if HELPERS[variant]:
         assert "table inet fwx_" in manager.run("nft", "list", "tables").stdout
 
     manager.run("systemctl", "stop", "fwx.service")
