@@ -87,6 +87,7 @@ class Proxies:
         self._make_folder = make_folder
         self._eventually = eventually
         self._started: list[subprocess.Popen[bytes]] = []
+        self._squids: dict[int, str] = {}
 
     def start(self, kind: str, *, account: bool = False) -> Address:
         """Start a proxy server of *kind*; with *account* it wants the user and the password."""
@@ -129,7 +130,9 @@ class Proxies:
         (folder / "squid.conf").write_text(config)
         crypted = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True)
         (folder / "passwords").write_text(f"{USER}:{crypted.stdout}")
-        self._run(folder, port, [self._path_of("squid"), "-N", "-f", str(folder / "squid.conf")])
+        name = f"fwx{port}"
+        self._run(folder, port, [self._path_of("squid"), "-N", "-n", name, "-f", str(folder / "squid.conf")])
+        self._squids[self._started[-1].pid] = name
 
     def start_squid_behind(self, parent: Address, login: str = "") -> Address:
         """Start squid as a client of the HTTP proxy at *parent*; *login* is ``user:password``."""
@@ -183,12 +186,14 @@ class Proxies:
 
     def close(self) -> None:
         for process in reversed(self._started):
-            # squid takes seconds to leave, and has nothing to keep.
-            numbers = (signal.SIGKILL,) if "squid" in process.args[0] else (signal.SIGTERM, signal.SIGKILL)
-            for number in numbers:
+            # squid takes seconds to leave; what it keeps is cleared away below.
+            for number in (signal.SIGKILL,) if process.pid in self._squids else (signal.SIGTERM, signal.SIGKILL):
                 try:
                     os.killpg(process.pid, number)
                     process.wait(5)
                 except (ProcessLookupError, subprocess.TimeoutExpired):
                     continue
             process.wait(5)
+        for name in self._squids.values():
+            for shared in Path("/dev/shm").glob(f"{name}-*"):
+                shared.unlink()
