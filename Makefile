@@ -12,7 +12,8 @@ DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base gc
     tinyproxy-bin util-linux wget
 
 .DEFAULT_GOAL := help
-FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header
+FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \
+    http_connect_answer socks5_datagram client_hello
 FUZZ_SECONDS ?= 30
 
 .PHONY: help demo test lint docs bench paths fuzz clean venv debian-deps
