@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fwx.config import Configuration, load
-from fwx.doctor import listening
+from fwx.doctor import kernel_filter, listening
 from fwx.doctor.examination import examine
 from fwx.doctor.finding import Finding, Verdict
 from fwx.doctor.kernel_filter import check_guarded, check_nftables, check_tables
@@ -23,6 +23,7 @@ from fwx.doctor.privileges import check_privileges
 from fwx.doctor.resources import check_clock, check_descriptors, check_state
 from fwx.doctor.transparent import check_transparent
 from fwx.packetfilter.nft import NftError
+from fwx.packetfilter.ruleset import SETS
 from fwx.ports import ListeningPort, Owner
 
 NFTABLES = '[packet_filter]\nbackend = "nftables"\n'
@@ -199,6 +200,15 @@ def test_a_port_that_cannot_be_had(
     assert found in finding.found
 
 
+def test_a_port_that_systemd_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to kill it."""
+    monkeypatch.setattr(listening, "_try", lambda address, transport: errno.EADDRINUSE)
+    held = ListeningPort("tcp", ip_address("127.0.0.1"), 1080, 7)
+    machine = Described(ports=[held], programs={7: Owner(1, "systemd")})
+    finding = only(check_ports(configured(tmp_path), machine))
+    assert (finding.verdict, finding.mend) == (Verdict.WARN, "systemctl list-sockets")
+
+
 @pytest.mark.parametrize(
     ("address", "verdict"),
     [("127.0.0.1", Verdict.FAIL), ("0.0.0.0", Verdict.FAIL), ("::", Verdict.FAIL), ("127.0.0.2", None)],
@@ -240,14 +250,25 @@ def test_what_an_ordinary_user_cannot_see(tmp_path: Path) -> None:
     assert machine.netfilter.ran == []
 
 
-def test_tables(tmp_path: Path) -> None:
-    tables = [{"table": {"name": name}} for name in ("filter", "fwx_a", "fwx_b")]
-    strange = [{"set": {"name": "port4", "elem": ["strange"]}}]
-    machine = Described(netfilter=Nft(tables, [], strange))
-    left, odd = bad(check_tables(configured(tmp_path), machine))
-    assert (left.mend, odd.mend) == ("nft delete table inet fwx_a", "nft list table inet fwx_b")
-    assert left.verdict is odd.verdict is Verdict.FAIL
-    assert "fwx_a was left behind" in left.found
+def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was left behind, one with an element of others, one without a set, one that was flushed."""
+    names = ("filter", "fwx_a", "fwx_b", "fwx_c", "fwx_d")
+    sets: list[Any] = [{"set": {"name": name}} for name in SETS]
+    whole = [*sets, {"rule": {}}]
+    strange = [*whole[1:], {"set": {"name": SETS[0], "elem": ["strange"]}}]
+    tables = [{"table": {"name": name}} for name in names]
+    machine = Described(netfilter=Nft(tables, whole, strange, whole[1:], sets))
+    found = bad(check_tables(configured(tmp_path), machine))
+    assert [each.mend for each in found] == [f"nft delete table inet {name}" for name in names[1:]]
+    assert {each.verdict for each in found} == {Verdict.FAIL}
+    words = ("fwx_a was left behind", "fwx_b: ", f"fwx_c: it lacks the sets {SETS[0]}", "fwx_d: it has no rules")
+    assert all(each.found.startswith(start) for each, start in zip(found, words, strict=True))
+    assert all("no service keeps it" in each.why for each in found[1:])
+    monkeypatch.setattr(kernel_filter, "living_holder", lambda listing: 123)
+    well, changed = check_tables(configured(tmp_path), Described(netfilter=Nft(tables[1:3], whole, sets)))
+    assert well.found == "fwx_a is kept by process 123, with 0 openings"
+    assert changed.verdict is Verdict.FAIL
+    assert "its service writes it anew" in changed.why
     failing = Described(netfilter=Nft(NftError("no")))
     assert only(check_tables(configured(tmp_path), failing)).verdict is Verdict.FAIL
 
