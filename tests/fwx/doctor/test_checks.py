@@ -20,6 +20,7 @@ from fwx.doctor.kernel_filter import check_guarded, check_nftables, check_tables
 from fwx.doctor.listening import check_ports
 from fwx.doctor.machine import Machine
 from fwx.doctor.privileges import check_privileges
+from fwx.doctor.probe import NotRootError, ProbeError
 from fwx.doctor.resources import check_clock, check_descriptors, check_state
 from fwx.doctor.transparent import check_transparent
 from fwx.packetfilter.nft import NftError
@@ -65,6 +66,7 @@ class Described(Machine):
         self.rules: list[dict[str, Any]] = []
         self.netfilter: Any = Nft()
         self.services: set[int] = set()
+        self.arrivals: Any = NotRootError("nobody tries")
         for name, value in attributes.items():
             assert hasattr(self, name), name
             setattr(self, name, value)
@@ -89,6 +91,11 @@ class Described(Machine):
             raise answer
         found: list[dict[str, Any]] = answer
         return found
+
+    def try_listeners(self, listeners: Any) -> list[dict[str, Any]]:
+        if isinstance(self.arrivals, ProbeError):
+            raise self.arrivals
+        return [self.arrivals] * len(listeners)
 
     def sysctl(self, name: str) -> str:
         return self.settings.get(name, "0")
