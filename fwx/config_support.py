@@ -25,6 +25,9 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "proxy_protocol",
             "trusted",
             "send_proxy_protocol",
+            "tls",
+            "to_tls",
+            "sni",
         }
     ),
     "protocol": frozenset({"name", "ports", "guid"}),
@@ -46,7 +49,6 @@ SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
-    "listener.tls": "this version has no TLS listeners; leave it out",
     "schedule": "this version knows no schedules; leave the table out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",

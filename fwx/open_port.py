@@ -17,11 +17,14 @@ class OpenPort:
     :ivar address: the listener's.
     """
 
-    def __init__(self, engine: Engine, protocol: int, address: SocketAddress) -> None:
-        """*protocol* is ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``; nothing is open yet."""
+    def __init__(
+        self, engine: Engine, protocol: int, address: SocketAddress, remote: SocketAddress | None = None
+    ) -> None:
+        """*protocol* is ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``; nothing is open yet. *remote* is whom alone it is
+        for, if that is known."""
         self._engine = engine
         self.address = address
-        self._opening = Opening(protocol, address)
+        self._opening = Opening(protocol, address, remote)
         self._claim: Claim | None = None
 
     def open(self, done: Answered) -> None:

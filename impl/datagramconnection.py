@@ -74,6 +74,7 @@ class FWXDatagramConnection(ConnectionBase):
         "_hosts_of",
         "_most",
         "_servers",
+        "source_proxy",
     )
 
     def __init__(
@@ -104,6 +105,8 @@ class FWXDatagramConnection(ConnectionBase):
         self._servers: dict[int, DatagramTransport] = {}
         self._claims: dict[SocketAddress, Claim] = {}
         self._bind_chain: DatagramChain | None = None
+        # Who spoke for the client, by a PROXY header; the host sets it.
+        self.source_proxy: SocketAddress | None = None
 
     # The host's side.
 

@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def has_capability(number: int) -> bool:
     """Tell whether this process has the capability *number* in effect."""
-    return bool(_effective_capabilities() >> number & 1)
+    return bool(_capabilities("CapEff") >> number & 1)
 
 
 def confine(
@@ -71,6 +71,16 @@ def confine(
     _forbid_writing()
 
 
+def drop_capabilities() -> None:
+    """Give up every capability; for a service that was started with some, as an ordinary user, and has done its part.
+
+    :raises OSError: the kernel refused.
+    """
+    if _capabilities("CapPrm"):
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        _set_capabilities(0, inheritable=False)
+
+
 def end_with_parent(number: signal.Signals) -> None:
     """Have the signal *number* sent to this process when its parent dies; after :func:`confine`, which undoes it."""
     _prctl(_PR_SET_PDEATHSIG, number)
@@ -80,9 +90,9 @@ def _known_capabilities() -> Iterator[int]:
     yield from range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1)
 
 
-def _effective_capabilities() -> int:
+def _capabilities(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1], 16)
     raise OSError("/proc/self/status shows no capabilities")
 
