@@ -214,7 +214,7 @@ def _options() -> argparse.Namespace:
     wanted = set(filter(None, options.only.split(",")))
     if wanted - options.relays.keys():
         parser.error(f"--only: {min(wanted - options.relays.keys())!r} is not here")
-    options.relays = {name: start for name, start in options.relays.items() if name in wanted or not wanted}
+    options.relays = {name: start for name, start in options.relays.items() if name in (wanted or relays())}
     return options
 
 
