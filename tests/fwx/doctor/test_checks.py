@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fwx.config import Configuration, load
+from fwx.config_model import TransparentListener
 from fwx.doctor import kernel_filter, listening
 from fwx.doctor.examination import examine
 from fwx.doctor.finding import Finding, Verdict
@@ -20,6 +21,7 @@ from fwx.doctor.kernel_filter import check_guarded, check_nftables, check_tables
 from fwx.doctor.listening import check_ports
 from fwx.doctor.machine import Machine
 from fwx.doctor.privileges import check_privileges
+from fwx.doctor.probe import NotRootError, ProbeError, check_arrivals
 from fwx.doctor.resources import check_clock, check_descriptors, check_state
 from fwx.doctor.transparent import check_transparent
 from fwx.packetfilter.nft import NftError
@@ -66,6 +68,7 @@ class Described(Machine):
         self.rules: list[dict[str, Any]] = []
         self.netfilter: Any = Nft()
         self.services: set[int] = set()
+        self.arrivals: Any = NotRootError("nobody tries")
         for name, value in attributes.items():
             assert hasattr(self, name), name
             setattr(self, name, value)
@@ -90,6 +93,11 @@ class Described(Machine):
             raise answer
         found: list[dict[str, Any]] = answer
         return found
+
+    def try_listeners(self, listeners: Any) -> list[dict[str, Any]]:
+        if isinstance(self.arrivals, ProbeError):
+            raise self.arrivals
+        return [self.arrivals] * len(listeners)
 
     def sysctl(self, name: str) -> str:
         return self.settings.get(name, "0")
@@ -349,6 +357,59 @@ def test_redirect(tmp_path: Path) -> None:
     for rules in ([], [[{"redirect": {"port": 1082}}], [{"redirect": None}]]):
         (finding,) = transparent(tmp_path, REDIRECT, rules=rules, settings=FORWARDING)
         assert finding.mend == "nft add rule inet TABLE prerouting meta l4proto tcp redirect to :1081"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "verdict", "found", "mend"),
+    [
+        (NotRootError("it takes root"), Verdict.OK, "no connection has been tried: it takes root", ""),
+        (ProbeError("no room"), Verdict.WARN, "no connection could be tried: no room", ""),
+        ({"error": "taken"}, Verdict.WARN, "listener 't': a connection cannot be tried: taken", ""),
+        (
+            {"arrived": {"a": 80, "b": 25}, "lost": {"c": "came"}},
+            Verdict.OK,
+            "listener 't': a connection to somebody else arrives that comes in by a (port 80), b (port 25); not by c",
+            "",
+        ),
+        (
+            {"arrived": {}, "lost": {}},
+            Verdict.OK,
+            "listener 't': a connection cannot be tried: no interface has an address of its family",
+            "",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "came", "b": "nothing"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else comes in, and no rule of nftables diverts it",
+            "nft -a list ruleset: change what the rule for port 1081 asks of a packet",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "came", "b": "diverted"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else is diverted, and not delivered to this machine",
+            "ip -4 route add local default dev lo table 100",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "delivered"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else is diverted and delivered, and does not reach the listener",
+            "nft insert rule inet TABLE input socket transparent 1 accept",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "nothing"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else does not come in by any interface",
+            "nft -a list ruleset",
+        ),
+    ],
+)
+def test_what_a_trial_finds(tmp_path: Path, arrivals: Any, verdict: Verdict, found: str, mend: str) -> None:
+    machine = Described(rules=[DIVERT], answers=ROUTED, settings=FORWARDING, arrivals=arrivals)
+    (listener,) = configured(tmp_path, TPROXY.format(bind="0.0.0.0:1081")).listeners
+    assert isinstance(listener, TransparentListener)
+    (told,) = check_arrivals([listener], machine)
+    assert (told.verdict, told.found, told.mend) == (verdict, found, mend)
+    assert bool(told.why) == (verdict is not Verdict.OK)
 
 
 def test_without_a_transparent_listener_nothing_is_asked(tmp_path: Path) -> None:
