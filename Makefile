@@ -12,7 +12,7 @@ DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc gnutls-bin 
     tinyproxy-bin wget
 
 .DEFAULT_GOAL := help
-FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response
+FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response client_hello
 FUZZ_SECONDS ?= 30
 
 .PHONY: help demo test lint docs bench fuzz clean venv debian-deps

@@ -514,3 +514,16 @@ def test_sessions_are_kept_once_data_has_come(bench: Bench) -> None:
     assert client.recv(100) == b"data"
     assert credentials.session_for(SERVER, anonymous=True) is not None
     close(client, server)
+
+
+def test_a_name_that_is_none(bench: Bench) -> None:
+    """Python's ssl would write to standard error."""
+    first = hello(bench).replace(SERVER.encode(), b"\xff" * len(SERVER))
+    other = Bench()
+    other.accept()
+    other.near.send(first)
+    other.run()
+    reason = "the TLS handshake failed: the host name that the client asks for is not ascii"
+    assert reasons(other) == [(WSAECONNABORTED, reason)]
+    bench.far.close(True)
+    bench.timers.advance(10)
