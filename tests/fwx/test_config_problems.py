@@ -122,7 +122,8 @@ FORM = [
     ),
     (
         PUBLISH + "sni = { 'a.example' = '10.0.0.1:443' }\nto_tls = {}\n",
-        "7: listener.to_tls: {} does not go with sni, which passes TLS on as it is; expected a table, which may be empty",
+        "7: listener.to_tls: {} does not go with sni, which passes TLS on as it is; "
+        "expected a table, which may be empty",
     ),
     (PUBLISH + "sni = {}\n", f"6: listener.sni: is empty; {SNI}"),
     (

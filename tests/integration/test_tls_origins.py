@@ -99,7 +99,7 @@ def test_what_the_server_sees(publish: Any, origin: Any, certificates: Certifica
 
     context = certificates.server_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    context.sni_callback = lambda tls, name, context: seen.append(name)  # noqa: ARG005
+    context.sni_callback = lambda tls, name, context: seen.append(name)
     address, firewall = publish(front, origin(served(context, answer)).port)
     ours = client.connect(address)
     ours.sendall(b"y" * 1_000_000)

@@ -199,5 +199,3 @@ def served(context: ssl.SSLContext, handler: Callable[[ssl.SSLSocket], None]) ->
             return
 
     return handle
-
-
