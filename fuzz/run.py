@@ -7,7 +7,18 @@ from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGETS = ("socks4", "socks5", "http_connect", "http_request", "http_response", "client_hello")
+TARGETS = (
+    "socks4",
+    "socks5",
+    "http_connect",
+    "http_request",
+    "http_response",
+    "proxy_header",
+    "socks5_answer",
+    "http_connect_answer",
+    "socks5_datagram",
+    "client_hello",
+)
 
 
 def main(arguments: list[str]) -> None:

@@ -138,6 +138,20 @@ class TransparentListener(_Listener):
 
     kind: Literal["transparent"] = Field(description="'transparent'")
     mode: Literal["tproxy", "redirect"] = Field(default="tproxy", description="'tproxy' or 'redirect'")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="'tcp' or 'udp'")
+    keep_client_address: bool = Field(default=False, description="true or false")
+
+    @field_validator("transport", "keep_client_address")
+    @classmethod
+    def _of_tproxy(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("mode") == "redirect" and value not in ("tcp", False):
+            raise ValueError("does not go with mode = 'redirect'")
+        return value
+
+    @property
+    def makes_sockets(self) -> bool:
+        """Whether the service needs sockets for it that speak for others, after it has given up root."""
+        return self.transport == "udp" or self.keep_client_address
 
 
 class PublishListener(_ProxyProtocolListener):

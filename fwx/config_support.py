@@ -19,6 +19,8 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "bind",
             "to",
             "transport",
+            "mode",
+            "keep_client_address",
             "authenticate",
             "proxy_protocol",
             "trusted",
@@ -43,13 +45,10 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
 
 SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
     "service.workers": frozenset({1}),
-    "listener.kind": frozenset({"proxy", "publish"}),
 }
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
-    "listener.kind": "this version has no transparent listeners; expected 'proxy' or 'publish'",
-    "listener.mode": "this version has no transparent listeners",
     "schedule": "this version knows no schedules; leave the table out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",

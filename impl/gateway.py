@@ -8,10 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, keep_to_protocols
+from fwx.impl.binding import Binding, Waiter
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
+from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
@@ -32,6 +34,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
@@ -65,6 +68,8 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "departure",
+        "diverted",
         "early",
         "entry",
         "interface",
@@ -94,6 +99,8 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        diverted: bool = False,
+        departure: Departure | None = None,
         to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
@@ -103,6 +110,9 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
+            or a filter has announced, is let on (B2.13).
+        :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
         :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
@@ -119,6 +129,8 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+        self.diverted = diverted
+        self.departure = departure
         self.to_tls = to_tls
 
     @property
@@ -133,11 +145,11 @@ class Gateway:
     :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
     """
 
-    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
         self.engine = engine
         self.sessions = sessions
-        self.opening: set[Opening] = set()
+        self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
         self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
@@ -148,14 +160,23 @@ class Gateway:
         self.opening.add(opening)
         opening.step(opening.start)
 
-    def connection_ended(self, connection: FWXConnection) -> None:
+    def bind(self, request: Request, waiter: Waiter, families: tuple[int, ...]) -> Binding:
+        """Begin to wait for a connection to the client; *waiter* hears the outcome, the log too. Its ``entry`` is not
+        asked. *families* are those that the client's protocol can name, the preferred one first."""
+        binding = Binding(self, request, waiter, families)
+        self.opening.add(binding)
+        binding.step(binding.start)
+        return binding
+
+    def connection_ended(self, connection: ConnectionBase) -> None:
         self.sessions.connection_ended(connection)
         self._on_ended(connection)
 
     def close(self) -> None:
-        """Refuse what is still being opened: the service stops."""
+        """Refuse what is still being opened, and let nobody in for clients any more: the service stops."""
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
+        end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:
@@ -196,6 +217,9 @@ class Opening:
     def start(self) -> None:
         request = self._request
         verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
+        if request.diverted:
+            session = self._gateway.sessions.of(request.client_address, request.source, request.user)
+            verdict, addresses = keep_to_protocols(session, request.target, verdict, addresses)
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
@@ -260,7 +284,9 @@ class Opening:
         self._request.client.watch(self._client_event)
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
-        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        departure = self._gateway.departure if connection.verdict.upstream else self._request.departure
+        departure = departure or self._gateway.departure
+        cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
 

@@ -341,7 +341,7 @@ class TlsTransport:
     def getsockopt(self, level: int, option: int, length: int) -> bytes:
         return self._lower.getsockopt(level, option, length)
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:
         _fail(errno.EINVAL)
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
