@@ -201,7 +201,9 @@ class SocketTransport(KernelSocket):
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def bind(self, sockaddr: tuple[Any, ...]) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sockaddr[1]:
+            # Also where an old connection lingers. A port that the kernel chooses is to be this socket's alone.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         super().bind(sockaddr)
 
     def listen(self, backlog: int) -> None:
