@@ -11,6 +11,7 @@ from fwx.impl.admission import admit_client
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
+from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
@@ -148,9 +149,10 @@ class Gateway:
         self._on_ended(connection)
 
     def close(self) -> None:
-        """Refuse what is still being opened: the service stops."""
+        """Refuse what is still being opened, and let nobody in for clients any more: the service stops."""
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
+        end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:

@@ -37,7 +37,7 @@ def bind_to(make: Callable[[int], AnyTransport], address: SocketAddress) -> AnyT
 def bind_run(make: Callable[[int], AnyTransport], address: SocketAddress, count: int) -> list[AnyTransport]:
     """Make *count* transports bound to *address* and the ports that follow it; with port 0 any run that is free.
 
-    All of them or none are bound; they are the caller's.
+    All of them or none are bound, and no other socket has one of them; they are the caller's.
 
     :raises COMError: ``WSAEADDRINUSE`` there is no such run; another Winsock error of a bind.
     """
@@ -46,12 +46,12 @@ def bind_run(make: Callable[[int], AnyTransport], address: SocketAddress, count:
     for _ in range(1 if address.port else ATTEMPTS):
         bound: list[AnyTransport] = []
         try:
-            bound.append(_bind(make, address))
+            bound.append(_bind(make, address, alone=True))
             first = SocketAddress.from_sockaddr(bound[0].getsockname())
             for port in range(first.port + 1, first.port + count):
                 if port > 0xFFFF:
                     raise OSError(errno.EADDRINUSE, "there are no higher ports")
-                bound.append(_bind(make, first.with_port(port)))
+                bound.append(_bind(make, first.with_port(port), alone=True))
         except OSError as error:
             for transport in bound:
                 transport.close(False)
@@ -62,13 +62,13 @@ def bind_run(make: Callable[[int], AnyTransport], address: SocketAddress, count:
     raise winsock_error(WSAEADDRINUSE, f"no {count} ports in a row are free on {address.host}")
 
 
-def _bind(make: Callable[[int], AnyTransport], address: SocketAddress) -> AnyTransport:
+def _bind(make: Callable[[int], AnyTransport], address: SocketAddress, *, alone: bool = False) -> AnyTransport:
     transport = make(address.family)
     try:
         if address.family == socket.AF_INET6:
             # Winsock's default; Linux would take IPv4 on the port as well.
             transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        transport.bind(address.sockaddr)
+        transport.bind(address.sockaddr, alone=alone)
     except BaseException:
         transport.close(False)
         raise

@@ -73,8 +73,7 @@ class Redirection:
 
     def _wait(self) -> None:
         if self._acceptor is not None:
-            # Nobody completes it but we.
-            self._acceptor.post(PostedAccept(None, None, self._engine.clock()))  # type: ignore[arg-type]
+            self._acceptor.post(PostedAccept(None, None, self._engine.clock()))
 
     def _port_answered(self, code: int) -> None:
         if code:
