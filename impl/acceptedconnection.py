@@ -77,6 +77,11 @@ class FWXAcceptedConnection(FWXConnection):
         if self._arrived is not None:  # it has not ended yet
             self._cancel = cancel
 
+    def dial_again(self, cancel: Callable[[], None]) -> None:
+        """The client's side goes about it another way, which *cancel* stops."""
+        if self._arrived is not None:
+            self._cancel = cancel
+
     def turn_away(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         """Reset what has arrived (B2.37): a filter denies it, or the client cannot be had."""
         self._let_peer_go()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from fwx.impl.argument import whole
@@ -44,6 +44,28 @@ REDIRECT_FLAGS = _OUTWARD
 BIND_FLAGS = CONNECT_FLAGS | FWX_FLAG_PROXY_MODE
 # What stands for "the same class C network" where addresses are longer.
 _NEIGHBOURS = {4: 24, 6: 64}
+
+
+class Terms(NamedTuple):
+    """What every method takes: ``Protocol``, ``dwFlags``, ``ProtocolGuid``, ``pSessionFilter``, ``punkContext``."""
+
+    protocol: int
+    flags: int
+    guid: UUID
+    session_filter: Any
+    context: Any
+
+
+def check_terms(engine: Engine, known_flags: int, given: Terms) -> Terms:
+    """Return what was *given*, but for the session filter checked.
+
+    :raises COMError: ``E_POINTER``, ``E_INVALIDARG``.
+    """
+    return given._replace(
+        protocol=check_protocol(given.protocol),
+        flags=check_flags(given.flags, known_flags),
+        guid=check_guid(engine, given.guid),
+    )
 
 
 def check_target(address: Any, length: Any) -> SocketAddress:
@@ -94,10 +116,10 @@ def check_protocol(protocol: Any) -> int:
 
 def check_flags(flags: Any, known: int) -> int:
     """:raises COMError: ``E_INVALIDARG`` flags that the method does not have."""
-    flags = whole(flags, "dwFlags")
-    if flags & ~known:
-        raise COMError(E_INVALIDARG, f"dwFlags has {flags & ~known:#x}, which the method does not know")
-    return flags
+    given = whole(flags, "dwFlags")
+    if given & ~known:
+        raise COMError(E_INVALIDARG, f"dwFlags has {given & ~known:#x}, which the method does not know")
+    return given
 
 
 def check_guid(engine: Engine, guid: Any) -> UUID:
@@ -115,7 +137,8 @@ def primary_of(session: FWXSession, connection: Any) -> ConnectionBase | None:
     :raises COMError: ``E_INVALIDARG`` it is none of this session; ``FWX_E_TERMINATING`` it has ended.
     """
     if connection is None:
-        there = (each for each in session.connections if not each.terminating and each.verdict.rule)
+        known = (each for each in session.connections if not each.is_secondary)
+        there = (each for each in known if each.verdict.rule and not each.terminating)
         return max(there, key=lambda each: each.id, default=None)
     if not isinstance(connection, ConnectionBase) or connection.session is not session:
         raise COMError(E_INVALIDARG, f"{connection!r} is no connection of this session")
@@ -143,6 +166,24 @@ def check_reach(engine: Engine, flags: int, peer: SocketAddress | None, target: 
         elif _are_neighbours(normalise(peer.host), normalise(target.host)):
             return
     raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is not in the network of {peer}, which dwFlags asks for")
+
+
+def check_client(address: Any, length: Any, session: FWXSession, flags: int) -> SocketAddress:
+    """Return *address* if the client of *session* may wait there: at its own address, or as the flags say (B6.35).
+
+    Never where the service itself listens; at one of the firewall's own addresses only where the client is there.
+
+    :raises COMError: ``E_POINTER``, ``E_INVALIDARG``, ``FWX_E_ADDRESS_NOT_ALLOWED``.
+    """
+    target = check_target(address, length)
+    if target.address is None:
+        raise COMError(E_INVALIDARG, f"{target} is a name, not the client's address")
+    if not flags & (_ALLOWED | FWX_FLAG_ALLOW_ADDRESSES_ALL) and not is_same_host(session.address, target):
+        raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is not the client's address, {session.address.host}")
+    check_reach(session.engine, flags, session.address, target)
+    if not session.engine.permissions.may_reach(target, session.address, "TCP"):
+        raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is an address of the firewall itself")
+    return target
 
 
 def _are_neighbours(one: IPv4Address | IPv6Address, other: IPv4Address | IPv6Address) -> bool:

@@ -81,6 +81,9 @@ class ConnectionBase(Unknown):
         "verdict",
     )
 
+    # It waits for others, so a session that has nothing else is idle.
+    waits = False
+
     def __init__(
         self,
         session: FWXSession,

@@ -31,6 +31,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.permission import Permission
@@ -129,7 +130,7 @@ class Request:
 class Gateway:
     """Opens connections for requests of every entry; knows all that are being opened."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[Any], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
         self.engine = engine
         self.sessions = sessions
@@ -144,7 +145,7 @@ class Gateway:
         self.opening.add(opening)
         opening.step(opening.start)
 
-    def connection_ended(self, connection: FWXConnection) -> None:
+    def connection_ended(self, connection: ConnectionBase) -> None:
         self.sessions.connection_ended(connection)
         self._on_ended(connection)
 
@@ -153,6 +154,8 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
         end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
+        for session in self.sessions:
+            session.secondary.close()
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:

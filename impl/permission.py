@@ -94,14 +94,14 @@ class Permission:
         if self._state is _State.TAKEN:
             self._state = _State.OPEN
 
-    def use(self, connection: ConnectionBase) -> None:
-        """*connection*, which took it, is there; who wanted to know is told."""
+    def use(self, connection: ConnectionBase, address: SocketAddress | None = None) -> None:
+        """*connection*, which took it, is there; who wanted to know is told, with *address* or the target."""
         if self.is_multiple:
             self._stop_clock()
         else:
             self.end()
         if self.notice is not None:
-            self.notice.give(connection, self.protocol, self.target)
+            self.notice.give(connection, self.protocol, address or self.target)
 
     def end(self) -> None:
         """No connection may be made any more; those that are there go on. Again it does nothing."""

@@ -35,7 +35,7 @@ class Redirection:
     __slots__ = ("_acceptor", "_engine", "_local_end", "_permission", "_session", "address", "connections")
 
     def __init__(self, session: FWXSession, permission: Permission, transport: Transport) -> None:
-        """*transport* is bound to the inside address, and belongs to the redirection."""
+        """*transport* is bound to the inside address, and belongs to the redirection, which ends with *permission*."""
         engine = session.engine
         self._session = session
         self._engine = engine
@@ -45,6 +45,7 @@ class Redirection:
         self._acceptor: Acceptor | None = None
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
         self.connections = 0
+        permission.on_ended = self.end
 
     def start(self) -> None:
         """Open the port and listen. :raises COMError: the Winsock error; nothing is open then."""

@@ -7,8 +7,11 @@ from uuid import UUID
 
 from zope.interface import implementer
 
+from fwx.impl.announcement import Terms
+from fwx.impl.clientbinding import bind_for_client
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
+from fwx.impl.redirecting import redirect
 from fwx.impl.secondary import Secondary
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
@@ -169,6 +172,11 @@ class FWXSession(Unknown):
         return self.engine.permissions.find(self, target, transport) is not None
 
     @property
+    def is_busy(self) -> bool:
+        """There is a connection; a port that waits for one, for a filter's sake, does not count."""
+        return any(not connection.waits for connection in self.connections)
+
+    @property
     def has_sockets(self) -> bool:
         """Filters have sockets of this session."""
         return bool(self._sockets)
@@ -267,11 +275,7 @@ class FWXSession(Unknown):
             AddressLength,
             ProxyExternalAddress,
             ProxyExternalAddressLength,
-            Protocol,
-            dwFlags,
-            ProtocolGuid,
-            pSessionFilter,
-            punkContext,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
             pConnection,
         )
         return action
@@ -291,7 +295,30 @@ class FWXSession(Unknown):
         punkContext: IUnknown | None,
         pIpFilter: IFWXIpFilter | None,
     ) -> tuple[SocketAddress, tuple[IFWXConnection, ...]]:
-        raise COMError(E_NOTIMPL)
+        """Bind ports on the outside for the client, one for each of *ClientAddresses*, and wait there for others, whose
+        connections go on to that address (B6.12 to B6.17). From any thread.
+
+        Each takes one connection, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the connection ends it. The
+        rule of the session's newest connection stands behind it; without a connection the rules are asked. The client's
+        addresses are its own, unless *dwFlags* say otherwise.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` a client
+            address that *dwFlags* do not allow, or where the service itself listens; ``FWX_E_POLICY_RULES_DENIED`` the
+            rules let nobody come; ``WSAEADDRINUSE`` no run of ports is free, or a filter refuses the bind;
+            ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; another Winsock error of
+            binding and listening; ``E_NOTIMPL`` for UDP.
+        """
+        address, connections = bind_for_client(
+            self.secondary,
+            ClientAddresses,
+            ClientAddressLength,
+            dwNumberOfAddresses,
+            (ProxyAddress, ProxyAddressLength),
+            Backlog,
+            pIpFilter,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+        )
+        return address, connections
 
     def EmulateClientBind(
         self,
@@ -325,18 +352,14 @@ class FWXSession(Unknown):
             the firewall itself; ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced;
             ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening; ``E_NOTIMPL`` for UDP.
         """
-        first, actions = self.secondary.redirect(
+        first, actions = redirect(
+            self.secondary,
             ConnectAddresses,
             ConnectAddressLength,
             dwNumberOfAddresses,
-            None,
             ProxyExternalAddress,
             ProxyExternalAddressLength,
-            Protocol,
-            dwFlags,
-            ProtocolGuid,
-            pSessionFilter,
-            punkContext,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
         )
         return first, actions
 
@@ -414,18 +437,15 @@ class FWXSession(Unknown):
         :raises COMError: as there, without ``WSAEADDRINUSE``; ``E_POINTER``, ``E_INVALIDARG`` also for a reservation
             that is none of the service's, has been used, is for another transport, or has fewer ports.
         """
-        _, actions = self.secondary.redirect(
+        _, actions = redirect(
+            self.secondary,
             ConnectAddresses,
             ConnectAddressLength,
             dwNumberOfAddresses,
-            [ReservedPorts],
             ProxyExternalAddress,
             ProxyExternalAddressLength,
-            Protocol,
-            dwFlags,
-            ProtocolGuid,
-            pSessionFilter,
-            punkContext,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+            reserved=[ReservedPorts],
         )
         return actions
 
@@ -443,7 +463,23 @@ class FWXSession(Unknown):
         punkContext: IUnknown | None,
         pIpFilter: IFWXIpFilter | None,
     ) -> tuple[IFWXConnection, ...]:
-        raise COMError(E_NOTIMPL)
+        """Do :meth:`BindForClient` on ports that the filter has reserved, the first for the first address.
+
+        :raises COMError: as there; ``E_POINTER``, ``E_INVALIDARG`` also for a reservation that is none of the
+            service's, has been used, is for another transport, or has fewer ports.
+        """
+        _, connections = bind_for_client(
+            self.secondary,
+            ClientAddresses,
+            ClientAddressLength,
+            dwNumberOfAddresses,
+            (None, None),
+            Backlog,
+            pIpFilter,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+            reserved=[ReservedPorts],
+        )
+        return connections
 
 
 def wants(mask: int, event_type: int, source: int, secondary: bool = False) -> bool:

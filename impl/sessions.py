@@ -85,14 +85,14 @@ class Sessions:
 
     def _rest(self, session: FWXSession) -> None:
         """Start the idle time of *session* if it has no connection."""
-        if not session.connections and not session.terminated:
+        if not session.is_busy and not session.terminated:
             session.rests += 1
             rest = session.rests
             self._idle.add(lambda: self._end_if_idle(session, rest))
 
     def _end_if_idle(self, session: FWXSession, rest: int) -> None:
         """End *session* unless it has connections, or began to rest another time (and so got a later deadline)."""
-        if session.connections or session.rests != rest or session.terminated:
+        if session.is_busy or session.rests != rest or session.terminated:
             return
         if session.is_private:
             if session.has_sockets:
