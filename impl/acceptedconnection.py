@@ -60,6 +60,8 @@ class FWXAcceptedConnection(FWXConnection):
         self.address = accepted.remote
         self.is_secondary = listening.is_secondary
         self.claimed_user = listening.claimed_user
+        self.source_proxy = listening.source_proxy
+        self.proxy_header = listening.proxy_header
         self._server_transport = accepted.transport
         self._arrived: Transport | None = accepted.transport
         self._cancel: Callable[[], None] | None = None

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.route import path_of
-from fwx.interfaces import SocketAddress
 
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
-
-_NOWHERE = SocketAddress("0.0.0.0", 0)  # noqa: S104  stands for no address, nothing is bound to it
 
 
 def record_of(
@@ -67,14 +64,14 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
 
     The client is the source, the address the destination.
     """
-    bound = connection.bound or _NOWHERE
+    bound = connection.bound
     result = connection.result
     own = _own(connection, connection.verdict, connection.id, action, result)
     return own._replace(
         source_ip=connection.client_address.host,
         source_port=connection.client_address.port,
-        destination_ip=bound.host,
-        destination_port=bound.port,
+        destination_ip="" if bound is None else bound.host,
+        destination_port=0 if bound is None else bound.port,
         connection_time=int(seconds * 1000),
         filters=filters,
     )
@@ -138,6 +135,7 @@ def _own(
         resultcode=int(result),
         rule=verdict.rule,
         application_protocol=verdict.protocol,
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
         destination_proxy=path_of(engine, verdict),
         username=session.user_name or unvouched(connection.claimed_user),
         agent=connection.agent,

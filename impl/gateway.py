@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit_client
+from fwx.impl.binding import Binding, Waiter
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
@@ -17,6 +18,7 @@ from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
 from fwx.impl.portrun import bind_to
 from fwx.impl.transport import ERROR, HANGUP
+from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
-    from fwx.impl.user import FWXAuthenticatedUser
+    from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -126,15 +128,20 @@ class Request:
         self.session = session
         self.permission = permission
 
+    @property
+    def who(self) -> Who:
+        """By which names the rules know the client."""
+        return NOBODY if self.user is None else self.user.who
+
 
 class Gateway:
     """Opens connections for requests of every entry; knows all that are being opened."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[Any], None]) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
         self.engine = engine
         self.sessions = sessions
-        self.opening: set[Opening] = set()
+        self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
         self._on_ended = on_ended
         engine.gateway = self
@@ -144,6 +151,14 @@ class Gateway:
         opening = Opening(self, request)
         self.opening.add(opening)
         opening.step(opening.start)
+
+    def bind(self, request: Request, waiter: Waiter, families: tuple[int, ...]) -> Binding:
+        """Begin to wait for a connection to the client; *waiter* hears the outcome, the log too. Its ``entry`` is not
+        asked. *families* are those that the client's protocol can name, the preferred one first."""
+        binding = Binding(self, request, waiter, families)
+        self.opening.add(binding)
+        binding.step(binding.start)
+        return binding
 
     def connection_ended(self, connection: ConnectionBase) -> None:
         self.sessions.connection_ended(connection)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from zope.interface import implementer
+
 from fwx.impl.acceptedconnection import ClientSide, FWXAcceptedConnection
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.connectionbase import ConnectionBase
@@ -15,6 +17,7 @@ from fwx.impl.event import bind_tcp_event, listen_event
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
+from fwx.impl.proxied import IProxied
 from fwx.impl.winsock import winsock_name
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
@@ -44,10 +47,11 @@ Judge = Callable[[SocketAddress, SocketAddress], Verdict]
 
 HostsOf = Callable[[Verdict], "tuple[FilterHost, ...]"]
 
-# Before the policy was asked: not logged, and never shown to a filter.
-_UNJUDGED = Verdict(True, "", (), False, S_OK, "", GUID_NULL, "", "", "")
+# Before the policy was asked; never shown to a filter.
+_UNJUDGED = Verdict(True, "", (), True, S_OK, "", GUID_NULL, "", "", "")
 
 
+@implementer(IProxied)
 class FWXListeningConnection(ConnectionBase):
     """What a client has bound on the outside: the port, whoever arrives there, and the events of both.
 
@@ -59,7 +63,8 @@ class FWXListeningConnection(ConnectionBase):
     Each arrival is judged, shown to the filters of its own verdict, and joined with what the client's side brings.
 
     :ivar verdict: why the client may wait here; set by :meth:`bind`. :ivar is_secondary: for the events (B2.11).
-    :ivar claimed_user: whom the client says that it is, where nothing vouches for it.
+    :ivar claimed_user: whom the client says that it is, where nothing vouches for it. :ivar source_proxy: who spoke for
+        the client, by the PROXY header that is :attr:`proxy_header`. What arrives has all three too.
     """
 
     __slots__ = (
@@ -72,6 +77,8 @@ class FWXListeningConnection(ConnectionBase):
         "_side",
         "bound",
         "claimed_user",
+        "proxy_header",
+        "source_proxy",
     )
 
     def __init__(
@@ -109,6 +116,8 @@ class FWXListeningConnection(ConnectionBase):
         self.bound: SocketAddress | None = None
         self.is_secondary = is_secondary
         self.claimed_user = ""
+        self.source_proxy: SocketAddress | None = None
+        self.proxy_header: object = None
 
     # The host's side.
 

@@ -34,6 +34,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "openssl": "openssl",
         "ps": "procps",
         "socat": "socat",
+        "socksify": "dante-client",
         "squid": "squid",
         "ss": "iproute2",
         "ssh": "openssh-client",
