@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,8 @@ from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
 from fwx.impl.portrun import bind_to
+from fwx.impl.stragglers import Stragglers
+from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
@@ -68,6 +72,8 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "departure",
+        "diverted",
         "early",
         "entry",
         "interface",
@@ -78,6 +84,7 @@ class Request:
         "source",
         "source_proxy",
         "target",
+        "to_tls",
         "user",
     )
 
@@ -100,6 +107,9 @@ class Request:
         proxy_header: object = None,
         session: FWXSession | None = None,
         permission: Permission | None = None,
+        diverted: bool = False,
+        departure: Departure | None = None,
+        to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -110,6 +120,10 @@ class Request:
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
         :param session: whose connection it is, where the entry knows; else it is found by client, source and user.
         :param permission: what lets the client reach the target, where the entry knows that.
+        :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
+            or a filter has announced, is let on (B2.13).
+        :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
+        :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
         self.client = client
@@ -127,6 +141,9 @@ class Request:
         self.proxy_header = proxy_header
         self.session = session
         self.permission = permission
+        self.diverted = diverted
+        self.departure = departure
+        self.to_tls = to_tls
 
     @property
     def who(self) -> Who:
@@ -135,7 +152,10 @@ class Request:
 
 
 class Gateway:
-    """Opens connections for requests of every entry; knows all that are being opened."""
+    """Opens connections for requests of every entry; knows all that are being opened.
+
+    :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
+    """
 
     def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
@@ -143,6 +163,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
+        self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
         engine.gateway = self
 
@@ -266,7 +287,12 @@ class Opening:
         """Ask what was announced, then the rules."""
         request = self._request
         verdict, addresses, self._permission = admit_client(
-            self._session, request.client_address, request.target, resolved, permission=request.permission
+            self._session,
+            request.client_address,
+            request.target,
+            resolved,
+            permission=request.permission,
+            diverted=request.diverted,
         )
         self._verdict = verdict
         return verdict, addresses
@@ -295,13 +321,16 @@ class Opening:
             self._cancel = cancel
 
     def _departure(self) -> Departure:
-        """Return where the connection leaves from: anywhere, or from the address that was announced (B6.9).
+        """Return where the connection leaves from: from the address that was announced (B6.9), from where the request
+        says when it goes straight out, or anywhere.
 
         :raises COMError: the Winsock error of the bind.
         """
         leaves_from = None if self._permission is None else self._permission.leaves_from
         if leaves_from is None:
-            return self._gateway.departure
+            assert self._verdict is not None
+            straight = None if self._verdict.upstream else self._request.departure
+            return straight or self._gateway.departure
         network = self._gateway.engine.network
         return Departure(network, bind_to(network.stream, leaves_from), leaves_from.family)
 
@@ -319,24 +348,61 @@ class Opening:
             self._refuse(result, reason, Action.Failed)
             return
         try:
-            bound = SocketAddress.from_sockaddr(transport.getsockname())
             if not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
-                return
-            if request.entry.connected(bound):
-                connection.address = dialled.address
-                connection.establish(request.client, transport, request.early, dialled.early)
-                self._use_permission(connection)
+            elif request.to_tls is not None:
+                self._secure(transport, dialled, request.to_tls())
             else:
-                transport.close(True)
-                request.client.close(True)
-                self._give_permission_back()
-                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+                self._establish(transport, dialled)
         except BaseException:
             transport.close(True)
             raise
+
+    def _secure(self, transport: Transport, dialled: Dialled, role: Role) -> None:
+        """Shake hands with the server."""
+        engine = self._gateway.engine
+        handshake = TlsHandshake(
+            transport,
+            role,
+            dialled.early,
+            "the server",
+            engine.queue,
+            self._gateway.stragglers,
+            engine.connect_deadlines,
+            partial(self.step, self._secured, transport, dialled),
+        )
+        self._cancel = handshake.cancel
+        handshake.start()
+
+    def _secured(self, transport: Transport, dialled: Dialled, secured: Secured) -> None:
+        self._cancel = None
+        if secured.transport is None:
+            _announce(transport, secured.alert)
+            transport.close(False)
+            reason = f"TLS to {self._request.target}: {secured.reason}"
+            self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
+            return
+        try:
+            self._establish(secured.transport, replace(dialled, early=b""))
+        except BaseException:
+            secured.transport.close(True)
+            raise
+
+    def _establish(self, server: Transport, dialled: Dialled) -> None:
+        connection, request = self._connection, self._request
+        assert connection is not None
+        bound = SocketAddress.from_sockaddr(server.getsockname())
+        if request.entry.connected(bound):
+            connection.address = dialled.address
+            connection.establish(request.client, server, request.early, dialled.early)
+            self._use_permission(connection)
+        else:
+            server.close(True)
+            request.client.close(True)
+            self._give_permission_back()
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
 
     def _use_permission(self, connection: FWXConnection) -> None:
@@ -396,13 +462,13 @@ class Opening:
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:
-    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    """Send what is no data of the client's; it is small and the socket's buffer is empty, so it goes whole."""
     if not announcement:
         return True
     try:
         return transport.send(announcement) == len(announcement)
     except OSError as error:
-        logger.debug("a PROXY header could not be sent: %s", error)
+        logger.debug("a PROXY header, or an alert of TLS, could not be sent: %s", error)
         return False
 
 
