@@ -110,6 +110,7 @@ class Ways:
         self.three = three
         self._nft = nft
         self._opened = opened
+        self.asked_for: dict[int, socket.socket] = {}
 
     def listen(self, name: str, host: str, port: int) -> socket.socket:
         listener = self._opened.enter_context(socket_in(name))
@@ -127,12 +128,14 @@ class Ways:
         try:
             sock.connect((host, port))
         except TimeoutError:
+            sock.close()  # or it would try again when the port is open
             return None
         sock.settimeout(10)
         return sock
 
-    def ask(self, port: int) -> socket.socket:
-        """A connection of the client's through the proxy to *port* of the server."""
+    @contextlib.contextmanager
+    def asking(self, port: int) -> Iterator[None]:
+        """A connection of the client's through the proxy to *port* of the server, which both close at the end."""
         sock = self.connect(self.three.client, INSIDE4, 1080, CLIENT4)
         assert sock is not None
         sock.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(SERVER4) + port.to_bytes(2, "big"))
@@ -142,7 +145,14 @@ class Ways:
             assert data, reply
             reply += data
         assert reply[3] == 0, reply
-        return sock
+        accepted, _ = self.asked_for[port].accept()
+        with sock, accepted:
+            yield
+
+    def ask(self, port: int) -> None:
+        """The same, for a moment."""
+        with self.asking(port):
+            """It has asked."""
 
     def holes(self) -> list[int]:
         """The ports of the firewall's addresses that the kernel lets others reach."""
@@ -169,9 +179,9 @@ def ways(namespace: str, program_path: Callable[[str], str]) -> Iterator[Ways]:
 
 @pytest.fixture
 def servers(ways: Ways) -> None:
-    """What the client asks for: it is accepted by the kernel, which is enough."""
+    """What the client asks for."""
     for port in (7001, 7002, 7003, 7004):
-        ways.listen(ways.three.server, SERVER4, port)
+        ways.asked_for[port] = ways.listen(ways.three.server, SERVER4, port)
 
 
 @pytest.fixture
@@ -188,52 +198,58 @@ def test_a_port_for_a_client(firewall: Any, ways: Ways, eventually: Any, end: st
     server = ways.three.server
     assert ways.connect(server, OUTSIDE4, BOUND) is None
     assert ways.holes() == [1080]
-    asked = ways.ask(7001)
-    eventually(lambda: ways.holes() == [1080, BOUND], "the port to open")
-    if end == "use":
-        peer = ways.connect(server, OUTSIDE4, BOUND)
-        assert peer is not None
-        peer.sendall(b"data")
-        client, _ = waiting.accept()
-        with client:
-            client.settimeout(10)
-            assert client.recv(100) == b"data"
-    elif end == "cancel":
-        ways.ask(7004).close()
-    asked.close()
+    with ways.asking(7001):
+        eventually(lambda: ways.holes() == [1080, BOUND], "the port to open")
+        if end == "use":
+            peer = ways.connect(server, OUTSIDE4, BOUND)
+            assert peer is not None
+            client, _ = waiting.accept()
+            eventually(lambda: ways.holes() == [1080], "the port to close")
+            assert ways.connect(server, OUTSIDE4, BOUND) is None
+            with client, peer:  # what is there goes on
+                peer.sendall(b"data")
+                client.settimeout(10)
+                assert client.recv(100) == b"data"
+        elif end == "cancel":
+            ways.ask(7004)
+            eventually(lambda: ways.holes() == [1080], "the port to close")
+        else:
+            assert ways.holes() == [1080, BOUND]
     eventually(lambda: ways.holes() == [1080], "the port to close")
     assert ways.connect(server, OUTSIDE4, BOUND) is None
-    if end == "use":  # what is there goes on
-        peer.sendall(b"more")
+    firewall.wait_base_line()
 
 
 @pytest.mark.parametrize("end", ["use", "cancel", "session"])
 def test_a_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> None:
     """B6.1, B6.22, B6.26: closed while it is reserved, open when it is redirected, closed again."""
     target, client = ways.listen(ways.three.server, SERVER4, TARGET_PORT), ways.three.client
-    asked = ways.ask(7002)
-    assert ways.holes() == [1080]
-    assert ways.connect(client, INSIDE4, REDIRECTED) is None
-    redirecting = ways.ask(7003)
-    eventually(lambda: ways.holes() == [1080, REDIRECTED], "the port to open")
-    if end == "use":
-        other = ways.connect(client, INSIDE4, REDIRECTED, OTHER4)
-        assert other is not None
-        with pytest.raises(ConnectionResetError):
-            other.recv(100)
-        one = ways.connect(client, INSIDE4, REDIRECTED, CLIENT4)
-        assert one is not None
-        one.sendall(b"data")
-        peer, _ = target.accept()
-        with peer:
-            peer.settimeout(10)
-            assert peer.recv(100) == b"data"
-    elif end == "cancel":
-        ways.ask(7004).close()
-    asked.close()
-    redirecting.close()
+    with ways.asking(7002):
+        assert ways.holes() == [1080]
+        assert ways.connect(client, INSIDE4, REDIRECTED) is None
+        ways.ask(7003)
+        eventually(lambda: ways.holes() == [1080, REDIRECTED], "the port to open")
+        if end == "use":
+            other = ways.connect(client, INSIDE4, REDIRECTED, OTHER4)
+            assert other is not None
+            with pytest.raises(ConnectionResetError):
+                other.recv(100)
+            one = ways.connect(client, INSIDE4, REDIRECTED, CLIENT4)
+            assert one is not None
+            peer, _ = target.accept()
+            eventually(lambda: ways.holes() == [1080], "the port to close")
+            with peer, one:
+                one.sendall(b"data")
+                peer.settimeout(10)
+                assert peer.recv(100) == b"data"
+        elif end == "cancel":
+            ways.ask(7004)
+            eventually(lambda: ways.holes() == [1080], "the port to close")
+        else:
+            assert ways.holes() == [1080, REDIRECTED]
     eventually(lambda: ways.holes() == [1080], "the port to close")
     assert ways.connect(client, INSIDE4, REDIRECTED, CLIENT4) is None
+    firewall.wait_base_line()
 
 
 @pytest.mark.requires("curl")
