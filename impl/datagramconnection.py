@@ -14,6 +14,7 @@ from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramanswers import DatagramAnswers
 from fwx.impl.datagramchain import DatagramChain
+from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.datagramways import DatagramWays
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
@@ -185,7 +186,7 @@ class FWXDatagramConnection(ConnectionBase):
         address = destination.address or destination.target
         try:
             if destination.way is None:
-                self._server(address.family).send_to(data, address.sockaddr)
+                _send(self._server(address.family), data, address.sockaddr)
             else:
                 destination.way.send_to(data, address.sockaddr)
         except OSError as error:
@@ -528,6 +529,18 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         """Its destinations have their records."""
+
+
+def _send(server: DatagramTransport, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
+    """Send one datagram; once more, if what failed was an earlier one, of which the network has told meanwhile."""
+    try:
+        server.send_to(data, sockaddr)
+    except OSError as error:
+        if error.errno not in REPORTED or server.take_error() is None:
+            raise
+        while server.take_error() is not None:
+            """None of them is this datagram's."""
+        server.send_to(data, sockaddr)
 
 
 def _ordered(members: Iterable[Member]) -> list[Member]:

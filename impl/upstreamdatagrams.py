@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.departure import Departure
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.passage import Handshake, Passage
@@ -140,7 +141,13 @@ class UpstreamDatagrams:
             self._carrier.send_to(packet, self._relay)
         else:
             assert self._server is not None
-            self._server.send(packet)
+            try:
+                self._server.send(packet)
+            except OSError as error:
+                if error.errno not in REPORTED:
+                    raise
+                self.take_error()  # of an earlier one
+                self._server.send(packet)
 
     def take_error(self) -> tuple[int, tuple[Any, ...] | None] | None:
         """What the network says of the upstream's relay is nobody's who sends through it."""
