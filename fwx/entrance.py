@@ -115,7 +115,8 @@ class Entrance:
         """:param limits: where each client has a place until it is gone. :param demand: whether clients authenticate.
 
         :param deadlines: ``handshake``, ``keep_alive`` for a client between two requests, ``farewell``.
-        :param associations: the UDP associations of all proxy ports. :param on_left: called when a client has given its place back.
+        :param associations: the UDP associations of all proxy ports.
+        :param on_left: called when a client has given its place back.
         """
         self.name = name
         self.gateway = gateway

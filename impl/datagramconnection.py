@@ -7,7 +7,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
 from fwx.impl.connectionbase import ConnectionBase
@@ -57,6 +57,14 @@ _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  as
 _BOUND = Verdict(True, "", (), False, S_OK, "", GUID_NULL, "", "", "")
 
 HostsOf = Callable[[Verdict], "tuple[FilterHost, ...]"]
+
+
+class Receiver(Protocol):
+    """Where datagrams come from: a transport, or an association with an upstream."""
+
+    def receive(self) -> tuple[bytes, tuple[Any, ...]]: ...
+
+    def take_error(self) -> object: ...
 
 
 class FWXDatagramConnection(ConnectionBase):
@@ -475,7 +483,7 @@ class FWXDatagramConnection(ConnectionBase):
         if claim is not None:
             self.engine.packet_filter.close(claim)
 
-    def _take(self, transport: DatagramTransport, received: Callable[[Datagram, SocketAddress], None]) -> None:
+    def _take(self, transport: Receiver, received: Callable[[Datagram, SocketAddress], None]) -> None:
         """Hand on what has come, a turn's worth; the rest in the loop's next round."""
         for _ in range(_TAKEN_AT_ONCE):
             if self.terminating:

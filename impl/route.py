@@ -87,7 +87,7 @@ class Upstream:
         self.name = name
         self.via = via
         self.relaying = relaying
-        self.no_datagrams = via.no_datagrams if via is not None else ""
+        self.no_datagrams: str = via.no_datagrams if via is not None else ""
         if relaying is None:
             self.no_datagrams = f"through upstream {name!r}, whose protocol carries no UDP"
         self.hops: tuple[Hop, ...] = (*(via.hops if via is not None else ()), Hop(name, address, connect))

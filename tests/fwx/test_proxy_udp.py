@@ -96,7 +96,7 @@ def test_headers_that_are_known(datagram: bytes, target: SocketAddress, payload:
     for data in (payload, payload, b"", b"\0" * 9000):
         assert codec.split(header + data) == (data, (target.host, target.port))
     for length in range(len(header)):
-        with pytest.raises(ValueError, match="no SOCKS5 datagram|cut off|name|port|a literal|decimal"):
+        with pytest.raises(ValueError, match=r"no SOCKS5 datagram|cut off|name|port|a literal|decimal"):
             codec.split(header[:length])
     with pytest.raises(FragmentError, match="fragment"):
         codec.split(b"\0\0\1" + datagram[3:])

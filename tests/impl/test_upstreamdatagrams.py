@@ -1,4 +1,4 @@
-"""UDP through an upstream that the test plays: association, nested relays, names, failures, and what is left of them."""
+"""UDP through an upstream that the test plays: association, nested relays, names, failures, what is left of them."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_an_account(rig: Rig, play: Play, way: Way) -> None:
 
 
 def test_a_chain(rig: Rig, play: Play, way: Way) -> None:
-    """The control connection of the second goes through the first; datagrams for it travel within those for its relay."""
+    """The second's control connection goes through the first; datagrams for it travel within those for its relay."""
     inner = Relay(rig).address
     second = Way(rig)
     first = way.upstream(name="near", relaying=socks5_relaying())

@@ -1,4 +1,4 @@
-"""UDP ASSOCIATE in a running service: a client as RFC 1928 has it, which Dante has shown to be right, and real servers."""
+"""UDP ASSOCIATE in a running service, by a client as RFC 1928 has it, which Dante has shown to be right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fwx.interfaces.hresult import (
     WSAECONNREFUSED,
     WSAECONNRESET,
 )
-from tests.integration.associate import Associated, Refused, associate, upper  # noqa: F401  fixtures
+from tests.integration.associate import Associated, Refused
 from tests.integration.proxies import PASSWORD, USER, Proxies
 from tests.integration.test_proxy_clients import USERS
 from tests.name_server import ADDRESS, NAME, name_server
@@ -138,7 +138,7 @@ KINDS = [pytest.param("dante", marks=pytest.mark.requires("danted")), "fwx"]
 @pytest.mark.path(entry="socks5", exit="direct", transport="udp")
 @pytest.mark.parametrize("claims", ["nothing", "itself"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_there_and_back(proxy: Any, associate: Any, upper: Any, kind: str, claims: str) -> None:  # noqa: F811
+def test_there_and_back(proxy: Any, associate: Any, upper: Any, kind: str, claims: str) -> None:
     """An address, a name whose answer comes from the address, several servers at once, datagrams of all sizes."""
     made = associate(proxy(kind), claims=claims)
     servers = [upper() for _ in range(5)]
@@ -159,7 +159,7 @@ def test_there_and_back(proxy: Any, associate: Any, upper: Any, kind: str, claim
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="udp")
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_a_password(proxy: Any, associate: Any, upper: Any, kind: str) -> None:  # noqa: F811
+def test_with_a_password(proxy: Any, associate: Any, upper: Any, kind: str) -> None:
     made, server = associate(proxy(kind, account=True), (USER, PASSWORD)), upper()
     made.say(b"hello", server.address)
     server.answer()
@@ -167,7 +167,7 @@ def test_with_a_password(proxy: Any, associate: Any, upper: Any, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fragments_and_strangers_are_dropped(proxy: Any, associate: Any, upper: Any, kind: str) -> None:  # noqa: F811
+def test_fragments_and_strangers_are_dropped(proxy: Any, associate: Any, upper: Any, kind: str) -> None:
     """From another port of the same host once the client is known; with a FRAG; the client is served on."""
     made, server = associate(proxy(kind), claims="itself"), upper()
     made.say(b"hello", server.address)
@@ -185,7 +185,9 @@ def test_fragments_and_strangers_are_dropped(proxy: Any, associate: Any, upper: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_ends_with_the_control_connection(proxy: Any, associate: Any, upper: Any, kind: str, eventually: Any) -> None:  # noqa: F811
+def test_it_ends_with_the_control_connection(
+    proxy: Any, associate: Any, upper: Any, kind: str, eventually: Any
+) -> None:
     made, server = associate(proxy(kind)), upper()
     made.say(b"hello", server.address)
     server.answer()
@@ -210,7 +212,7 @@ def test_it_ends_with_the_control_connection(proxy: Any, associate: Any, upper: 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="udp")
 @pytest.mark.requires("dig", "dnsmasq")
-def test_dig_through_an_association(serve: Any, associate: Any, program_path: Callable[[str], str]) -> None:  # noqa: F811
+def test_dig_through_an_association(serve: Any, associate: Any, program_path: Callable[[str], str]) -> None:
     """A real query of dig, which the client carries, to a real name server."""
     firewall = serve("")
     with name_server(program_path("dnsmasq")) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
@@ -233,7 +235,7 @@ def test_dig_through_an_association(serve: Any, associate: Any, program_path: Ca
 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="udp")
-def test_ipv6(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_ipv6(serve: Any, associate: Any, upper: Any) -> None:
     """The relay is on the address that the client has reached, of its family; destinations are of both."""
     firewall = serve(LISTENER.format(bind="[::1]:0", demand="off"))
     made, servers = associate(firewall.address()), [upper(), upper("::1")]
@@ -249,7 +251,7 @@ def test_ipv6(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_the_log(serve: Any, associate: Any, upper: Any, loop: str) -> None:  # noqa: F811
+def test_the_log(serve: Any, associate: Any, upper: Any, loop: str) -> None:
     """One record for each destination, with the user, the port that the client sends from, bytes and rule."""
     to = RULE.format(name="far", action="allow", to='"localhost"') + f'users = ["{USER}"]\n'
     firewall = serve(LISTENER.format(bind="0.0.0.0:0", demand="required") + USERS + to, loop=loop)
@@ -268,7 +270,7 @@ def test_the_log(serve: Any, associate: Any, upper: Any, loop: str) -> None:  # 
     firewall.wait_base_line()
 
 
-def test_each_destination_is_judged(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_each_destination_is_judged(serve: Any, associate: Any, upper: Any) -> None:
     """By name too: what a rule denies is thrown away and logged once; the association goes on."""
     bad = '[[domains]]\nname = "bad"\nnames = ["localhost"]\n' + RULE.format(name="no", action="deny", to='"bad"')
     firewall = serve(bad + RULE.format(name="yes", action="allow", to='"localhost"'))
@@ -286,7 +288,7 @@ def test_each_destination_is_judged(serve: Any, associate: Any, upper: Any) -> N
     assert {row["resultcode"] for row in denied} == {int(FWX_E_POLICY_RULES_DENIED)}
 
 
-def test_the_services_own_ports_are_no_destination(serve: Any, associate: Any) -> None:  # noqa: F811
+def test_the_services_own_ports_are_no_destination(serve: Any, associate: Any) -> None:
     """An association cannot reach the relay of another, which would take it for its client."""
     firewall = serve("")
     first, second = associate(firewall.address()), associate(firewall.address())
@@ -296,7 +298,7 @@ def test_the_services_own_ports_are_no_destination(serve: Any, associate: Any) -
         assert "is a listener of this service" in row["reason"]
 
 
-def test_a_place_for_each_association(serve: Any, associate: Any) -> None:  # noqa: F811
+def test_a_place_for_each_association(serve: Any, associate: Any) -> None:
     """``udp_per_address``: one more is refused and logged; a place is free when one has ended."""
     firewall = serve("[limits]\nudp_per_address = 2\n")
     made = [associate(firewall.address()) for _ in range(2)]
@@ -312,7 +314,7 @@ def test_a_place_for_each_association(serve: Any, associate: Any) -> None:  # no
     associate(firewall.address())
 
 
-def test_a_client_behind_an_address_translator(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_client_behind_an_address_translator(serve: Any, associate: Any, upper: Any) -> None:
     """It claims an address that nobody here knows: the first good datagram of the control connection's host counts."""
     made, server = associate(serve("").address(), claims="10.9.8.7"), upper()
     made.say(b"hello", server.address)
@@ -321,7 +323,7 @@ def test_a_client_behind_an_address_translator(serve: Any, associate: Any, upper
 
 
 @pytest.mark.path(entry="proxy-header", exit="direct", transport="udp")
-def test_behind_a_proxy_header(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_behind_a_proxy_header(serve: Any, associate: Any, upper: Any) -> None:
     """The client is the header's: it sends to the address that the sender of the header has reached."""
     keys = 'proxy_protocol = "require"\ntrusted = ["127.0.0.1"]\n'
     firewall = serve(LISTENER.format(bind="127.0.0.1:0", demand="off") + keys)
@@ -343,7 +345,7 @@ def test_behind_a_proxy_header(serve: Any, associate: Any, upper: Any) -> None: 
 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="udp")
-def test_a_filter_sees_whose_it_is_and_watches_one_destination(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_filter_sees_whose_it_is_and_watches_one_destination(serve: Any, associate: Any, upper: Any) -> None:
     """B2.15, B2.18, B2.20, B3.21: both events come from a Firewall client whose user is known; what is attached for a
     destination has its datagrams alone, with their addresses, and is detached with it."""
     servers = [upper(), upper()]
@@ -362,7 +364,7 @@ def test_a_filter_sees_whose_it_is_and_watches_one_destination(serve: Any, assoc
         (servers[0].address[1], "watcher"), (servers[1].address[1], "")
     }  # fmt: skip
     said = [line for line in firewall.stderr().splitlines() if not line.startswith("fwx:")]
-    watched = "%s:%d" % servers[0].address
+    watched = f"127.0.0.1:{servers[0].address[1]}"
     assert said == [
         f"bind WSP {USER} {made.relay[0]}:{made.relay[1]}",
         f"destination WSP {USER} {watched}",
@@ -385,7 +387,7 @@ def test_a_filter_denies_the_bind(serve: Any) -> None:
     firewall.wait_base_line()
 
 
-def test_a_filter_denies_a_destination(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_filter_denies_a_destination(serve: Any, associate: Any, upper: Any) -> None:
     """B2.19: this datagram and the later ones are thrown away; another destination is not harmed."""
     servers = [upper(), upper()]
     deny = f"if details.Address.port == {servers[0].address[1]}: details.piUdpDestination.Deny(0)"
@@ -403,7 +405,7 @@ def test_a_filter_denies_a_destination(serve: Any, associate: Any, upper: Any) -
 
 
 @pytest.mark.parametrize("event", ["bound", "met"])
-def test_a_filter_that_raises(serve: Any, associate: Any, upper: Any, event: str) -> None:  # noqa: F811
+def test_a_filter_that_raises(serve: Any, associate: Any, upper: Any, event: str) -> None:
     """It fails closed: no association, or none of its destinations; the log names the filter."""
     firewall = serve("", filters=doing(**{event: "raise RuntimeError('broken')"}))
     firewall.traceback_expected = True
@@ -420,7 +422,7 @@ def test_a_filter_that_raises(serve: Any, associate: Any, upper: Any, event: str
     assert server.heard_nothing()
 
 
-def test_a_filter_kills_it(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_filter_kills_it(serve: Any, associate: Any, upper: Any) -> None:
     """B3.32: the control connection goes too."""
     firewall = serve("", filters=doing(met="details.piConnection.Kill()"))
     made, server = associate(firewall.address()), upper()
@@ -433,7 +435,7 @@ def test_a_filter_kills_it(serve: Any, associate: Any, upper: Any) -> None:  # n
 # ---- the ends ------------------------------------------------------------------------------------------------------
 
 
-def test_a_reset_of_the_control_connection(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_reset_of_the_control_connection(serve: Any, associate: Any, upper: Any) -> None:
     firewall = serve("")
     made, server = associate(firewall.address()), upper()
     made.say(b"hello", server.address)
@@ -446,7 +448,7 @@ def test_a_reset_of_the_control_connection(serve: Any, associate: Any, upper: An
     firewall.wait_base_line()
 
 
-def test_what_comes_on_the_control_connection_means_nothing(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_what_comes_on_the_control_connection_means_nothing(serve: Any, associate: Any, upper: Any) -> None:
     firewall = serve("")
     made, server = associate(firewall.address()), upper()
     made.control.sendall(b"x" * (1 << 20))
@@ -458,7 +460,7 @@ def test_what_comes_on_the_control_connection_means_nothing(serve: Any, associat
     firewall.wait_base_line()
 
 
-def test_quiet_ones_end(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_quiet_ones_end(serve: Any, associate: Any, upper: Any) -> None:
     firewall = serve("", prelude=QUICK)
     made, server = associate(firewall.address()), upper()
     made.say(b"hello", server.address)
@@ -469,7 +471,7 @@ def test_quiet_ones_end(serve: Any, associate: Any, upper: Any) -> None:  # noqa
     firewall.wait_base_line()
 
 
-def test_the_service_stops(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_the_service_stops(serve: Any, associate: Any, upper: Any) -> None:
     """UDP is not drained: the association ends at once, with its records."""
     firewall = serve("")
     made, server = associate(firewall.address()), upper()
@@ -486,7 +488,7 @@ def test_the_service_stops(serve: Any, associate: Any, upper: Any) -> None:  # n
 
 
 @pytest.mark.parametrize("what", ["strangers", "fragments", "malformed"])
-def test_floods(serve: Any, associate: Any, upper: Any, what: str) -> None:  # noqa: F811
+def test_floods(serve: Any, associate: Any, upper: Any, what: str) -> None:
     """Twenty thousand datagrams that are dropped: the client is served, memory stays, one record says how many."""
     firewall = serve("")
     made, server = associate(firewall.address(), claims="itself"), upper()
@@ -519,7 +521,7 @@ def test_floods(serve: Any, associate: Any, upper: Any, what: str) -> None:  # n
     firewall.wait_base_line()
 
 
-def test_a_thousand_destinations(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_thousand_destinations(serve: Any, associate: Any, upper: Any) -> None:
     """At most 160 are known at a time, each of the thousand is logged, and the last ones still answer."""
     firewall = serve("")
     made, server = associate(firewall.address()), upper()

@@ -19,7 +19,6 @@ from fwx.interfaces.hresult import (
     WSAECONNRESET,
     WSAETIMEDOUT,
 )
-from tests.integration.associate import associate, upper  # noqa: F401  fixtures
 from tests.integration.proxies import PASSWORD, USER, Proxies
 from tests.integration.test_associations import doing
 from tests.integration.test_upstreams import IMPATIENT, NO_LOOK_UPS, RULE, table
@@ -79,13 +78,14 @@ class Way:
     """A service whose rule names the last of several upstreams, each reached through the one before it."""
 
     def __init__(self, serve: Any, *upstreams: Address, account: bool = False, prelude: str = "", **more: Any) -> None:
+        kind = more.pop("kind", "socks5")
         folder: Path = serve.make_folder()
         secret = folder / "parent.secret"
         secret.write_text(PASSWORD + "\n")
         secret.chmod(0o600)
         keys = [f'user = "{USER}"', 'password_file = "parent.secret"'] if account else []
         tables = [
-            table(f"u{number}", more.pop("kind", "socks5"), each, *([f'via = "u{number - 1}"'] if number else []), *keys)
+            table(f"u{number}", kind, each, *([f'via = "u{number - 1}"'] if number else []), *keys)
             for number, each in enumerate(upstreams)
         ]
         config = "".join(tables) + RULE.format(upstream=f"u{len(upstreams) - 1}")
@@ -93,7 +93,7 @@ class Way:
         self.path = ", ".join(f"u{number}" for number in range(len(upstreams)))
 
 
-def there_and_back(way: Way, made: Any, upper: Any) -> None:  # noqa: F811
+def there_and_back(way: Way, made: Any, upper: Any) -> None:
     """IPv4 by address and by name, 64 KiB, and what the log says; nothing is looked up here."""
     servers = {"127.0.0.1": upper(), "localhost": upper()}
     for data, host in ((b"hello", "127.0.0.1"), (b"by name", "localhost"), (b"x" * 60000, "127.0.0.1")):
@@ -114,14 +114,14 @@ def there_and_back(way: Way, made: Any, upper: Any) -> None:  # noqa: F811
 @pytest.mark.path(entry="socks5", exit="socks5", transport="udp")
 @pytest.mark.requires("danted")
 @pytest.mark.parametrize("account", [False, True])
-def test_dante(serve: Any, proxies: Proxies, associate: Any, upper: Any, account: bool) -> None:  # noqa: F811
+def test_dante(serve: Any, proxies: Proxies, associate: Any, upper: Any, account: bool) -> None:
     way = Way(serve, proxies.start("dante", account=account), account=account)
     there_and_back(way, associate(way.firewall.address()), upper)
 
 
 @pytest.mark.path(entry="socks5", exit="socks5", transport="udp")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_another_fwx(serve: Any, associate: Any, upper: Any, loop: str) -> None:  # noqa: F811
+def test_another_fwx(serve: Any, associate: Any, upper: Any, loop: str) -> None:
     parent = serve("", loop=loop)
     way = Way(serve, parent.address(), loop=loop)
     there_and_back(way, associate(way.firewall.address()), upper)
@@ -130,7 +130,7 @@ def test_another_fwx(serve: Any, associate: Any, upper: Any, loop: str) -> None:
 
 @pytest.mark.path(entry="socks5", exit="chain", transport="udp")
 @pytest.mark.requires("danted")
-def test_a_chain(serve: Any, proxies: Proxies, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_chain(serve: Any, proxies: Proxies, associate: Any, upper: Any) -> None:
     """Three in a row: each relay gets a header less."""
     services = [serve(""), serve("")]
     way = Way(serve, proxies.start("dante"), *(each.address() for each in services))
@@ -139,7 +139,7 @@ def test_a_chain(serve: Any, proxies: Proxies, associate: Any, upper: Any) -> No
         each.wait_base_line()
 
 
-def test_ipv6_behind_an_ipv4_upstream(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_ipv6_behind_an_ipv4_upstream(serve: Any, associate: Any, upper: Any) -> None:
     way = Way(serve, serve("").address())
     made, server = associate(way.firewall.address()), upper("::1")
     made.say(b"hello", server.address)
@@ -147,14 +147,16 @@ def test_ipv6_behind_an_ipv4_upstream(serve: Any, associate: Any, upper: Any) ->
     assert made.hear() == (b"HELLO", server.address)
 
 
-def test_a_filter_sees_the_same(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_a_filter_sees_the_same(serve: Any, associate: Any, upper: Any) -> None:
     """B8.8: events, addresses and datagrams are those of a straight way."""
     said = []
     attach = "details.piConnection.AttachDataFilter(Both(), sdk.fwx_dfpc_Middle, None)"
     servers = {"127.0.0.1": upper(), "localhost": upper()}
     for parent in (None, serve("")):
         filters = doing(met=attach)
-        firewall = serve("", filters=filters) if parent is None else Way(serve, parent.address(), filters=filters).firewall
+        firewall = (
+            serve("", filters=filters) if parent is None else Way(serve, parent.address(), filters=filters).firewall
+        )
         made = associate(firewall.address())
         for host, server in servers.items():
             made.say(b"hello", (host, server.address[1]))
@@ -170,7 +172,7 @@ def test_a_filter_sees_the_same(serve: Any, associate: Any, upper: Any) -> None:
 
 @pytest.mark.path(entry="session-socket", exit="socks5", transport="udp")
 @pytest.mark.requires("danted")
-def test_a_sessions_socket(serve: Any, proxies: Proxies, associate: Any, upper: Any, eventually: Any) -> None:  # noqa: F811
+def test_a_sessions_socket(serve: Any, proxies: Proxies, associate: Any, upper: Any, eventually: Any) -> None:
     """B4.22, B8.7: a filter's code is the same, and its datagrams go the rule's way."""
     server = upper()
     source = {"sender": SOCKET.replace("PORT", str(server.address[1]))}
@@ -186,13 +188,13 @@ def test_a_sessions_socket(serve: Any, proxies: Proxies, associate: Any, upper: 
     assert (row["DestinationProxy"], row["bytessent"], row["bytesrecvd"]) == ("u0", 23, 23)
 
 
-def test_a_sessions_socket_and_an_upstream_that_is_not_there(serve: Any, associate: Any, eventually: Any) -> None:  # noqa: F811
+def test_a_sessions_socket_and_an_upstream_that_is_not_there(serve: Any, associate: Any, eventually: Any) -> None:
     """What was sent fails, as where no way leads there."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         address = reserved.getsockname()
     way = Way(serve, address, filters={"sender": SOCKET.replace("PORT", "9")})
     associate(way.firewall.address())
-    for line in ("socket sent 10065 None", ):
+    for line in ("socket sent 10065 None",):
         eventually(lambda line=line: way.firewall.stderr().count(line) == 2, "both to fail")
 
 
@@ -200,7 +202,7 @@ def test_a_sessions_socket_and_an_upstream_that_is_not_there(serve: Any, associa
 
 
 @pytest.mark.requires("microsocks")
-def test_an_upstream_without_udp(serve: Any, proxies: Proxies, associate: Any, eventually: Any) -> None:  # noqa: F811
+def test_an_upstream_without_udp(serve: Any, proxies: Proxies, associate: Any, eventually: Any) -> None:
     """Microsocks refuses the command: a record for the destination, an alert, and the association goes on."""
     way = Way(serve, proxies.start("microsocks"))
     made = associate(way.firewall.address())
@@ -217,7 +219,7 @@ def test_an_upstream_without_udp(serve: Any, proxies: Proxies, associate: Any, e
 
 
 @pytest.mark.requires("tinyproxy")
-def test_an_http_upstream(serve: Any, proxies: Proxies, associate: Any) -> None:  # noqa: F811
+def test_an_http_upstream(serve: Any, proxies: Proxies, associate: Any) -> None:
     """It is no way for datagrams, and straight out is none of the rule's."""
     way = Way(serve, proxies.start("tinyproxy"), kind="http")
     associate(way.firewall.address()).say(b"hello", ("127.0.0.1", 9))
@@ -226,7 +228,7 @@ def test_an_http_upstream(serve: Any, proxies: Proxies, associate: Any) -> None:
     assert row["reason"].endswith("through upstream 'u0', whose protocol carries no UDP")
 
 
-def test_an_upstream_that_hangs(serve: Any, associate: Any) -> None:  # noqa: F811
+def test_an_upstream_that_hangs(serve: Any, associate: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         way = Way(serve, silent.getsockname(), prelude=IMPATIENT)
         associate(way.firewall.address()).say(b"hello", ("127.0.0.1", 9))
@@ -234,7 +236,7 @@ def test_an_upstream_that_hangs(serve: Any, associate: Any) -> None:  # noqa: F8
     assert (row["Action"], row["resultcode"]) == (Action.Failed, int(HRESULT_FROM_WIN32(WSAETIMEDOUT)))
 
 
-def test_an_upstream_that_dies_and_comes_back(serve: Any, associate: Any, upper: Any) -> None:  # noqa: F811
+def test_an_upstream_that_dies_and_comes_back(serve: Any, associate: Any, upper: Any) -> None:
     """The destination ends with a record; after a rest the next datagram finds a new one."""
     parent = serve("")
     way = Way(serve, parent.address(), prelude=RESTLESS)
