@@ -267,8 +267,8 @@ class FWXSession(Unknown):
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` beyond what
             *dwFlags* allow, or an address of the firewall itself; ``FWX_E_TERMINATING`` the session has ended, or
-            *pConnection*; ``WSAENOBUFS`` too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*, or
-            by an upstream.
+            *pConnection*; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none; ``WSAENOBUFS``
+            too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*.
         """
         action: IFWXFirewallAction = self.secondary.allow_future_connect(
             Address,
