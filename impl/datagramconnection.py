@@ -15,6 +15,7 @@ from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramanswers import DatagramAnswers
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramendpoint import REPORTED
+from fwx.impl.datagramsocket import keep_bursts
 from fwx.impl.datagramways import DatagramWays
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
@@ -22,7 +23,8 @@ from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, Destination, FWXUdpDestination, State
+from fwx.impl.udpdestination import MOST_WAITING, STANDING, Destination, FWXUdpDestination, State
+from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
 from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Udp_Destination
@@ -40,6 +42,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram
     from fwx.impl.filterhost import FilterHost
@@ -51,6 +54,8 @@ logger = logging.getLogger("fwx.datagramconnection")
 
 MOST_DESTINATIONS = 160
 """Destinations that one UDP socket of a client has at a time; the one that was quiet for longest makes room."""
+MOST_STRANGERS = 16
+"""Of those, who wrote to the client by themselves, where a filter has approved that; what others write is lost."""
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  as sendto does it
@@ -157,6 +162,22 @@ class FWXDatagramConnection(ConnectionBase):
         """What is remembered, the one that was quiet for longest first."""
         return tuple(self._destinations.values())
 
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        if protocol != FWX_PROTOCOL_UDP:
+            return ()
+        return tuple(SocketAddress.from_sockaddr(server.getsockname()) for server in self._servers.values())
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """Let strangers write to the client: the own ports are open to everybody then (B6.18)."""
+        for server in self._servers.values() if bursts else ():
+            keep_bursts(server)
+        for place in self.places_bound(FWX_PROTOCOL_UDP):
+            try:
+                self._claim(place, Opening(FWX_PROTOCOL_UDP, place))
+            except OSError as error:
+                raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
+        self.approval = approval
+
     def GetExternalSocketName(self) -> SocketAddress:
         """Return the local address of the socket towards the outside; of the IPv4 one where there are two.
 
@@ -187,7 +208,7 @@ class FWXDatagramConnection(ConnectionBase):
         if self.terminating:
             return
         destination = self._destinations.get(target)
-        if destination is None:
+        if destination is None or destination.state is State.HEARD:
             destination = self._meet(target)
         else:
             self._destinations.move_to_end(target)
@@ -228,9 +249,27 @@ class FWXDatagramConnection(ConnectionBase):
             self._take(server, self._server_received)
 
     def _server_received(self, data: Datagram, source: SocketAddress) -> None:
-        destination = self._answers.straight.get(source)
-        if destination is not None and destination.state is State.OPEN:  # else a stranger
+        destination = self._answers.straight.get(source) or self._hear(source)
+        if destination is not None and destination.state in (State.OPEN, State.HEARD):  # else a stranger
             self._answered(destination, data, source)
+
+    def _hear(self, source: SocketAddress) -> Destination | None:
+        """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
+        approval = self.approval
+        known = (each for each in self._destinations.values() if each.secondary and each.permission is None)
+        if approval is None or not approval.admits(source) or sum(1 for _ in known) >= MOST_STRANGERS:
+            return None
+        destination = self._remember(source)
+        destination.secondary = True
+        destination.verdict = approval.verdict(source, self.places_bound(FWX_PROTOCOL_UDP)[0])
+        if approval.bidirectional:
+            self._admitted(destination, [source])
+        else:
+            destination.address = source
+            if self._show(destination):
+                self._begin(destination)
+                destination.state = State.HEARD
+        return destination
 
     def _answered(self, destination: Destination, data: Datagram, source: SocketAddress) -> None:
         destination.received += len(data)
@@ -256,11 +295,19 @@ class FWXDatagramConnection(ConnectionBase):
 
     # Destinations.
 
+    def _remember(self, target: SocketAddress) -> Destination:
+        """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
+        known = self._destinations.pop(target, None)
+        if known is None and len(self._destinations) >= self._most:
+            known = self._destinations.popitem(last=False)[1]
+        if known is not None:
+            self._forget(known)
+        destination = self._destinations[target] = Destination(target, self.engine.clock())
+        return destination
+
     def _meet(self, target: SocketAddress) -> Destination:
         """Judge a new destination (B2.15); what it is afterwards is remembered, a denial too."""
-        if len(self._destinations) >= self._most:
-            self._forget(self._destinations.popitem(last=False)[1])
-        destination = self._destinations[target] = Destination(target, self.engine.clock())
+        destination = self._remember(target)
         verdict, addresses = self._judge(destination)
         if addresses:
             self._admitted(destination, addresses)
@@ -306,7 +353,7 @@ class FWXDatagramConnection(ConnectionBase):
         verdict, addresses, destination.permission = admit_client(
             self.session, self.client_address, destination.target, resolved, "UDP", diverted=self._diverted
         )
-        destination.verdict = verdict
+        destination.verdict, destination.secondary = verdict, destination.permission is not None
         return verdict, addresses
 
     def _admitted(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
@@ -406,7 +453,7 @@ class FWXDatagramConnection(ConnectionBase):
             return True
         before = len(self._members)
         told = FWXUdpDestination(self)
-        secondary = destination.permission is not None
+        secondary = destination.secondary
         event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
         try:
             passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary)
@@ -441,7 +488,7 @@ class FWXDatagramConnection(ConnectionBase):
         cancel: Any = destination.cancel
         if cancel is not None:
             cancel()
-        had_way = destination.state in (State.OPEN, State.ASSOCIATING)
+        had_way = destination.state in STANDING
         self._stop(destination)
         orphans = self._answers.forget(destination, self._destinations.values())
         for address in orphans if destination.way is None else ():
@@ -492,11 +539,14 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _open_way(self, address: SocketAddress) -> None:
         """Open the own port to *address* alone (B4.21). :raises OSError: it cannot be."""
+        local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
+        self._claim(address, Opening(FWX_PROTOCOL_UDP, local, address))
+
+    def _claim(self, address: SocketAddress, opening: Opening) -> None:
+        """Claim *opening*, for *address*: the peer's, or the own one where it is for everybody."""
         if address in self._claims:
             return
-        local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
-        claim = Claim(Opening(FWX_PROTOCOL_UDP, local, address), partial(self._way_answered, address))
-        self._claims[address] = claim
+        claim = self._claims[address] = Claim(opening, partial(self._way_answered, address))
         try:
             self.engine.packet_filter.open(claim)
         except OSError:
@@ -554,7 +604,7 @@ class FWXDatagramConnection(ConnectionBase):
         """Log every destination, then what every connection does."""
         result, reason = self.result
         for destination in self._destinations.values():
-            stands = destination.state in (State.OPEN, State.ASSOCIATING)
+            stands = destination.state in STANDING
             if stands and destination.verdict is not None and destination.verdict.log:
                 names = ", ".join(member.host.name for member in destination.members)
                 self._log(destination, action, result, reason, names)

@@ -201,12 +201,7 @@ class FWXDatagramSocket(OwnedSocket):
         transport = self._local_end.transport
         if transport is None:
             raise winsock_error(WSAEINVAL, "the socket is not bound")
-        try:
-            (present,) = struct.unpack("i", transport.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4))
-            wanted = max(present // 2, BURST_BYTES * _KERNEL_SHARE)  # the kernel doubles what it is told
-            transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
-        except OSError as error:
-            raise winsock_error(winsock_code(error), str(error)) from error
+        keep_bursts(transport)
 
     def terminate_connection(self) -> None:
         """End the socket because its owner ends; what is pending fails, also behind a Close that still sends."""
@@ -388,3 +383,16 @@ class FWXDatagramSocket(OwnedSocket):
             self._endpoint.close(True)
         else:
             self._gone()
+
+
+def keep_bursts(transport: DatagramTransport) -> None:
+    """Have the kernel keep bursts of 64 KiB for *transport* (B6.21); what it keeps never shrinks.
+
+    :raises COMError: the Winsock error.
+    """
+    try:
+        (present,) = struct.unpack("i", transport.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4))
+        wanted = max(present // 2, BURST_BYTES * _KERNEL_SHARE)  # the kernel doubles what it is told
+        transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+    except OSError as error:
+        raise winsock_error(winsock_code(error), str(error)) from error

@@ -301,6 +301,17 @@ class Policy:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
+    def lets_use(self, source: str, guid: UUID, who: Who = NOBODY) -> bool:
+        """Tell whether a rule allows a client at *source*, known as *who*, the protocol *guid* to any destination."""
+        wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)
+        return any(
+            compiled.rule.action == "allow"
+            and compiled.is_about(who)
+            and not compiled.source.isdisjoint(client)
+            and not compiled.protocols.isdisjoint(wanted)
+            for compiled in self._compiled
+        )
+
     def networks_of(self, address: str) -> tuple[str, ...]:
         """Return every name that the literal *address* has: configured networks, then the predefined ones.
 

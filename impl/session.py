@@ -8,6 +8,7 @@ from uuid import UUID
 from zope.interface import implementer
 
 from fwx.impl.announcement import Terms
+from fwx.impl.bindapproval import retroactive_allow_bind
 from fwx.impl.clientbinding import bind_for_client
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import (
+        HRESULT,
         FwxFirewallEventSource,
         Hostent,
         IClassFactory,
@@ -383,8 +385,18 @@ class FWXSession(Unknown):
         ProtocolGuid: UUID,
         dwFlags: int,
         pIpFilter: IFWXIpFilter | None,
-    ) -> Any:
-        raise COMError(E_NOTIMPL)
+    ) -> HRESULT:
+        """Let others come to a port that the client, one of the proxy port, has bound by itself (B6.18 to B6.21).
+
+        What comes then is secondary, and *pIpFilter* says who may, not the rules. Over UDP the client hears strangers,
+        and with ``FWX_FLAG_BIDIRECTIONAL`` may answer them. From any thread.
+
+        :returns: ``S_OK`` it is allowed now; ``S_FALSE`` it was allowed before, and nothing has changed.
+        :raises COMError: ``ERROR_NOT_FOUND`` the client has no such bind; ``FWX_E_POLICY_RULES_DENIED`` no rule lets
+            it use the protocol; ``FWX_E_TERMINATING`` the bind, or the session, is ending; ``E_POINTER``,
+            ``E_INVALIDARG`` a wrong argument, ``GUID_NULL`` among them; the Winsock error of the packet filter.
+        """
+        return retroactive_allow_bind(self, Protocol, Address, AddressLength, ProtocolGuid, dwFlags, pIpFilter)
 
     def HostAccessCheck(
         self,

@@ -31,7 +31,12 @@ class State(Enum):
     RESOLVING = auto()
     ASSOCIATING = auto()
     OPEN = auto()
+    HEARD = auto()  # it has written to the client, who has not asked for it
     DENIED = auto()
+
+
+STANDING = frozenset({State.ASSOCIATING, State.OPEN, State.HEARD})
+"""What is logged when it ends."""
 
 
 class Destination:
@@ -40,6 +45,7 @@ class Destination:
     :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known; of a
         name that an upstream looks up it stays ``None``. :ivar way: the upstream's association that leads there.
     :ivar answering: the addresses that its answers come from.
+    :ivar secondary: a filter has announced it, or approved that it writes to the client (B2.11).
     :ivar permission: what lets the client reach it, where that is no rule.
     :ivar members: the filters that were attached for this destination alone (B2.18).
     """
@@ -52,6 +58,7 @@ class Destination:
         "members",
         "permission",
         "received",
+        "secondary",
         "sent",
         "started",
         "state",
@@ -68,6 +75,7 @@ class Destination:
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
         self.permission: Permission | None = None
+        self.secondary = False
         self.members: list[Member] = []
         self.chain: DatagramChain | None = None
         self.cancel: object = None
