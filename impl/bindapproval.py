@@ -91,11 +91,13 @@ def _allow(
         raise COMError(FWX_E_TERMINATING, f"the bind of {address} is being torn down")
     if bound.approval is not None:
         return S_FALSE
-    if not engine.policy.lets_use(session.address.host, guid, session.who):
+    rule = engine.policy.rule_for(session.address.host, guid, session.who)
+    if rule is None:
         name = engine.policy.protocol_name(guid)
         raise COMError(FWX_E_POLICY_RULES_DENIED, f"no rule lets the client use protocol {name!r}")
-    primary = primary_of(session, None)
-    verdict = engine.permissions.verdict(primary, address, guid, TRANSPORTS[protocol])
+    verdict = engine.permissions.verdict(primary_of(session, None), address, guid, TRANSPORTS[protocol])
+    if not verdict.rule:
+        verdict = replace(verdict, rule=rule.name, filters=rule.filters, log=rule.log)
     approval = BindApproval(
         engine, replace(verdict, upstream=""), ip_filter, bidirectional=bool(flags & FWX_FLAG_BIDIRECTIONAL)
     )
