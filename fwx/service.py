@@ -346,6 +346,10 @@ class Service:
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
     def _bind(self, table: Any) -> None:
+        if isinstance(table, TransparentListener) and _is_udp(table):
+            self._passed.refuse(table.name, "a transparent UDP listener opens its own")
+            self.datagram_listeners.append(self._transparent_datagrams(table))
+            return
         network = self._passed.network_for(table.name, self._network)
         if not _is_udp(table):
             diversion = table.mode if isinstance(table, TransparentListener) else ""
@@ -362,9 +366,6 @@ class Service:
                 diversion,
             )
             self.listeners.append(listener)
-            return
-        if isinstance(table, TransparentListener):
-            self.datagram_listeners.append(self._transparent_datagrams(table))
             return
         self.datagram_listeners.append(
             DatagramListener(

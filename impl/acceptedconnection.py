@@ -44,7 +44,7 @@ class FWXAcceptedConnection(FWXConnection):
     :ivar local: the address that the peer has connected to. :ivar is_secondary: as of the listening connection.
     """
 
-    __slots__ = ("_arrived", "_cancel", "local")
+    __slots__ = ("_arrived", "_cancel", "_early", "local")
 
     def __init__(self, listening: FWXListeningConnection, accepted: Accepted, verdict: Verdict, on_ended: Any) -> None:
         super().__init__(
@@ -64,6 +64,7 @@ class FWXAcceptedConnection(FWXConnection):
         self.proxy_header = listening.proxy_header
         self._server_transport = accepted.transport
         self._arrived: Transport | None = accepted.transport
+        self._early = accepted.early
         self._cancel: Callable[[], None] | None = None
         self.on_abandoned = self._let_peer_go
 
@@ -104,7 +105,7 @@ class FWXAcceptedConnection(FWXConnection):
             client.close(True)
         else:
             self._arrived = None
-            self.establish(client, peer, dialled.early)
+            self.establish(client, peer, dialled.early, self._early)
 
     def _let_peer_go(self) -> None:
         cancel, self._cancel = self._cancel, None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fwx.impl.accepting import Accepted
 from fwx.impl.admission import admit_arrival
 from fwx.impl.dial import Dialled
 from fwx.impl.listeningconnection import FWXListeningConnection
@@ -15,7 +16,9 @@ from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.networks import normalise
 from fwx.impl.ownaddress import address_towards, address_towards_the_world, unspecified
+from fwx.impl.route import Upstream
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED
+from fwx.impl.upstreambind import UpstreamBind
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -26,6 +29,7 @@ from fwx.interfaces.hresult import (
     S_OK,
     WSAEAFNOSUPPORT,
     WSAECONNABORTED,
+    WSAECONNREFUSED,
     WSAECONNRESET,
     COMError,
 )
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.gateway import Gateway, Request
     from fwx.impl.policy import Verdict
+    from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.binding")
 
@@ -68,8 +73,11 @@ class Binding:
         "_gateway",
         "_joined",
         "_listening",
+        "_own",
+        "_peer",
         "_request",
         "_told",
+        "_upstream",
         "_waiter",
     )
 
@@ -82,7 +90,11 @@ class Binding:
         self._cancel: Callable[[], None] | None = None
         # Who may come, as normalised addresses; empty for whoever policy lets in.
         self._expected: frozenset[Any] = frozenset()
+        # Whom an upstream is told that the client waits for; what rules speak of; what the client was told.
+        self._peer: SocketAddress | None = None
+        self._own: SocketAddress | None = None
         self._told: SocketAddress | None = None
+        self._upstream: UpstreamBind | None = None
         self._joined: FWXAcceptedConnection | None = None
         session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._listening = FWXListeningConnection(
@@ -150,9 +162,14 @@ class Binding:
             reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
             self.give_up(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
             return
-        self._cancel = lambda: None
-        cancel = engine.look_ups.begin(engine, host, target, partial(self.step, self._resolved))
-        if self._cancel is not None:  # it has not been answered at once
+        answers: list[int] = []
+
+        def resolved(addresses: list[SocketAddress], code: int) -> None:
+            answers.append(code)
+            self.step(self._resolved, addresses, code)
+
+        cancel = engine.look_ups.begin(engine, host, target, resolved)
+        if not answers:
             self._cancel = cancel
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
@@ -175,7 +192,7 @@ class Binding:
         except COMError as error:
             self.give_up(error.hresult, str(error))
             return
-        told = self._usable(bound)
+        told = self._own = self._usable(bound)
         verdict = self._judge_waiting(told, peers)
         if not verdict.allowed:
             self._deny(verdict)
@@ -183,7 +200,10 @@ class Binding:
         if not self._listening.bind(verdict):
             self.give_up(*self._listening.result, Action.Denied)
             return
-        self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
+        if verdict.upstream:
+            self._ask_upstream(verdict)
+        else:
+            self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
 
     def _local_address(self, peers: list[SocketAddress]) -> SocketAddress | None:
         """Return the address to bind, port 0: the one towards the peers, the unspecified one where no route leads."""
@@ -218,6 +238,7 @@ class Binding:
         verdicts = [(peer, admit_arrival(engine, peer, local, who)) for peer in peers if peer.family == local.family]
         allowed = [(peer, verdict) for peer, verdict in verdicts if verdict.allowed]
         self._expected = frozenset(normalise(peer.host) for peer, _ in allowed)
+        self._peer = allowed[0][0] if allowed else None
         return (allowed or verdicts)[0][1]
 
     def _begin(self, told: SocketAddress) -> None:
@@ -228,6 +249,50 @@ class Binding:
         if not self._waiter.listening(told):
             self._client_gone()
 
+    # At an upstream.
+
+    def _ask_upstream(self, verdict: Verdict) -> None:
+        """Have the upstream of the rule bind; to do it here would be another way than the rule's."""
+        gateway = self._gateway
+        upstream = gateway.engine.routes[verdict.upstream]
+        if not isinstance(upstream, Upstream) or upstream.binding is None:
+            reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, whose protocol has no BIND"
+            self.give_up(FWX_E_POLICY_RULES_DENIED, reason, Action.Denied)
+            return
+        self._upstream = UpstreamBind(self, verdict.upstream)
+        self._cancel = self._upstream.cancel
+        peer = self._request.target if self._peer is None else self._peer
+        self._upstream.start(gateway.engine, gateway.departure, upstream, peer)
+
+    def upstream_listens(self, bound: SocketAddress) -> None:
+        self.step(self._listens_elsewhere, bound)
+
+    def _listens_elsewhere(self, bound: SocketAddress) -> None:
+        if bound.family not in self._families:
+            reason = f"the upstream listens at {bound}, which the client's protocol cannot say"
+            self.give_up(HRESULT_FROM_WIN32(WSAEAFNOSUPPORT), reason)
+        elif self._listening.listen_elsewhere(bound):
+            self._begin(bound)
+
+    def upstream_accepted(self, peer: SocketAddress, transport: Transport, early: bytes) -> None:
+        self._cancel = None
+        bound = self._told
+        if bound is None or self._listening.terminating:
+            transport.close(True)
+        else:
+            self.step(self._arrived_elsewhere, Accepted(transport, bound, peer, early=early))
+
+    def _arrived_elsewhere(self, accepted: Accepted) -> None:
+        """Nobody else will come there: who is turned away here leaves the client without a connection."""
+        peer = accepted.remote
+        self._listening.arrive(accepted)
+        if self._joined is None:
+            self.give_up(HRESULT_FROM_WIN32(WSAECONNREFUSED), f"{peer} has come, and was turned away")
+
+    def upstream_failed(self, code: int, reason: str) -> None:
+        self._cancel = None
+        self.give_up(HRESULT_FROM_WIN32(code), reason)
+
     def _deny(self, verdict: Verdict) -> None:
         self._listening.verdict = verdict
         self.give_up(int(verdict.hresult), verdict.reason, Action.Denied)
@@ -236,7 +301,9 @@ class Binding:
 
     def _judge(self, peer: SocketAddress, local: SocketAddress) -> Verdict:
         """Judge a peer: it has to be the one that the client waits for, and the policy has to let it in."""
-        verdict = admit_arrival(self._gateway.engine, peer, local, self._request.who)
+        # The rules speak of the firewall's own address, also where an upstream has lent its own.
+        own = local if self._upstream is None or self._own is None else self._own
+        verdict = admit_arrival(self._gateway.engine, peer, own, self._request.who)
         if self._expected and normalise(peer.host) not in self._expected:
             reason = f"{peer} is not {self._request.target.host}, for which the client waits"
             return replace(verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
@@ -271,9 +338,7 @@ class Binding:
 
     def _listening_ended(self, connection: FWXListeningConnection) -> None:
         """The port is closed: because the peer has come, or the client was refused, or by a filter or the service."""
-        if self in self._gateway.opening:
-            self._gateway.opening.discard(self)
-            self._waiter.refused(connection.result[0])
+        self.give_up(*connection.result)
         self._gateway.connection_ended(connection)
         if self._joined is None:
             self._leave()
