@@ -143,6 +143,6 @@ class SocketAddress:
 
 @lru_cache(maxsize=4096)
 def _interned(sockaddr: tuple[Any, ...]) -> SocketAddress:
-    """Make the address of *sockaddr*, or return the one made before: datagrams come from the same few again and again."""
+    """Make the address of *sockaddr*, or return the one made before: datagrams come from the same few."""
     host = sockaddr[0].partition("%")[0]
     return SocketAddress(host, sockaddr[1], sockaddr[3] if len(sockaddr) > 3 else 0)

@@ -56,7 +56,7 @@ class ProxyRequest:
     """A complete request of a client of the proxy port.
 
     ``target`` is a literal address or a name in the spelling the client used: case and a trailing dot are kept, so
-    whoever compares names with a policy normalises first. Of ``udp``, an association, it is what the client says that it
+    whoever compares names with a policy normalises first. Of ``udp``, an association, it is what the client says it
     will send datagrams from, zeros where it does not know. ``agent`` is the ``User-Agent``, with what cannot be printed
     replaced by ``?``, or empty. ``early`` are the bytes that followed the request and belong to the server.
     ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable, often empty.
