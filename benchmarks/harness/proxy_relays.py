@@ -78,5 +78,5 @@ def streams() -> dict[str, Start]:
 
 
 def half_closing() -> dict[str, Start]:
-    """Return who is compared for bulk and UDP: microsocks ends a connection whose client has sent all, and has no UDP."""
+    """Return who is compared for bulk and UDP: microsocks has no UDP, and ends a half-closed connection."""
     return {name: start for name, start in streams().items() if name != "microsocks"}
