@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
+    from fwx.impl.firewallaction import FWXFirewallAction
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import (
         FwxFirewallEventSource,
@@ -48,11 +49,15 @@ if TYPE_CHECKING:
 
 @implementer(IFWXSession)
 class FWXSession(Unknown):
-    """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
+    """One client's session (B1.14): whom its connections belong to, and the session filters that watch them.
+
+    :ivar actions: what its filters asked for in advance and what stands still; ended with the session.
+    """
 
     __slots__ = (
         "_filters",
         "_sockets",
+        "actions",
         "address",
         "connections",
         "engine",
@@ -86,6 +91,7 @@ class FWXSession(Unknown):
         self.user = user
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
         self._sockets: set[Any] = set()
+        self.actions: set[FWXFirewallAction] = set()
 
     @property
     def _registry(self) -> Any:
@@ -129,6 +135,8 @@ class FWXSession(Unknown):
         if self.terminated:
             return
         self.terminated = True
+        for action in list(self.actions):
+            action.end()
         self.names.close()
         for socket in list(self._sockets):
             socket.terminate_connection()

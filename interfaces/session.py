@@ -46,7 +46,7 @@ class IFWXFirewallAction(IUnknown):
     """A permission or request given in advance, as ``AllowFutureConnect`` makes one. Implemented by the service.
 
     The service cancels it by itself when a single use is used up, its time has run out, or its session ends. An action
-    that is released without ``Cancel`` stands (B6.11). This version makes none.
+    that is released without ``Cancel`` stands (B6.11).
     """
 
     taggedValue("iid", UUID("03B9F4A0-DF6D-11D2-ACD1-00A0C9D7559D"))
