@@ -241,7 +241,7 @@ class ConnectionBase(Unknown):
         if host.opens_on_error:
             return True
         self._result = FWX_E_FILTER_NOT_REGISTERED
-        self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
+        self._reason = host.complaint
         return False
 
     def _forget_members_of(self, host: FilterHost, before: int) -> None:

@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.admission import admit
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
@@ -24,7 +24,6 @@ from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
 from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Udp_Destination
 from fwx.interfaces.hresult import (
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -47,7 +46,6 @@ logger = logging.getLogger("fwx.datagramconnection")
 
 MOST_DESTINATIONS = 160
 """Destinations that one UDP socket of a client has at a time; the one that was quiet for longest makes room."""
-"""Destinations whose names are being looked up at a time; datagrams to more are lost."""
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  as sendto does it
@@ -230,34 +228,29 @@ class FWXDatagramConnection(ConnectionBase):
         if addresses:
             self._admitted(destination, addresses)
         elif verdict.allowed or verdict.needs_resolution:
-            self._resolve(destination)
+            self._look_up(destination)
         else:
             self._deny(destination, int(verdict.hresult), verdict.reason)
         return destination
 
-    def _resolve(self, destination: Destination) -> None:
-        look_ups, host = self.engine.look_ups, self.client_address.host
-        if look_ups.is_full(host):
-            self._deny(destination, int(FWX_E_DNS_QUOTA_EXCEEDED), f"{host} has {MOST_LOOK_UPS} name look-ups pending")
-            # Not remembered: the name may be asked for when there is room.
-            self._destinations.pop(destination.target, None)
-            return
-        done = partial(self._resolved, destination)
-        cancel = look_ups.begin(self.engine, host, destination.target, done)
-        if destination.state is State.RESOLVING:
-            destination.cancel = cancel
+    def _look_up(self, destination: Destination) -> None:
+        assert destination.verdict is not None
+        hosts = self._hosts_of(destination.verdict)
+        look_up = ClientLookUp(self.session, hosts, destination.target, partial(self._found, destination))
+        destination.cancel = look_up.cancel
+        look_up.start()
 
-    def _resolved(self, destination: Destination, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, destination: Destination, found: Found) -> None:
         destination.cancel = None
         if self.terminating or self._destinations.get(destination.target) is not destination:
             return
-        if not addresses:
-            reason = f"{destination.target.host} could not be resolved"
-            self._deny(destination, int(HRESULT_FROM_WIN32(code)), reason, Action.Failed)
-            self._destinations.pop(destination.target, None)
+        if not found.addresses:
+            self._deny(destination, int(found.result), found.reason, found.action)
+            if not found.remembered:  # the name may be asked for again
+                self._destinations.pop(destination.target, None)
             return
         verdict, allowed = admit(
-            self.engine, self.client_address, destination.target, addresses, "UDP", self.session.who
+            self.engine, self.client_address, destination.target, found.addresses, "UDP", self.session.who
         )
         destination.verdict = verdict
         if allowed:

@@ -58,6 +58,11 @@ class FilterHost:
         self._faults = faults
         self._filter: IFWXFilter | None = None
 
+    @property
+    def complaint(self) -> str:
+        """Why what it should see is refused, in words for the log; of a filter that is not ready."""
+        return f"filter {self.name!r} is {self.state}" + (f": {self.reason}" if self.reason else "")
+
     def start(self, firewall: IFWXFirewall) -> None:
         """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised."""
         made, error = attempt(self, "_factory")

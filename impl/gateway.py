@@ -8,24 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
     WSAECONNRESET,
-    WSAETIMEDOUT,
 )
 
 if TYPE_CHECKING:
@@ -191,21 +189,19 @@ class Opening:
             self._admitted(None)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
-            self._resolve()
+            self._look_up()
         else:
             self._deny(verdict)
 
-    def _resolve(self) -> None:
-        """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
-        engine, host = self._gateway.engine, self._request.client_address.host
-        if engine.look_ups.is_full(host):
-            reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
-            self._refuse(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
-            return
-        done = partial(self.step, self._resolved)
-        cancel = engine.look_ups.begin(engine, host, self._request.target, done)
-        if self._connection is None and self in self._gateway.opening:  # it has not been answered at once
-            self._cancel = cancel
+    def _look_up(self) -> None:
+        """Have the target's name looked up, which the filters may see that are known to see the connection."""
+        assert self._verdict is not None
+        connection = self._make_connection()
+        hosts = self._gateway.hosts_of(self._verdict)
+        done = partial(self.step, self._found)
+        look_up = ClientLookUp(connection.session, hosts, self._request.target, done)
+        self._cancel = look_up.cancel
+        look_up.start()
 
     def give_up(self, result: int, reason: str) -> None:
         """Stop opening and refuse the client."""
@@ -219,17 +215,16 @@ class Opening:
         if mask & (ERROR | HANGUP):
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
-    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, found: Found) -> None:
         if self not in self._gateway.opening:
             return
         self._cancel = None
         request = self._request
-        if not addresses:
-            how = "was not resolved in time" if code == WSAETIMEDOUT else "could not be resolved"
-            self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} {how}", Action.Failed)
+        if not found.addresses:
+            self._refuse(found.result, found.reason, found.action)
             return
         self._verdict, allowed = admit(
-            self._gateway.engine, request.client_address, request.target, addresses, who=request.who
+            self._gateway.engine, request.client_address, request.target, found.addresses, who=request.who
         )
         if allowed:
             self._admitted(allowed)
@@ -294,13 +289,17 @@ class Opening:
         if self not in gateway.opening:
             return
         gateway.opening.discard(self)
-        connection = self._connection or self._make_connection()
+        connection = self._make_connection()
         connection.refuse(result, reason, action)
         self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
+        """Return the connection, made when it is needed first, with the verdict as it is now."""
         request, gateway = self._request, self._gateway
         assert self._verdict is not None
+        if self._connection is not None:
+            self._connection.verdict = self._verdict
+            return self._connection
         session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._connection = FWXConnection(
             session,
