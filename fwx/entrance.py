@@ -112,7 +112,8 @@ class Entrance:
     ) -> None:
         """:param limits: where each client has a place until it is gone. :param demand: whether clients authenticate.
 
-        :param deadlines: ``handshake``, ``keep_alive`` for a client between two requests, ``farewell``.
+        :param deadlines: ``handshake``, ``keep_alive`` for a client between two requests, ``bind`` for one that waits
+            for a connection from outside, ``farewell``.
         :param on_left: called when a client has given its place back.
         """
         self.name = name
@@ -122,6 +123,7 @@ class Entrance:
         self.demand: Demand = demand
         self.handshakes = deadlines["handshake"]
         self.keep_alives = deadlines["keep_alive"]
+        self.arrivals = deadlines["bind"]
         self.farewells = deadlines["farewell"]
         self.pending: set[Pending] = set()
         self.forwarders: set[Pending] = set()

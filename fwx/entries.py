@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fwx.bind_entry import BindEntry
 from fwx.entrance import outcome_of
 from fwx.http_forwarder import HttpForwarder
 from fwx.impl.gateway import Request
@@ -165,23 +166,25 @@ class ProxyEntry:
         assert request is not None
         self._deadline.cancel()
         self._entrance.pending.discard(self)
-        self._entrance.gateway.open(
-            Request(
-                self,
-                self._client,
-                self._address,
-                request.target,
-                source=fwxSourceWSP,
-                interface=self._entrance.name,
-                agent=request.agent,
-                early=request.early,
-                user=self._user,
-                claimed_user=request.claimed_user,
-                source_proxy=self._arrival.source_proxy,
-                proxy_header=self._arrival.header,
-                on_ended=partial(self._entrance.release, self._address),
-            )
+        asked = Request(
+            self,
+            self._client,
+            self._address,
+            request.target,
+            source=fwxSourceWSP,
+            interface=self._entrance.name,
+            agent=request.agent,
+            early=request.early,
+            user=self._user,
+            claimed_user=request.claimed_user,
+            source_proxy=self._arrival.source_proxy,
+            proxy_header=self._arrival.header,
+            on_ended=partial(self._entrance.release, self._address),
         )
+        if request.command == "bind":
+            BindEntry(self._entrance, self._handshake).open(asked)
+        else:
+            self._entrance.gateway.open(asked)
 
     def _timed_out(self) -> None:
         self._failed("the handshake was not complete before the deadline (handshake_seconds)", b"", WSAETIMEDOUT)

@@ -194,7 +194,7 @@ class PipeEnd:
     def getpeername(self) -> tuple[Any, ...]:
         return self._names[1]
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002
         _fail(errno.EINVAL)
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002

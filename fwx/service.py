@@ -25,7 +25,6 @@ from fwx.handles import DescriptorHandles
 from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.authentication import IPasswordAuthenticator
-from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
@@ -51,6 +50,7 @@ from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.service")
@@ -62,6 +62,8 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 # How long a client of plain HTTP may take from a response to the end of its next request's head.
 KEEP_ALIVE_SECONDS = 60.0
+# How long a client that waits for a connection from outside (BIND) may wait.
+BIND_SECONDS = 120.0
 HASHING_THREADS = 2
 # How long a client of a UDP port is remembered that neither sends nor gets anything.
 UDP_IDLE_SECONDS = 60.0
@@ -124,6 +126,7 @@ class Service:
                 ("linger", LINGER_SECONDS),
                 ("farewell", FAREWELL_SECONDS),
                 ("keep_alive", KEEP_ALIVE_SECONDS),
+                ("bind", BIND_SECONDS),
                 ("session", SESSION_IDLE_SECONDS),
                 ("udp", UDP_IDLE_SECONDS),
             )
@@ -382,7 +385,7 @@ class Service:
     def _accepting(self) -> bool:
         return self.log.accepting
 
-    def _connection_ended(self, connection: FWXConnection) -> None:
+    def _connection_ended(self, connection: ConnectionBase) -> None:
         if not connection.session.connections:
             self._note_idle()
 

@@ -32,7 +32,7 @@ class PostedAccept:
 
     __slots__ = ("completion", "started", "timer", "user_data")
 
-    def __init__(self, completion: IFWXAcceptCompletion, user_data: object, started: float) -> None:
+    def __init__(self, completion: IFWXAcceptCompletion | None, user_data: object, started: float) -> None:
         self.completion = completion
         self.user_data = user_data
         self.started = started

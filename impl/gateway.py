@@ -8,10 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit
+from fwx.impl.binding import Binding, Waiter
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
+from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ERROR, HANGUP
@@ -27,6 +29,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
@@ -120,11 +123,11 @@ class Request:
 class Gateway:
     """Opens connections for requests of every entry; knows all that are being opened."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
         self.engine = engine
         self.sessions = sessions
-        self.opening: set[Opening] = set()
+        self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
         self._on_ended = on_ended
 
@@ -134,14 +137,23 @@ class Gateway:
         self.opening.add(opening)
         opening.step(opening.start)
 
-    def connection_ended(self, connection: FWXConnection) -> None:
+    def bind(self, request: Request, waiter: Waiter, families: tuple[int, ...]) -> Binding:
+        """Begin to wait for a connection to the client; *waiter* hears the outcome, the log too. Its ``entry`` is not
+        asked. *families* are those that the client's protocol can name, the preferred one first."""
+        binding = Binding(self, request, waiter, families)
+        self.opening.add(binding)
+        binding.step(binding.start)
+        return binding
+
+    def connection_ended(self, connection: ConnectionBase) -> None:
         self.sessions.connection_ended(connection)
         self._on_ended(connection)
 
     def close(self) -> None:
-        """Refuse what is still being opened: the service stops."""
+        """Refuse what is still being opened, and let nobody in for clients any more: the service stops."""
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
+        end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:

@@ -29,7 +29,10 @@ class LocalTransport(Protocol):
         It replaces the handler there was.
         """
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None: ...
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:
+        """Take a local address. *alone*: no other socket has it or can get it, also while neither listens; what is left
+        of connections that have ended counts as having it. Datagram sockets are always alone.
+        """
 
     def getsockname(self) -> tuple[Any, ...]: ...
 

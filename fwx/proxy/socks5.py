@@ -1,10 +1,10 @@
-"""SOCKS5 (RFC 1928) on the server's side: CONNECT, without authentication or with user and password (RFC 1929)."""
+"""SOCKS5 (RFC 1928) on the server's side: CONNECT and BIND, with user and password (RFC 1929) or without."""
 
 from __future__ import annotations
 
 import socket
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import (
@@ -14,7 +14,7 @@ from fwx.proxy.request import (
     HandshakeError,
     Outcome,
     ProxyRequest,
-    connect_target,
+    request_target,
 )
 
 _VERSION: Final = 0x05
@@ -32,8 +32,8 @@ _METHODS: Final[dict[Demand, tuple[int, ...]]] = {
 _PASSWORD_ACCEPTED: Final = b"\x01\x00"
 _PASSWORD_REJECTED: Final = b"\x01\x01"
 
-_CONNECT: Final = 0x01
-_COMMANDS: Final = {0x02: "BIND", 0x03: "UDP ASSOCIATE"}
+_COMMANDS: Final[dict[int, Literal["connect", "bind"]]] = {0x01: "connect", 0x02: "bind"}
+_UNSUPPORTED: Final = {0x03: "UDP ASSOCIATE"}
 
 _IPV4: Final = 0x01
 _NAME: Final = 0x03
@@ -105,7 +105,7 @@ class Socks5Codec:
         return _PASSWORD_REJECTED
 
     def succeeded(self, bound: SocketAddress) -> bytes:
-        """Return reply 0x00 with the local address *bound* (RFC 1928 section 6).
+        """Return reply 0x00 with the local address *bound* (RFC 1928 section 6); after BIND another, with the peer's.
 
         :raises ValueError: *bound* is a name.
         """
@@ -181,11 +181,13 @@ def _parse_request(buffer: bytes) -> ProxyRequest | None:
     start, end = _address_span(buffer)
     if len(buffer) < end + 2:
         return None
+    command = _COMMANDS[buffer[1]]
+    port = int.from_bytes(buffer[end : end + 2], "big")
     try:
-        target = connect_target(_host(buffer[3], buffer[start:end]), int.from_bytes(buffer[end : end + 2], "big"))
+        target = request_target(command, _host(buffer[3], buffer[start:end]), port)
     except ValueError as error:
-        raise HandshakeError(f"SOCKS5 CONNECT: {error}", _failure(_GENERAL_FAILURE)) from None
-    return ProxyRequest("SOCKS5", "connect", target, "", buffer[end + 2 :])
+        raise HandshakeError(f"SOCKS5 {command.upper()}: {error}", _failure(_GENERAL_FAILURE)) from None
+    return ProxyRequest("SOCKS5", command, target, "", buffer[end + 2 :])
 
 
 def _check_head(buffer: bytes) -> None:
@@ -194,9 +196,9 @@ def _check_head(buffer: bytes) -> None:
         raise HandshakeError(f"SOCKS5 request starts with 0x{buffer[0]:02x}, not 05", _failure(_GENERAL_FAILURE))
     if len(buffer) < 4:
         return
-    if buffer[1] != _CONNECT:
-        command = _COMMANDS.get(buffer[1], f"command 0x{buffer[1]:02x}")
-        raise HandshakeError(f"SOCKS5 {command} is not supported, only CONNECT", _failure(_COMMAND_NOT_SUPPORTED))
+    if buffer[1] not in _COMMANDS:
+        command = _UNSUPPORTED.get(buffer[1], f"command 0x{buffer[1]:02x}")
+        raise HandshakeError(f"SOCKS5 {command} is not supported", _failure(_COMMAND_NOT_SUPPORTED))
     if buffer[2] != 0:
         raise HandshakeError(f"SOCKS5 reserved byte is 0x{buffer[2]:02x}, not 00", _failure(_GENERAL_FAILURE))
     if buffer[3] not in (_IPV4, _NAME, _IPV6):

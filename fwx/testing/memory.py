@@ -202,7 +202,7 @@ class MemoryTransport:
         listener.backlog.append(accepted)
         self.network.loop.edge(listener)
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  it always is
         self._require_open()
         if self.local is not None:
             raise _failure(errno.EINVAL)
