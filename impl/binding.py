@@ -142,7 +142,7 @@ class Binding:
     def _resolve(self) -> None:
         engine, request = self._gateway.engine, self._request
         host, target = request.client_address.host, request.target
-        verdict = engine.policy.judge_look_up(host, target.host, request.who)
+        verdict = engine.policy.judge_look_up(host, target.host, self._listening.session.who)
         if not verdict.allowed:
             self._deny(verdict)
             return
@@ -212,7 +212,7 @@ class Binding:
 
     def _judge_waiting(self, local: SocketAddress, peers: list[SocketAddress]) -> Verdict:
         """Return the verdict on the peers that may come, of the first one that may; note them."""
-        engine, who = self._gateway.engine, self._request.who
+        engine, who = self._gateway.engine, self._listening.session.who
         if not peers:
             return engine.policy.judge_waiting(local, who)
         verdicts = [(peer, admit_arrival(engine, peer, local, who)) for peer in peers if peer.family == local.family]
@@ -236,7 +236,7 @@ class Binding:
 
     def _judge(self, peer: SocketAddress, local: SocketAddress) -> Verdict:
         """Judge a peer: it has to be the one that the client waits for, and the policy has to let it in."""
-        verdict = admit_arrival(self._gateway.engine, peer, local, self._request.who)
+        verdict = admit_arrival(self._gateway.engine, peer, local, self._listening.session.who)
         if self._expected and normalise(peer.host) not in self._expected:
             reason = f"{peer} is not {self._request.target.host}, for which the client waits"
             return replace(verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)

@@ -73,12 +73,16 @@ class ConnectionBase(Unknown):
         "engine",
         "id",
         "interface",
+        "is_secondary",
         "on_abandoned",
         "on_ended",
         "session",
         "terminating",
         "verdict",
     )
+
+    # It waits for others, so a session that has nothing else is idle.
+    waits = False
 
     def __init__(
         self,
@@ -106,6 +110,8 @@ class ConnectionBase(Unknown):
         self.on_ended = on_ended
         # Set while the connection is being opened: stops that when it is killed.
         self.on_abandoned: Callable[[], None] | None = None
+        # A filter has announced it (B2.11).
+        self.is_secondary = False
         self.terminating = False
         self._started = engine.clock()
         self._event_type = 0
@@ -123,22 +129,31 @@ class ConnectionBase(Unknown):
     # The host's side.
 
     def raise_event(
-        self, hosts: Iterable[FilterHost], event_type: int, make: Callable[[], FwxFirewallEvent], denial: int
+        self,
+        hosts: Iterable[FilterHost],
+        event_type: int,
+        make: Callable[[], FwxFirewallEvent],
+        denial: int,
+        *,
+        secondary: bool = False,
     ) -> bool:
         """Show an event to the filters, in order; tell whether what it is about may go on.
+
+        Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
 
         Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
         *make* makes the event, for the first filter that is to see it.
         """
         event: FwxFirewallEvent | None = None
         before = len(self._members)
+        secondary = secondary or self.is_secondary
         for host in hosts:
             if host.state != "ready":
                 if not self._passes_failed(host):
                     return False
                 continue
             try:
-                session_filter = self.session.session_filter(host, event_type)
+                session_filter = self.session.session_filter(host, event_type, secondary)
                 if session_filter is None:
                     continue
                 if event is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit_client
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
@@ -223,8 +223,7 @@ class FWXDatagramConnection(ConnectionBase):
         if len(self._destinations) >= self._most:
             self._forget(self._destinations.popitem(last=False)[1])
         destination = self._destinations[target] = Destination(target, self.engine.clock())
-        verdict, addresses = admit(self.engine, self.client_address, target, transport="UDP", who=self.session.who)
-        destination.verdict = verdict
+        verdict, addresses = self._judge(destination)
         if addresses:
             self._admitted(destination, addresses)
         elif verdict.allowed or verdict.needs_resolution:
@@ -249,18 +248,28 @@ class FWXDatagramConnection(ConnectionBase):
             if not found.remembered:  # the name may be asked for again
                 self._destinations.pop(destination.target, None)
             return
-        verdict, allowed = admit(
-            self.engine, self.client_address, destination.target, found.addresses, "UDP", self.session.who
-        )
-        destination.verdict = verdict
+        verdict, allowed = self._judge(destination, found.addresses)
         if allowed:
             self._admitted(destination, allowed)
         else:
             self._deny(destination, int(verdict.hresult), verdict.reason)
 
+    def _judge(
+        self, destination: Destination, resolved: list[SocketAddress] | None = None
+    ) -> tuple[Verdict, list[SocketAddress]]:
+        """Ask what was announced, then the rules."""
+        verdict, addresses, destination.permission = admit_client(
+            self.session, self.client_address, destination.target, resolved, "UDP"
+        )
+        destination.verdict = verdict
+        return verdict, addresses
+
     def _admitted(self, destination: Destination, addresses: list[SocketAddress]) -> None:
         """Show it to the filters of its rule, open the way, and send what has waited."""
         destination.address = addresses[0]
+        permission = destination.permission
+        if permission is not None:
+            permission.take()
         if not self._show(destination):
             return
         if destination.address in self._by_address:
@@ -283,6 +292,8 @@ class FWXDatagramConnection(ConnectionBase):
             )
             if not self._set_sockets(destination.members):
                 return
+        if permission is not None:
+            permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()
         for data in waiting:
             self._to_destination(destination, data)
@@ -296,9 +307,10 @@ class FWXDatagramConnection(ConnectionBase):
             return True
         before = len(self._members)
         told = FWXUdpDestination(self)
-        event = partial(udp_destination_event, self, destination.target, verdict, told)
+        secondary = destination.permission is not None
+        event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED)
+            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary)
         finally:
             told.invalidate()
         destination.members = self._members[before:]
@@ -314,6 +326,8 @@ class FWXDatagramConnection(ConnectionBase):
     def _deny(self, destination: Destination, result: int, reason: str, action: Action = Action.Denied) -> None:
         destination.state = State.DENIED
         destination.waiting.clear()
+        if destination.permission is not None:
+            destination.permission.give_back()
         if destination.verdict is None or destination.verdict.log:
             self._log(destination, action, result, reason)
 

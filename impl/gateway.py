@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit_client
 from fwx.impl.binding import Binding, Waiter
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
@@ -16,8 +16,8 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
+from fwx.impl.portrun import bind_to
 from fwx.impl.transport import ERROR, HANGUP
-from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -26,15 +26,18 @@ from fwx.interfaces.hresult import (
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
     WSAECONNRESET,
+    COMError,
 )
 
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
+    from fwx.impl.permission import Permission
+    from fwx.impl.session import FWXSession
     from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Transport
-    from fwx.impl.user import FWXAuthenticatedUser, Who
+    from fwx.impl.user import FWXAuthenticatedUser
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -66,7 +69,9 @@ class Request:
         "entry",
         "interface",
         "on_ended",
+        "permission",
         "proxy_header",
+        "session",
         "source",
         "source_proxy",
         "target",
@@ -90,6 +95,8 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        session: FWXSession | None = None,
+        permission: Permission | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -98,6 +105,8 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param session: whose connection it is, where the entry knows; else it is found by client, source and user.
+        :param permission: what lets the client reach the target, where the entry knows that.
         """
         self.entry = entry
         self.client = client
@@ -113,11 +122,8 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
-
-    @property
-    def who(self) -> Who:
-        """By which names the rules know the client."""
-        return NOBODY if self.user is None else self.user.who
+        self.session = session
+        self.permission = permission
 
 
 class Gateway:
@@ -130,6 +136,7 @@ class Gateway:
         self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
         self._on_ended = on_ended
+        engine.gateway = self
 
     def open(self, request: Request) -> None:
         """Begin; the entry hears the outcome, the log too."""
@@ -154,6 +161,8 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
         end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
+        for session in self.sessions:
+            session.secondary.close()
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:
@@ -173,7 +182,7 @@ class Gateway:
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_verdict")
+    __slots__ = ("_cancel", "_connection", "_gateway", "_permission", "_request", "_session", "_verdict")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
@@ -181,6 +190,8 @@ class Opening:
         self._cancel: Callable[[], None] | None = None
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
+        self._permission: Permission | None = None
+        self._session = request.session or gateway.sessions.of(request.client_address, request.source, request.user)
 
     def step(self, function: Callable[..., None], *args: Any) -> None:
         """Go one step; a fault of ours on the way refuses the client: a firewall fails closed."""
@@ -193,8 +204,7 @@ class Opening:
 
     def start(self) -> None:
         request = self._request
-        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
-        self._verdict = verdict
+        verdict, addresses = self._judge()
         if addresses:
             self._admitted(addresses)
         elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
@@ -231,21 +241,29 @@ class Opening:
         if self not in self._gateway.opening:
             return
         self._cancel = None
-        request = self._request
         if not found.addresses:
             self._refuse(found.result, found.reason, found.action)
             return
-        self._verdict, allowed = admit(
-            self._gateway.engine, request.client_address, request.target, found.addresses, who=request.who
-        )
+        verdict, allowed = self._judge(found.addresses)
         if allowed:
             self._admitted(allowed)
         else:
-            self._deny(self._verdict)
+            self._deny(verdict)
+
+    def _judge(self, resolved: list[SocketAddress] | None = None) -> tuple[Verdict, list[SocketAddress]]:
+        """Ask what was announced, then the rules."""
+        request = self._request
+        verdict, addresses, self._permission = admit_client(
+            self._session, request.client_address, request.target, resolved, permission=request.permission
+        )
+        self._verdict = verdict
+        return verdict, addresses
 
     def _admitted(self, addresses: list[SocketAddress] | None) -> None:
         """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
+        if self._permission is not None:
+            self._permission.take()
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
         if hosts and not connection.raise_connect_event(hosts):
@@ -255,9 +273,25 @@ class Opening:
         self._request.client.watch(self._client_event)
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
-        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        try:
+            departure = self._departure()
+        except COMError as error:
+            self._refuse(error.hresult, f"connecting failed: {error}", Action.Failed)
+            return
+        cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
+
+    def _departure(self) -> Departure:
+        """Return where the connection leaves from: anywhere, or from the address that was announced (B6.9).
+
+        :raises COMError: the Winsock error of the bind.
+        """
+        leaves_from = None if self._permission is None else self._permission.leaves_from
+        if leaves_from is None:
+            return self._gateway.departure
+        network = self._gateway.engine.network
+        return Departure(network, bind_to(network.stream, leaves_from), leaves_from.family)
 
     def _dialled(self, dialled: Dialled) -> None:
         self._cancel = None
@@ -282,14 +316,26 @@ class Opening:
             if request.entry.connected(bound):
                 connection.address = dialled.address
                 connection.establish(request.client, transport, request.early, dialled.early)
+                self._use_permission(connection)
             else:
                 transport.close(True)
                 request.client.close(True)
+                self._give_permission_back()
                 connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         except BaseException:
             transport.close(True)
             raise
         self._gateway.opening.discard(self)
+
+    def _use_permission(self, connection: FWXConnection) -> None:
+        permission, self._permission = self._permission, None
+        if permission is not None:
+            permission.use(connection)
+
+    def _give_permission_back(self) -> None:
+        permission, self._permission = self._permission, None
+        if permission is not None:
+            permission.give_back()
 
     def _deny(self, verdict: Verdict) -> None:
         """Refuse what policy denies; the entry hears it where a user could have changed that."""
@@ -302,19 +348,20 @@ class Opening:
             return
         gateway.opening.discard(self)
         connection = self._make_connection()
+        self._give_permission_back()
         connection.refuse(result, reason, action)
         self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
-        """Return the connection, made when it is needed first, with the verdict as it is now."""
-        request, gateway = self._request, self._gateway
+        """Return the connection, made when it is needed first, judged as it is now."""
+        request = self._request
         assert self._verdict is not None
         if self._connection is not None:
             self._connection.verdict = self._verdict
+            self._connection.is_secondary = self._permission is not None
             return self._connection
-        session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._connection = FWXConnection(
-            session,
+            self._session,
             request.client_address,
             request.target,
             self._verdict,
@@ -322,6 +369,7 @@ class Opening:
             agent=request.agent,
             on_ended=self._ended,
         )
+        self._connection.is_secondary = self._permission is not None
         self._connection.claimed_user = request.claimed_user
         self._connection.source_proxy = request.source_proxy
         self._connection.proxy_header = request.proxy_header

@@ -77,7 +77,6 @@ class FWXListeningConnection(ConnectionBase):
         "_side",
         "bound",
         "claimed_user",
-        "is_secondary",
         "proxy_header",
         "source_proxy",
     )
@@ -131,6 +130,12 @@ class FWXListeningConnection(ConnectionBase):
         :raises COMError: the Winsock error of the bind, ``WSAEADDRINUSE`` ...
         """
         self._local_end.bind(address, alone=alone)
+        self.bound = self._local_end.name()
+        return self.bound
+
+    def take_over(self, transport: Transport) -> SocketAddress:
+        """Use *transport*, which is bound already, in the place of :meth:`take`; it belongs to the connection."""
+        self._local_end.transport = transport
         self.bound = self._local_end.name()
         return self.bound
 

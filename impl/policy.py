@@ -301,6 +301,13 @@ class Policy:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
+    def networks_of(self, address: str) -> tuple[str, ...]:
+        """Return every name that the literal *address* has: configured networks, then the predefined ones.
+
+        :raises ValueError: *address* is none.
+        """
+        return self._networks.of(address)
+
     def _judge(
         self, source: str, destination: SocketAddress, traffic: Traffic, resolved: str | Address | None, who: Who
     ) -> Verdict:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram, DatagramChain
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
     from fwx.interfaces import SocketAddress
 
@@ -35,6 +36,7 @@ class Destination:
     """What the connection remembers of one destination (B2.16).
 
     :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known.
+    :ivar permission: what lets the client reach it, where that is no rule.
     :ivar members: the filters that were attached for this destination alone (B2.18).
     """
 
@@ -43,6 +45,7 @@ class Destination:
         "cancel",
         "chain",
         "members",
+        "permission",
         "received",
         "sent",
         "started",
@@ -58,6 +61,7 @@ class Destination:
         self.state = State.RESOLVING
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
+        self.permission: Permission | None = None
         self.members: list[Member] = []
         self.chain: DatagramChain | None = None
         self.cancel: object = None
