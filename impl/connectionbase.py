@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.chain import Member
+from fwx.impl.emulation import Emulable, Emulation
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
-from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
     FwxDataFilterPriorityClass,
@@ -30,7 +30,6 @@ from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
     FWX_E_FILTER_NOT_REGISTERED,
-    FWX_E_NOT_EMULATED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -57,7 +56,7 @@ _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_T
 
 
 @implementer(IFWXConnection)
-class ConnectionBase(Unknown):
+class ConnectionBase(Emulable):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
     __slots__ = (
@@ -118,6 +117,7 @@ class ConnectionBase(Unknown):
         self._attaching: FilterHost | None = None
         self._denied_by = ""
         self._members: list[Member] = []
+        self.emulation: Emulation | None = None
         self._result: int = S_OK
         self._reason = ""
         session.connections.add(self)
@@ -267,6 +267,8 @@ class ConnectionBase(Unknown):
         for member in [member for member in self._members[before:] if member.host is host]:
             self._members.remove(member)
             member.detach()
+        if self.emulation is not None and self.emulation.host is host:
+            self.emulation = None
 
     # What each kind of connection does its own way.
 
@@ -298,17 +300,22 @@ class ConnectionBase(Unknown):
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
         if not self._event_type & _ATTACHABLE or self._attaching is None:
             raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
-        if piDataFilter is None:
-            raise COMError(E_POINTER, "AttachDataFilter needs a data filter")
-        if not IFWXDataFilter.providedBy(piDataFilter):
-            raise COMError(E_INVALIDARG, f"{piDataFilter!r} is no IFWXDataFilter")
+        self._attach(piDataFilter, PriorityClass, punkFilterContext, self._attaching)
+
+    def _attach(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None, host: FilterHost) -> Member:
+        if data_filter is None:
+            raise COMError(E_POINTER, "a data filter is needed")
+        if not IFWXDataFilter.providedBy(data_filter):
+            raise COMError(E_INVALIDARG, f"{data_filter!r} is no IFWXDataFilter")
         try:
-            priority = FwxDataFilterPriorityClass(PriorityClass)
+            priority = FwxDataFilterPriorityClass(priority)
         except ValueError as error:
             raise COMError(E_INVALIDARG, str(error)) from error
-        if any(member.data_filter is piDataFilter for member in self._members):
+        if any(member.data_filter is data_filter for member in self._members):
             raise COMError(E_INVALIDARG, "this data filter is attached to the connection already")
-        self._members.append(Member(self, self._attaching, piDataFilter, priority, punkFilterContext))
+        member = Member(self, host, data_filter, priority, context)
+        self._members.append(member)
+        return member
 
     def Deny(self, Reserved: int) -> None:
         """Refuse the request whose event is being handled (B2.36, B2.37).
@@ -362,10 +369,6 @@ class ConnectionBase(Unknown):
         """Return ``None``: the connection is not restricted (B4.11)."""
         return None
 
-    def IncrementBytesSentCounter(self, dwBytesSent: int) -> None:
-        """:raises COMError: ``FWX_E_NOT_EMULATED`` no connection of this version is emulated (B3.39)."""
-        raise COMError(FWX_E_NOT_EMULATED)
-
     def AttachDataFilterWithDestination(
         self,
         piDataFilter: IFWXDataFilter,
@@ -376,24 +379,5 @@ class ConnectionBase(Unknown):
     ) -> None:
         raise COMError(E_NOTIMPL)
 
-    def EmulateConnection(
-        self,
-        piDataFilter: IFWXDataFilter,
-        RemoteAddress: SocketAddress,
-        RemoteAddressLength: int | None,
-        LocalAddress: SocketAddress,
-        LocalAddressLength: int | None = None,
-    ) -> IFWXConnection:
-        raise COMError(E_NOTIMPL)
-
-    def SetSocketName(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
-        raise COMError(E_NOTIMPL)
-
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        raise COMError(E_NOTIMPL)
-
-    def EmulateForConnect(self, piDataFilter: IFWXDataFilter, punkFilterContext: IUnknown | None) -> None:
-        raise COMError(E_NOTIMPL)
-
-    def EmulateForBind(self) -> None:
         raise COMError(E_NOTIMPL)

@@ -271,6 +271,10 @@ class Opening:
             self._refuse(result, reason, Action.Denied)
             return
         self._request.client.watch(self._client_event)
+        if connection.emulation is not None:
+            # The entry may be in the middle of asking.
+            engine.queue.post(self.step, self._emulated)
+            return
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
         try:
@@ -281,6 +285,26 @@ class Opening:
         cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
+
+    def _emulated(self) -> None:
+        """A filter plays the server: nothing is dialled, and the client is told what name the filter has given."""
+        connection, request = self._connection, self._request
+        assert connection is not None
+        assert connection.emulation is not None
+        if self not in self._gateway.opening:
+            return
+        bound = connection.emulation.name or SocketAddress.from_sockaddr(request.client.getsockname())
+        if request.entry.connected(bound):
+            connection.establish(request.client, None, request.early)
+            self._use_permission(connection)
+        else:
+            self._client_left(connection)
+        self._gateway.opening.discard(self)
+
+    def _client_left(self, connection: FWXConnection) -> None:
+        self._request.client.close(True)
+        self._give_permission_back()
+        connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
 
     def _departure(self) -> Departure:
         """Return where the connection leaves from: anywhere, or from the address that was announced (B6.9).
@@ -319,9 +343,7 @@ class Opening:
                 self._use_permission(connection)
             else:
                 transport.close(True)
-                request.client.close(True)
-                self._give_permission_back()
-                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+                self._client_left(connection)
         except BaseException:
             transport.close(True)
             raise
