@@ -69,7 +69,8 @@ class FWXAcceptedConnection(FWXConnection):
 
     def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
         """Show the arrival to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_AcceptedConnection, lambda: accepted_event(self), WSAECONNABORTED)
+        event, at = (lambda: accepted_event(self)), (self.local,)
+        return self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at)
 
     def join(self, side: ClientSide) -> None:
         """Have the client's end brought, and pump between the two; the peer is watched for going away until then."""

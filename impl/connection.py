@@ -95,9 +95,13 @@ class FWXConnection(ConnectionBase):
 
     # The host's side.
 
-    def raise_connect_event(self, hosts: Iterable[FilterHost]) -> bool:
-        """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED)
+    def raise_connect_event(self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()) -> bool:
+        """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why.
+
+        *addresses* are those that the target may lead to.
+        """
+        at = (self.target, *addresses)
+        return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
 
     def establish(self, client: Transport, server: Transport | None, prefix: bytes = b"", answer: bytes = b"") -> None:
         """Start pumping between two connected transports; a data filter that emulates the server takes its place.

@@ -43,6 +43,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -136,8 +137,12 @@ class ConnectionBase(Emulable):
         denial: int,
         *,
         secondary: bool = False,
+        at: Iterable[SocketAddress] = (),
     ) -> bool:
         """Show an event to the filters, in order; tell whether what it is about may go on.
+
+        Then the data filters are made that were asked for in advance for something *at* one of these addresses; the
+        handlers of those who asked are not called (B2.41).
 
         Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
 
@@ -147,7 +152,11 @@ class ConnectionBase(Emulable):
         event: FwxFirewallEvent | None = None
         before = len(self._members)
         secondary = secondary or self.is_secondary
+        factories = self.engine.factories.serving(self.session, event_type, at)
+        served = [factory.host for factory in factories]
         for host in hosts:
+            if host in served:
+                continue
             if host.state != "ready":
                 if not self._passes_failed(host):
                     return False
@@ -173,7 +182,22 @@ class ConnectionBase(Emulable):
                 return False
             if self.terminating:
                 return False
-        return True
+        return all(self._attach_made(factory) for factory in factories)
+
+    def _attach_made(self, factory: DataFilterFactory) -> bool:
+        """Attach what *factory* makes; tell whether the connection may go on."""
+        try:
+            made = factory.make()
+            self._attach(made, factory.priority, factory.context, factory.host)
+        except FilterFault as fault:
+            words = str(fault)
+        except COMError as error:  # what it made is attached already
+            words = factory.host.failed("CreateInstance", error)
+        else:
+            return True
+        if not factory.host.opens_on_error:
+            self._result, self._reason = E_UNEXPECTED, words
+        return factory.host.opens_on_error
 
     @property
     def result(self) -> tuple[int, str]:

@@ -100,7 +100,8 @@ class FWXDatagramConnection(ConnectionBase):
 
     def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
         """Show the client's bind to the filters (B2.20); ``False`` when one refuses it, and :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_Bind_Udp, lambda: bind_udp_event(self, address), WSAEADDRINUSE)
+        event = partial(bind_udp_event, self, address)
+        return self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
 
     def start(self) -> None:
         """Begin to carry datagrams."""
@@ -303,14 +304,13 @@ class FWXDatagramConnection(ConnectionBase):
         verdict = destination.verdict
         assert verdict is not None
         hosts = self._hosts_of(verdict)
-        if not hosts:
-            return True
         before = len(self._members)
         told = FWXUdpDestination(self)
         secondary = destination.permission is not None
         event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
+        at = (destination.target, destination.address or destination.target)
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary)
+            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at)
         finally:
             told.invalidate()
         destination.members = self._members[before:]

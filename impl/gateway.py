@@ -266,7 +266,7 @@ class Opening:
             self._permission.take()
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
-        if hosts and not connection.raise_connect_event(hosts):
+        if not connection.raise_connect_event(hosts, addresses or ()):
             result, reason = connection.result
             self._refuse(result, reason, Action.Denied)
             return

@@ -142,6 +142,11 @@ class FWXSession(Unknown):
         """Return the filter whose session filter here is *session_filter*."""
         return next((host for host, (attached, _) in self._filters.items() if attached is session_filter), None)
 
+    @property
+    def attached_hosts(self) -> list[FilterHost]:
+        """The filters that have a session filter here."""
+        return list(self._filters)
+
     def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
         """Return the session filters there are that asked for *event_type*; none is made for it."""
         return [
@@ -373,7 +378,17 @@ class FWXSession(Unknown):
         punkFilterContext: IUnknown | None,
         dwFlags: int,
     ) -> IFWXFirewallAction:
-        raise COMError(E_NOTIMPL)
+        """Have *pIClassFactory* make a data filter for every connection like this, until the session ends (B2.40).
+
+        The address is the remote one of ``fwx_Connect_Tcp`` and ``fwx_Udp_Destination``, else the bound one;
+        ``0.0.0.0`` is any, port 0 any. The handler of the filter that asks is not called for these (B2.41).
+
+        :raises COMError: ``E_INVALIDARG`` another event, no IPv4 address, no class factory, an unknown class or flag;
+            ``E_POINTER`` no factory; ``WSAENOBUFS`` too much is asked for; ``FWX_E_TERMINATING`` the session has ended.
+        """
+        return self.engine.factories.set(
+            self, eProxyEvent, Address, pIClassFactory, PriorityClass, punkFilterContext, dwFlags
+        )
 
     def RetroactiveAllowBind(
         self,
