@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGETS = ("socks4", "socks5", "http_connect", "http_request", "http_response")
+TARGETS = ("socks4", "socks5", "http_connect", "http_request", "http_response", "proxy_header")
 
 
 def main(arguments: list[str]) -> None:

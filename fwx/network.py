@@ -181,6 +181,8 @@ class KernelSocket:
 class SocketTransport(KernelSocket):
     """A TCP socket of the kernel, as the engine sees it (:class:`fwx.impl.transport.Transport`)."""
 
+    fault = ""
+
     __slots__ = ("recv", "recv_into", "send")
 
     def __init__(self, sock: socket.socket, poller: Poller) -> None:

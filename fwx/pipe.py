@@ -23,6 +23,8 @@ class PipeEnd:
     unread data is thrown away. Edges are told through the run queue, never inside the call that made them.
     """
 
+    fault = ""
+
     __slots__ = (
         "_blocked",
         "_edge_is_due",

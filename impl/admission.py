@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fwx.impl.user import NOBODY
+from fwx.interfaces import GUID_NULL
 from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ def admit_client(
     resolved: list[SocketAddress] | None = None,
     transport: str = "TCP",
     permission: Permission | None = None,
+    *,
+    diverted: bool = False,
 ) -> tuple[Verdict, list[SocketAddress], Permission | None]:
     """Judge what the client of *session* itself asks for, as :func:`admit`; what a filter has announced comes first.
 
     The permission that lets it pass is to be taken before anything else happens; no rule is asked about a request for
     which there is one already, *permission*. A name that no rule allows, but whose port was announced, has to be
-    resolved too: it may stand for the address that was announced.
+    resolved too: it may stand for the address that was announced. What was *diverted* keeps to known protocols.
     """
     engine = session.engine
     if permission is None:
@@ -44,6 +47,8 @@ def admit_client(
         denied = replace(permission.verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
         return denied, [], None
     verdict, addresses = admit(engine, source, target, resolved, transport, session.who)
+    if diverted:
+        verdict, addresses = keep_to_protocols(session, target, verdict, addresses, transport)
     unknown = target.address is None and resolved is None and not verdict.allowed
     if unknown and engine.permissions.expects(session, target, transport):
         verdict = replace(verdict, needs_resolution=True)
@@ -96,6 +101,23 @@ def admit_arrival(engine: Engine, peer: SocketAddress, local: SocketAddress, who
     waits.
     """
     return engine.policy.judge(peer.host, peer.port, local, "TCP", who=who, arrives=True)
+
+
+def keep_to_protocols(
+    session: FWXSession,
+    target: SocketAddress,
+    verdict: Verdict,
+    addresses: list[SocketAddress],
+    transport: str = "TCP",
+) -> tuple[Verdict, list[SocketAddress]]:
+    """Return what :func:`admit` has said, denied where nobody knows what a SecureNAT client wants there (B2.13).
+
+    That is a port that no defined protocol begins with, at a destination which no filter of *session* has announced.
+    """
+    if not verdict.allowed or verdict.protocol_guid != GUID_NULL or session.announces(target, transport):
+        return verdict, addresses
+    reason = f"no protocol begins with {transport} port {target.port}, and no filter has announced {target}"
+    return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason), []
 
 
 def _judge(

@@ -181,6 +181,8 @@ def destination_record(
         bytes_sent=destination.sent,
         bytes_received=destination.received,
         connection_time=int(seconds * 1000),
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
+        destination_proxy="" if verdict is None else path_of(engine, verdict),
         username=connection.session.user_name,
         agent=connection.agent,
         session_id=connection.session.id,

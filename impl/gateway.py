@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,12 +13,16 @@ from fwx.impl.binding import Binding, Waiter
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
+from fwx.impl.dial import Dialled
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.portrun import bind_to
+from fwx.impl.stragglers import Stragglers
+from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
+from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -31,13 +36,13 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
-    from fwx.impl.user import FWXAuthenticatedUser
+    from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -65,6 +70,8 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "departure",
+        "diverted",
         "early",
         "entry",
         "interface",
@@ -75,6 +82,7 @@ class Request:
         "source",
         "source_proxy",
         "target",
+        "to_tls",
         "user",
     )
 
@@ -97,6 +105,9 @@ class Request:
         proxy_header: object = None,
         session: FWXSession | None = None,
         permission: Permission | None = None,
+        diverted: bool = False,
+        departure: Departure | None = None,
+        to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -107,6 +118,10 @@ class Request:
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
         :param session: whose connection it is, where the entry knows; else it is found by client, source and user.
         :param permission: what lets the client reach the target, where the entry knows that.
+        :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
+            or a filter has announced, is let on (B2.13).
+        :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
+        :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
         self.client = client
@@ -124,10 +139,21 @@ class Request:
         self.proxy_header = proxy_header
         self.session = session
         self.permission = permission
+        self.diverted = diverted
+        self.departure = departure
+        self.to_tls = to_tls
+
+    @property
+    def who(self) -> Who:
+        """By which names the rules know the client."""
+        return NOBODY if self.user is None else self.user.who
 
 
 class Gateway:
-    """Opens connections for requests of every entry; knows all that are being opened."""
+    """Opens connections for requests of every entry; knows all that are being opened.
+
+    :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
+    """
 
     def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
@@ -135,6 +161,7 @@ class Gateway:
         self.sessions = sessions
         self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
+        self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
         engine.gateway = self
 
@@ -254,7 +281,12 @@ class Opening:
         """Ask what was announced, then the rules."""
         request = self._request
         verdict, addresses, self._permission = admit_client(
-            self._session, request.client_address, request.target, resolved, permission=request.permission
+            self._session,
+            request.client_address,
+            request.target,
+            resolved,
+            permission=request.permission,
+            diverted=request.diverted,
         )
         self._verdict = verdict
         return verdict, addresses
@@ -287,33 +319,21 @@ class Opening:
             self._cancel = cancel
 
     def _emulated(self) -> None:
-        """A filter plays the server: nothing is dialled, and the client is told what name the filter has given."""
-        connection, request = self._connection, self._request
-        assert connection is not None
-        assert connection.emulation is not None
-        if self not in self._gateway.opening:
-            return
-        bound = connection.emulation.name or SocketAddress.from_sockaddr(request.client.getsockname())
-        if request.entry.connected(bound):
-            connection.establish(request.client, None, request.early)
-            self._use_permission(connection)
-        else:
-            self._client_left(connection)
-        self._gateway.opening.discard(self)
-
-    def _client_left(self, connection: FWXConnection) -> None:
-        self._request.client.close(True)
-        self._give_permission_back()
-        connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+        """A filter plays the server, and nothing is dialled."""
+        if self in self._gateway.opening:
+            self._establish(None, Dialled(None))
 
     def _departure(self) -> Departure:
-        """Return where the connection leaves from: anywhere, or from the address that was announced (B6.9).
+        """Return where the connection leaves from: from the address that was announced (B6.9), from where the request
+        says when it goes straight out, or anywhere.
 
         :raises COMError: the Winsock error of the bind.
         """
         leaves_from = None if self._permission is None else self._permission.leaves_from
         if leaves_from is None:
-            return self._gateway.departure
+            assert self._verdict is not None
+            straight = None if self._verdict.upstream else self._request.departure
+            return straight or self._gateway.departure
         network = self._gateway.engine.network
         return Departure(network, bind_to(network.stream, leaves_from), leaves_from.family)
 
@@ -331,22 +351,64 @@ class Opening:
             self._refuse(result, reason, Action.Failed)
             return
         try:
-            bound = SocketAddress.from_sockaddr(transport.getsockname())
             if not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
-                return
-            if request.entry.connected(bound):
-                connection.address = dialled.address
-                connection.establish(request.client, transport, request.early, dialled.early)
-                self._use_permission(connection)
+            elif request.to_tls is not None:
+                self._secure(transport, dialled, request.to_tls())
             else:
-                transport.close(True)
-                self._client_left(connection)
+                self._establish(transport, dialled)
         except BaseException:
             transport.close(True)
             raise
+
+    def _secure(self, transport: Transport, dialled: Dialled, role: Role) -> None:
+        """Shake hands with the server."""
+        engine = self._gateway.engine
+        handshake = TlsHandshake(
+            transport,
+            role,
+            dialled.early,
+            "the server",
+            engine.queue,
+            self._gateway.stragglers,
+            engine.connect_deadlines,
+            partial(self.step, self._secured, transport, dialled),
+        )
+        self._cancel = handshake.cancel
+        handshake.start()
+
+    def _secured(self, transport: Transport, dialled: Dialled, secured: Secured) -> None:
+        self._cancel = None
+        if secured.transport is None:
+            _announce(transport, secured.alert)
+            transport.close(False)
+            reason = f"TLS to {self._request.target}: {secured.reason}"
+            self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
+            return
+        try:
+            self._establish(secured.transport, replace(dialled, early=b""))
+        except BaseException:
+            secured.transport.close(True)
+            raise
+
+    def _establish(self, server: Transport | None, dialled: Dialled) -> None:
+        """Tell the client that it is connected, and pump; without a *server* a filter stands in its place."""
+        connection, request = self._connection, self._request
+        assert connection is not None
+        name = None if connection.emulation is None else connection.emulation.name
+        bound = name or SocketAddress.from_sockaddr((server or request.client).getsockname())
+        if request.entry.connected(bound):
+            connection.address = dialled.address
+            connection.establish(request.client, server, request.early, dialled.early)
+            self._use_permission(connection)
+        else:
+            for transport in (server, request.client):
+                if transport is not None:
+                    transport.close(True)
+            self._give_permission_back()
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
 
     def _use_permission(self, connection: FWXConnection) -> None:
@@ -411,13 +473,13 @@ class Opening:
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:
-    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    """Send what is no data of the client's; it is small and the socket's buffer is empty, so it goes whole."""
     if not announcement:
         return True
     try:
         return transport.send(announcement) == len(announcement)
     except OSError as error:
-        logger.debug("a PROXY header could not be sent: %s", error)
+        logger.debug("a PROXY header, or an alert of TLS, could not be sent: %s", error)
         return False
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.announcement import REDIRECT_FLAGS, Terms, check_local, check_many, check_target, check_terms, primary_of
-from fwx.impl.inside import inside_address
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import notice_of
+from fwx.impl.ownaddress import address_towards
 from fwx.impl.portrun import bind_run
 from fwx.impl.redirection import Redirection
 from fwx.impl.reservedports import take_reserved
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_NOTIMPL, COMError
+from fwx.interfaces.hresult import E_NOTIMPL, WSAENETUNREACH, COMError, winsock_error
 
 if TYPE_CHECKING:
     from fwx.impl.firewallaction import FWXFirewallAction
     from fwx.impl.permission import Permission
     from fwx.impl.secondary import Secondary
+    from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
 
 Redirected = tuple[SocketAddress, "tuple[FWXFirewallAction, ...]"]
@@ -67,7 +68,7 @@ def _redirect(
             permission.leaves_from = local
             permissions.append(permission)
         if reserved is None:
-            bound = bind_run(network.stream, inside_address(session), len(targets))
+            bound = bind_run(network.stream, _inside_address(session), len(targets))
         else:
             bound = take_reserved(reserved[0], FWX_PROTOCOL_TCP, len(targets))
         first = SocketAddress.from_sockaddr(bound[0].getsockname())
@@ -80,3 +81,14 @@ def _redirect(
             permission.end()
         raise
     return first, tuple(secondary.action(permission) for permission in permissions)
+
+
+def _inside_address(session: FWXSession) -> SocketAddress:
+    """Return the address of the firewall, port 0, that the client of *session* reaches it by (B6.22, B6.29).
+
+    :raises COMError: ``WSAENETUNREACH`` there is no way to the client.
+    """
+    inside = session.inside_address or address_towards(session.engine.network, session.address)
+    if inside is None:
+        raise winsock_error(WSAENETUNREACH, f"there is no way to {session.address.host}")
+    return inside

@@ -95,7 +95,7 @@ class Redirection:
     def _came(self, _accept: PostedAccept, accepted: Accepted | None, _code: int) -> None:
         if accepted is not None:
             RedirectedClient(self, accepted)
-        self._wait()
+        self._engine.queue.post(self._wait)
 
     def open(self, client: RedirectedClient, accepted: Accepted) -> None:
         """Ask for the connection of a client that has come."""

@@ -168,7 +168,7 @@ class FWXSession(Unknown):
         for host, (session_filter, _) in attached.items():
             host.call(session_filter, "Detach")
 
-    def is_announced(self, target: SocketAddress, transport: str = "TCP") -> bool:
+    def announces(self, target: SocketAddress, transport: str = "TCP") -> bool:
         """Tell whether a filter has announced that the client connects to the literal *target* (B2.13).
 
         *transport* is ``TCP`` or ``UDP``. Asked by entries that let through what no protocol definition has for

@@ -50,7 +50,12 @@ class LocalTransport(Protocol):
 
 
 class Transport(LocalTransport, Protocol):
-    """One non-blocking stream socket."""
+    """One non-blocking stream socket, or a layer over one.
+
+    :ivar fault: why a layer over the socket fails, in words; empty for a socket, whose errors say it.
+    """
+
+    fault: str
 
     recv: Callable[[int], bytes]
     send: Callable[[Any], int]

@@ -42,6 +42,7 @@ def test_a_target_notices(targets: Any, monkeypatch: pytest.MonkeyPatch, name: s
     for place in ("fwx.proxy.ProxyHandshake.receive", "fwx.proxy.http_forward.ClientSide.receive"):
         monkeypatch.setattr(place, broken)
     monkeypatch.setattr("fwx.proxy.http_forward.ServerSide.receive", broken)
+    monkeypatch.setattr("fwx.proxy.proxy_header.ProxyHeaderCodec.receive", broken)
     with pytest.raises(ZeroDivisionError):
         targets(name).one_input(b"x")
 

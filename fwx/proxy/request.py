@@ -56,15 +56,16 @@ class ProxyRequest:
     """A complete request of a client of the proxy port.
 
     To ``connect``, ``target`` is where to. To ``bind``, it is who is expected to connect: its port may be 0, and the
-    unspecified address stands for anybody. It is a literal address or a name in the spelling the client used: case and
-    a trailing dot are kept, so whoever compares names with a policy normalises first. ``agent`` is the ``User-Agent``,
-    with what cannot be printed replaced by ``?``, or empty. ``early`` are the bytes that followed the request and
-    belong to the server. ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable,
-    often empty.
+    unspecified address stands for anybody. For ``udp``, an association, it is what the client says that it will send
+    datagrams from, port 0 and the unspecified address where it does not know. It is a literal address or a name in the
+    spelling the client used: case and a trailing dot are kept, so whoever compares names with a policy normalises
+    first. ``agent`` is the ``User-Agent``, with what cannot be printed replaced by ``?``, or empty. ``early`` are the
+    bytes that followed the request and belong to the server. ``claimed_user`` is the user id of a SOCKS4 client, which
+    nothing vouches for; printable, often empty.
     """
 
     protocol: Literal["SOCKS4", "SOCKS5", "HTTP"]
-    command: Literal["connect", "bind"]
+    command: Literal["connect", "bind", "udp"]
     target: SocketAddress
     agent: str
     early: bytes

@@ -32,6 +32,8 @@ class MemoryTransport:
     nothing, a reset where unread data is thrown away.
     """
 
+    fault = ""
+
     def __init__(self, network: MemoryNetwork, family: int) -> None:
         self.network = network
         self.family = family

@@ -29,7 +29,7 @@ CONVERSATIONS = {
 
 REFUSED = {
     "no method": b"\x05\x02\x01\x02",
-    "UDP": b"\x05\x01\x00\x05\x03\x00\x01\xc0\x00\x02\x01\x00\x50",
+    "UDP for a name": b"\x05\x01\x00\x05\x03\x00\x03\x01a\x00\x50",
     "bad name": b"\x05\x01\x00\x05\x01\x00\x03\x03a b\x01\xbb",
     "bare LF": b"CONNECT a:1 HTTP/1.1\r\nHost: a\n\r\n",
     "bare CR": b"CONNECT a:1 HTTP/1.1\r\nHost: a\rb\r\n\r\n",

@@ -107,7 +107,6 @@ def test_no_acceptable_method(greeting: bytes, reason: str) -> None:
 BAD_REQUESTS = {
     "BIND for no name": (to_name(b"", 0, 2), 0x01, "SOCKS5 BIND: '' is not a host name"),
     "BIND for a short IPv4": (to_name(b"127.1", 0, 2), 0x01, "four decimal parts"),
-    "UDP ASSOCIATE": (b"\x05\x03\x00\x01", 0x07, "UDP ASSOCIATE is not supported"),
     "command": (b"\x05\x09\x00\x01", 0x07, "command 0x09 is not supported"),
     "address type": (b"\x05\x01\x00\x02", 0x08, "address type 0x02"),
     "version": (b"\x04", 0x01, "starts with 0x04"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from fwx.interfaces import (
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fwx.impl.permission import Permission
     from tests.impl.conftest import Peer, Rig
 
+OUTSIDE = SocketAddress("127.0.0.1", 0)
 PRIMARY_MASK = fwx_Connect_Tcp | FWX_ALL_SOURCES
 
 
@@ -76,6 +78,60 @@ class Scene:
         }
         assert more.keys() <= arguments.keys()
         return self.session.AllowFutureConnect(**{**arguments, **more})
+
+    def redirect(self, *targets: SocketAddress, **more: Any) -> tuple[SocketAddress, tuple[Any, ...]]:
+        """``RedirectConnections``, or with ``ReservedPorts`` the method that takes them."""
+        arguments = {
+            "ConnectAddresses": targets,
+            "ConnectAddressLength": None,
+            "dwNumberOfAddresses": None,
+            "ProxyExternalAddress": None,
+            "ProxyExternalAddressLength": None,
+            "Protocol": FWX_PROTOCOL_TCP,
+            "dwFlags": 0,
+            "ProtocolGuid": GUID_NULL,
+            "pSessionFilter": None,
+            "punkContext": None,
+        }
+        arguments.update(more)
+        if "ReservedPorts" in more:
+            return self.session.RedirectConnectionsReservedPorts(**arguments)
+        return self.session.RedirectConnections(**arguments)
+
+    def bind(self, *clients: SocketAddress, **more: Any) -> tuple[SocketAddress, tuple[Any, ...]]:
+        """``BindForClient``, or with ``ReservedPorts`` the method that takes them."""
+        arguments = {
+            "ClientAddresses": clients,
+            "ClientAddressLength": None,
+            "Protocol": FWX_PROTOCOL_TCP,
+            "dwNumberOfAddresses": None,
+            "dwFlags": 0,
+            "Backlog": 5,
+            "ProtocolGuid": GUID_NULL,
+            "pSessionFilter": None,
+            "punkContext": None,
+            "pIpFilter": None,
+        }
+        arguments.update(more)
+        if "ReservedPorts" in more:
+            return self.session.BindForClientOnReservedPorts(**arguments)
+        arguments = {"ProxyAddress": OUTSIDE, "ProxyAddressLength": None, **arguments}
+        return self.session.BindForClient(**arguments)
+
+    def come(self, address: SocketAddress, source: str = "127.0.0.1") -> Peer:
+        """Somebody connects from *source* to *address*. :raises OSError: nobody listens there."""
+        sock = socket.socket(address.family)
+        try:
+            sock.bind((source, 0))
+            sock.connect(address.sockaddr)
+        except OSError:
+            sock.close()
+            raise
+        return self.rig.peer(sock)
+
+    def is_open(self, address: SocketAddress) -> bool:
+        """Whether the packet filter lets anybody reach the port of *address*."""
+        return any(each.local.port == address.port and each.remote is None for each in self.rig.packet_filter)
 
     def connects(self, target: SocketAddress | None = None, door: Door | None = None, **more: Any) -> Peer | None:
         """Have the client ask for *target*, or for the door's own server; return that, ``None`` where it is refused."""

@@ -162,7 +162,7 @@ def test_what_is_used_in_time_does_not_lapse(scene: Scene) -> None:
     scene.announce(door.address, dwFlags=FWX_FLAG_TIMEOUT | FWX_FLAG_ALLOW_MULTIPLE)
     assert scene.connects(door=door) is not None
     scene.rig.clock.advance(600.0)
-    assert scene.session.is_announced(door.address)
+    assert scene.session.announces(door.address)
 
 
 @pytest.mark.parametrize("based", [True, False])
@@ -171,8 +171,8 @@ def test_another_session_of_the_address(scene: Scene, based: bool) -> None:
     door = scene.door()
     scene.announce(door.address, dwFlags=FWX_FLAG_ADDRESS_BASED * based)
     ann = FWXAuthenticatedUser("ann")
-    assert scene.rig.sessions.of(CLIENT, fwxSourceNAT).is_announced(door.address) is based
-    assert not scene.rig.sessions.of(SocketAddress("127.0.0.2"), fwxSourceWSP).is_announced(door.address)
+    assert scene.rig.sessions.of(CLIENT, fwxSourceNAT).announces(door.address) is based
+    assert not scene.rig.sessions.of(SocketAddress("127.0.0.2"), fwxSourceWSP).announces(door.address)
     assert (scene.connects(door=door, user=ann) is not None) is based
 
 
@@ -563,7 +563,7 @@ def test_from_another_thread(scene: Scene) -> None:
     thread.start()
     scene.rig.until(lambda: actions)
     thread.join()
-    assert scene.session.is_announced(door.address)
+    assert scene.session.announces(door.address)
     codes: list[int] = []
 
     def cancel() -> None:
@@ -575,7 +575,7 @@ def test_from_another_thread(scene: Scene) -> None:
     scene.rig.until(lambda: codes)
     thread.join()
     assert codes == [FWX_E_TERMINATING]
-    assert not scene.session.is_announced(door.address)
+    assert not scene.session.announces(door.address)
 
 
 def test_a_loop_that_does_not_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -607,13 +607,13 @@ def test_a_filter_denies_it(rig: Rig) -> None:
     scene.close()
 
 
-def test_is_announced(scene: Scene) -> None:
+def test_announces(scene: Scene) -> None:
     """B2.13: what a transparent listener asks of a destination that no protocol definition has."""
     session = scene.session
-    assert not session.is_announced(TARGET)
+    assert not session.announces(TARGET)
     scene.announce(TARGET)
     scene.announce(TARGET, Protocol=FWX_PROTOCOL_UDP)
-    assert session.is_announced(TARGET)
-    assert session.is_announced(TARGET, "UDP")
-    assert session.is_announced(SocketAddress("::ffff:203.0.113.7", 20))
-    assert not session.is_announced(TARGET.with_port(21))
+    assert session.announces(TARGET)
+    assert session.announces(TARGET, "UDP")
+    assert session.announces(SocketAddress("::ffff:203.0.113.7", 20))
+    assert not session.announces(TARGET.with_port(21))

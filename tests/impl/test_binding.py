@@ -264,7 +264,7 @@ def test_another_rules_upstream(rig: Rig, binder: Binder) -> None:
     """Who would have to come through an upstream does not come straight."""
     rules = (
         Rule("far", "allow", ("any",), ("outside",), ("any", "localhost")),
-        Rule("near", "allow", ("any",), ("localhost",), ("localhost",), upstream="parent"),
+        Rule("near", "allow", ("any",), ("localhost",), ("any", "localhost"), upstream="parent"),
     )
     rig.engine.policy = rig.policy(*rules)
     binder.wait(ANYBODY)

@@ -25,7 +25,7 @@ clientmethod: none
 socksmethod: {method}
 {accounts}
 client pass {{ from: 0/0 to: 0/0 }}
-socks pass {{ from: 0/0 to: 0/0 command: connect }}
+socks pass {{ from: 0/0 to: 0/0 command: bind bindreply connect udpassociate udpreply }}
 """
 TINYPROXY = """
 Listen 127.0.0.1

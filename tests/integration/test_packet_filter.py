@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fwx.packetfilter.confinement import CAP_NET_ADMIN
+from tests.integration.namespaces import socket_in
 
 pytestmark = pytest.mark.requires("ip", "nft")
 
@@ -30,7 +31,6 @@ FIREWALL4, FIREWALL6 = "10.98.0.1", "2001:db8:98::1"
 SERVER = "10.99.0.2"
 DOOR = 5000
 MANY, ROUNDS = 100, 20
-_CLONE_NEWNET = 0x40000000
 _IP_TRANSPARENT = 19
 _PR_CAPBSET_DROP = 24
 
@@ -148,26 +148,6 @@ class Namespaces(NamedTuple):
 
     def run(self, *command: str) -> None:
         subprocess.run([*self.prefix, *command], check=True)
-
-
-def socket_in(name: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """Make a socket in the namespace *name*, in which it stays."""
-    made: list[socket.socket | OSError] = []
-
-    def enter() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        with Path(f"/run/netns/{name}").open() as file:
-            if libc.setns(file.fileno(), _CLONE_NEWNET):
-                made.append(OSError(ctypes.get_errno(), "setns"))
-                return
-        made.append(socket.socket(family, kind))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if isinstance(made[0], OSError):
-        raise made[0]
-    return made[0]
 
 
 @pytest.fixture

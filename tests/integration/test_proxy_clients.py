@@ -106,6 +106,9 @@ CURL = {
 }
 
 
+@pytest.mark.path(entry="socks4", exit="direct", transport="tcp")
+@pytest.mark.path(entry="socks4a", exit="direct", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("arguments", "demand", "status"), CURL.values(), ids=CURL)
 def test_curl_over_socks(
@@ -126,6 +129,8 @@ NCAT = {
 }
 
 
+@pytest.mark.path(entry="socks4", exit="direct", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("arguments", "demand"), NCAT.values(), ids=NCAT)
 def test_ncat_over_socks(proxy: Any, run: Any, origin: Any, kind: str, arguments: tuple[str, ...], demand: str) -> None:
@@ -156,6 +161,8 @@ HTTP = {
 }  # fmt: skip
 
 
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize(("arguments", "demand", "status", "code"), HTTP.values(), ids=HTTP)
 def test_curl_over_http(
@@ -170,6 +177,7 @@ def test_curl_over_http(
     assert (PAGE in result.stdout) == (code == b"200")
 
 
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.requires("ncat")
 @pytest.mark.parametrize("demand", ["off", "required"])
 def test_ncat_over_http(proxy: Any, run: Any, origin: Any, demand: str) -> None:
@@ -182,6 +190,7 @@ def test_ncat_over_http(proxy: Any, run: Any, origin: Any, demand: str) -> None:
     assert (result.returncode, result.stdout) == (0, b"50000 bytes"), result.stderr
 
 
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
 @pytest.mark.requires("wget")
 @pytest.mark.parametrize("demand", ["off", "required"])
 def test_wget(proxy: Any, run: Any, origin: Any, demand: str) -> None:
@@ -205,6 +214,9 @@ def test_wget(proxy: Any, run: Any, origin: Any, demand: str) -> None:
     assert (result.returncode, result.stdout) == (0, PAGE), result.stderr
 
 
+@pytest.mark.path(entry="socks4", exit="direct", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.requires("ssh", "sshd", "ssh-keygen", "ncat")
 @pytest.mark.parametrize("kind", ["socks4", "socks5", "http"])
 def test_ssh_with_a_proxy_command(

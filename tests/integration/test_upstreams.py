@@ -137,6 +137,10 @@ def test_the_control(proxies: Proxies, origin: Any, curl: Any) -> None:
         assert (got.returncode, hashlib.sha256(got.stdout).hexdigest()) == (0, DIGEST), got.stderr
 
 
+@pytest.mark.path(entry="socks5", exit="socks5", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="http-connect", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="socks5", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="http-connect", transport="tcp")
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(("kind", "account"), ACCOUNTS)
@@ -187,6 +191,7 @@ def test_half_close(serve: Any, proxies: Proxies, origin: Any, client: Any, filt
 # ---- chains --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.path(entry="socks5", exit="chain", transport="tcp")
 @pytest.mark.requires("danted", "tinyproxy", "microsocks")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_three_upstreams_in_a_row(serve: Any, proxies: Proxies, origin: Any, client: Any, loop: str) -> None:
@@ -204,6 +209,9 @@ def test_three_upstreams_in_a_row(serve: Any, proxies: Proxies, origin: Any, cli
     firewall.wait_base_line()
 
 
+@pytest.mark.path(entry="socks5", exit="socks5", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="http-connect", transport="tcp")
+@pytest.mark.path(entry="socks5", exit="chain", transport="tcp")
 @pytest.mark.parametrize("kinds", [("socks5",), ("http",), ("socks5", "http"), ("http", "socks5")], ids="-".join)
 def test_other_services_of_our_own(serve: Any, origin: Any, client: Any, kinds: tuple[str, ...]) -> None:
     """B8.2: each is a client of the next one, which judges and logs for itself; only the last one looks up."""
