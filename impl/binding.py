@@ -183,6 +183,9 @@ class Binding:
         if not self._listening.bind(verdict):
             self.give_up(*self._listening.result, Action.Denied)
             return
+        if self._listening.emulation is not None:
+            # A filter has said where others connect to.
+            told = self._listening.bound or told
         self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
 
     def _local_address(self, peers: list[SocketAddress]) -> SocketAddress | None:

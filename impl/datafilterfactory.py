@@ -57,7 +57,7 @@ class DataFilterFactory:
         self._has_ended = False
         self.priority = priority
         self.context = context
-        self.host = _asker(session, factory)
+        self.host = asker(session, type(factory).__qualname__)
 
     def serves(self, event_type: int, addresses: Iterable[SocketAddress]) -> bool:
         """Tell whether it is for this event about something at one of *addresses*."""
@@ -169,18 +169,16 @@ class DataFilterFactories:
                         del table[key]
 
 
-def _asker(session: FWXSession, factory: Any) -> FilterHost:
-    """Return the filter that asks: the one that is being called, else the only one of the session.
+def asker(session: FWXSession, name: str) -> FilterHost:
+    """Return the filter that asks *session*: the one that is being called, else the only one that is attached to it.
 
-    A session is shared, so more cannot be known; otherwise one that is named after the factory's class answers for it.
+    A session is shared by its filters, so more cannot be known: else *name* answers for what was asked.
     """
     engine = session.engine
     called = [host for host in engine.filters if host.is_being_called]
     candidates = called or session.attached_hosts
     if len(candidates) == 1 or called:
         return candidates[-1]
-    host = FilterHost(
-        type(factory).__qualname__, GUID_NULL, None, engine.faults, everywhere=False, opens_on_error=False
-    )
+    host = FilterHost(name, GUID_NULL, None, engine.faults, everywhere=False, opens_on_error=False)
     host.state = "ready"
     return host

@@ -301,6 +301,14 @@ class Policy:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
+    def beginning_of(self, guid: UUID) -> tuple[str, int] | None:
+        """Return the transport and the lowest port of the first connection that a client begins in the protocol *guid*;
+        ``None`` where there is no such protocol or connection.
+        """
+        protocol = next((protocol for protocol in self._protocols if protocol.guid == guid), None)
+        first = None if protocol is None else next(protocol.outbound(), None)
+        return None if first is None else (first[0], first[1].first)
+
     def networks_of(self, address: str) -> tuple[str, ...]:
         """Return every name that the literal *address* has: configured networks, then the predefined ones.
 

@@ -13,8 +13,8 @@ from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
 from fwx.impl.redirecting import redirect
 from fwx.impl.secondary import Secondary
+from fwx.impl.sessionrequests import SessionRequests
 from fwx.impl.socketmaking import make_socket
-from fwx.impl.unknown import Unknown
 from fwx.impl.user import NOBODY
 from fwx.interfaces import IFWXSession2
 from fwx.interfaces.constants import (
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from fwx.interfaces import (
         FwxFirewallEventSource,
         Hostent,
-        IClassFactory,
         IFWXAuthenticatedUser,
         IFWXConnection,
         IFWXFirewallAction,
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
 
 
 @implementer(IFWXSession2)
-class FWXSession(Unknown):
+class FWXSession(SessionRequests):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
     __slots__ = (
@@ -325,18 +324,6 @@ class FWXSession(Unknown):
         )
         return address, connections
 
-    def EmulateClientBind(
-        self,
-        ClientAddress: SocketAddress,
-        ClientAddressLength: int | None,
-        ProxyAddress: SocketAddress,
-        ProxyAddressLength: int | None,
-        Protocol: int,
-        ProtocolGuid: UUID,
-        fInternalAddressTranslation: bool,
-    ) -> IFWXConnection:
-        raise COMError(E_NOTIMPL)
-
     def RedirectConnections(
         self,
         ConnectAddresses: Sequence[SocketAddress],
@@ -368,28 +355,6 @@ class FWXSession(Unknown):
         )
         return first, actions
 
-    def SetDataFilterFactory(
-        self,
-        eProxyEvent: int,
-        Address: SocketAddress,
-        AddressLength: int | None,
-        pIClassFactory: IClassFactory,
-        PriorityClass: int,
-        punkFilterContext: IUnknown | None,
-        dwFlags: int,
-    ) -> IFWXFirewallAction:
-        """Have *pIClassFactory* make a data filter for every connection like this, until the session ends (B2.40).
-
-        The address is the remote one of ``fwx_Connect_Tcp`` and ``fwx_Udp_Destination``, else the bound one;
-        ``0.0.0.0`` is any, port 0 any. The handler of the filter that asks is not called for these (B2.41).
-
-        :raises COMError: ``E_INVALIDARG`` another event, no IPv4 address, no class factory, an unknown class or flag;
-            ``E_POINTER`` no factory; ``WSAENOBUFS`` too much is asked for; ``FWX_E_TERMINATING`` the session has ended.
-        """
-        return self.engine.factories.set(
-            self, eProxyEvent, Address, pIClassFactory, PriorityClass, punkFilterContext, dwFlags
-        )
-
     def RetroactiveAllowBind(
         self,
         Protocol: int,
@@ -399,19 +364,6 @@ class FWXSession(Unknown):
         dwFlags: int,
         pIpFilter: IFWXIpFilter | None,
     ) -> Any:
-        raise COMError(E_NOTIMPL)
-
-    def HostAccessCheck(
-        self,
-        FilterGuid: UUID,
-        ProtocolGuid: UUID,
-        Hostent: Hostent,
-        SrcPort: int,
-        pszPath: str | None,
-        pszMime: str | None,
-        dwFlags: int,
-        ProcessedRulesData: IUnknown | None,
-    ) -> None:
         raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
