@@ -124,9 +124,9 @@ def _judge(
     engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
 ) -> Verdict:
     verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
-    if verdict.upstream and transport != "TCP":
+    if verdict.upstream and transport != "TCP" and (refusal := engine.routes[verdict.upstream].no_datagrams):
         # To go straight out instead would be another way than the rule's.
-        reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, which carries TCP only in this version"
+        reason = f"{verdict.reason}, {refusal}"
         return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason)
     return verdict
 

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit_arrival
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.dial import Dialled
 from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.networks import normalise
 from fwx.impl.ownaddress import address_towards, address_towards_the_world, unspecified
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED
@@ -20,7 +20,6 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_POLICY_RULES_DENIED,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -146,23 +145,19 @@ class Binding:
         if not verdict.allowed:
             self._deny(verdict)
             return
-        if engine.look_ups.is_full(host):
-            reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
-            self.give_up(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
-            return
-        self._cancel = lambda: None
-        cancel = engine.look_ups.begin(engine, host, target, partial(self.step, self._resolved))
-        if self._cancel is not None:  # it has not been answered at once
-            self._cancel = cancel
+        hosts = self._gateway.hosts_of(verdict)
+        look_up = ClientLookUp(self._listening.session, hosts, target, partial(self.step, self._found))
+        self._cancel = look_up.cancel
+        look_up.start()
 
-    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, found: Found) -> None:
         if self not in self._gateway.opening:
             return
         self._cancel = None
-        if addresses:
-            self._wait_for(addresses)
+        if found.addresses:
+            self._wait_for(found.addresses)
         else:
-            self.give_up(HRESULT_FROM_WIN32(code), "the name could not be resolved")
+            self.give_up(found.result, found.reason, found.action)
 
     def _wait_for(self, peers: list[SocketAddress]) -> None:
         """Take a port; policy and filters say whether the client may wait there for *peers*, or for anybody."""

@@ -93,6 +93,10 @@ class FWXBoundForClient(FWXListeningConnection):
         self.client_address = address
         self._dialler.set_address(address)
 
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        """The client has bound nothing: the filter has."""
+        return ()
+
     def _judge_arrival(self, peer: SocketAddress, local: SocketAddress) -> Verdict:
         verdict, engine = self.permission.verdict, self.engine
         if not self._has_primary:

@@ -43,6 +43,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
@@ -69,6 +70,7 @@ class ConnectionBase(Emulable):
         "_result",
         "_started",
         "agent",
+        "approval",
         "client_address",
         "engine",
         "id",
@@ -110,6 +112,8 @@ class ConnectionBase(Emulable):
         self.on_ended = on_ended
         # Set while the connection is being opened: stops that when it is killed.
         self.on_abandoned: Callable[[], None] | None = None
+        # What a filter has said of what the client has bound (B6.18).
+        self.approval: BindApproval | None = None
         # A filter has announced it (B2.11).
         self.is_secondary = False
         self.terminating = False
@@ -295,6 +299,19 @@ class ConnectionBase(Emulable):
             self.emulation = None
 
     # What each kind of connection does its own way.
+
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        """Return what the client itself has bound on the outside, for ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``."""
+        return ()
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """Let those in whom *approval* admits, whatever the rules say (B6.18); only where something is bound.
+
+        *bursts*: the socket is to keep 64 KiB for its reader (B6.21).
+
+        :raises COMError: the Winsock error.
+        """
+        raise NotImplementedError
 
     def _stop_moving(self) -> None:
         """Close what carries the data; what is pending fails."""

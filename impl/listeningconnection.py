@@ -39,6 +39,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
@@ -173,6 +174,15 @@ class FWXListeningConnection(ConnectionBase):
         except COMError as error:
             self.refuse(error.hresult, f"listening at {self.bound}: {error}")
 
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        return () if self.bound is None or protocol != FWX_PROTOCOL_TCP else (self.bound,)
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """What comes from now on is secondary, and the approval's IP filter holds for it (B6.18)."""
+        self.approval = approval
+        self.is_secondary = True
+        self._local_end.restrict(approval.ip_filter)
+
     def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         """End it before anybody was let in."""
         self._stop_moving()
@@ -222,9 +232,10 @@ class FWXListeningConnection(ConnectionBase):
 
     def _admit(self, accepted: Accepted) -> Accepted | None:
         """Return *accepted* if the peer may connect; who may not is logged (B6.34)."""
-        peer = accepted.remote
+        peer, approval = accepted.remote, self.approval
         if self._local_end.admits(peer):
-            verdict = self._judge(peer, accepted.local)
+            ask = self._judge if approval is None else approval.verdict
+            verdict = ask(peer, accepted.local)
             if verdict.allowed:
                 return accepted._replace(verdict=verdict)
             result, reason = int(verdict.hresult), verdict.reason

@@ -309,6 +309,15 @@ class Policy:
         first = None if protocol is None else next(protocol.outbound(), None)
         return None if first is None else (first[0], first[1].first)
 
+    def rule_for(self, source: str, guid: UUID, who: Who = NOBODY) -> Rule | None:
+        """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere."""
+        wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)
+        for compiled in self._compiled:
+            applies = compiled.is_about(who) and not compiled.source.isdisjoint(client)
+            if applies and compiled.rule.action == "allow" and not compiled.protocols.isdisjoint(wanted):
+                return compiled.rule
+        return None
+
     def networks_of(self, address: str) -> tuple[str, ...]:
         """Return every name that the literal *address* has: configured networks, then the predefined ones.
 

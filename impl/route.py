@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from fwx.impl.departure import Departure
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.upstreamdatagrams import Relaying
     from fwx.interfaces import SocketAddress
 
 
 class Route(Protocol):
-    """One way out, for connections over TCP.
+    """One way out. Datagrams take it by :class:`fwx.impl.datagramways.DatagramWays`.
 
     :ivar takes_names: a name that may be reached need not be resolved here.
+    :ivar no_datagrams: why it carries no datagrams, in words for the log; empty where it does.
     :ivar path: the names of the upstreams on the way, the nearest first, joined by a comma and a space.
     """
 
     takes_names: bool
+    no_datagrams: str
     path: str
 
     def dial(
@@ -45,6 +48,7 @@ class Direct:
     """Straight out."""
 
     takes_names = False
+    no_datagrams = ""
     path = ""
 
     def dial(
@@ -72,17 +76,23 @@ class Upstream:
         connect: Callable[[SocketAddress], Handshake],
         failure: EventDefinition,
         via: Upstream | None = None,
+        relaying: Relaying | None = None,
     ) -> None:
         """:param name: for the log. :param address: where it listens, a literal or a name.
 
         :param connect: makes the handshake that asks it for a connection to an address or a name.
         :param failure: signalled when the upstream itself fails, or refuses the account. :param via: what it is
-            reached through.
+            reached through. :param relaying: how it relays datagrams, ``None`` where its protocol has no way to.
         """
         self.name = name
+        self.via = via
+        self.relaying = relaying
+        self.no_datagrams: str = via.no_datagrams if via is not None else ""
+        if relaying is None:
+            self.no_datagrams = f"through upstream {name!r}, whose protocol carries no UDP"
         self.hops: tuple[Hop, ...] = (*(via.hops if via is not None else ()), Hop(name, address, connect))
         self.path = ", ".join(hop.name for hop in self.hops)
-        self._failure = failure
+        self.failure = failure
 
     def dial(
         self,
@@ -93,7 +103,7 @@ class Upstream:
         done: Callable[[Dialled], None],
     ) -> Callable[[], None]:
         targets = [target] if addresses is None else addresses
-        passage = Passage(engine, departure, self.hops, targets, self._failure, done)
+        passage = Passage(engine, departure, self.hops, targets, self.failure, done)
         passage.start()
         return passage.cancel
 

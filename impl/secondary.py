@@ -23,6 +23,7 @@ from fwx.interfaces.constants import FWX_FLAG_TIMEOUT, FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
     FWX_E_ADDRESS_NOT_ALLOWED,
+    FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     WSAENOBUFS,
     COMError,
@@ -90,15 +91,17 @@ class Secondary:
     ) -> Permission:
         """Make the permission for a connection of the client to *target*; nobody finds it yet.
 
-        :raises COMError: ``FWX_E_ADDRESS_NOT_ALLOWED`` it is the firewall itself; ``E_NOTIMPL`` UDP by an upstream.
+        :raises COMError: ``FWX_E_ADDRESS_NOT_ALLOWED`` it is the firewall itself; ``FWX_E_POLICY_RULES_DENIED`` UDP
+            through an upstream that carries none.
         """
         permissions, transport = self.engine.permissions, TRANSPORTS[terms.protocol]
         verdict = permissions.verdict(primary, target, terms.guid, transport)
         own = permissions.own_address_of(primary)
         if target.address is not None and not permissions.may_reach(target, own, transport):
             raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is an address of the firewall itself")
-        if verdict.upstream and terms.protocol != FWX_PROTOCOL_TCP:
-            raise COMError(E_NOTIMPL, f"upstream {verdict.upstream!r} carries TCP only in this version")
+        refusal = self.engine.routes[verdict.upstream].no_datagrams
+        if refusal and terms.protocol != FWX_PROTOCOL_TCP:
+            raise COMError(FWX_E_POLICY_RULES_DENIED, f"{verdict.reason}, {refusal}")
         permission = Permission(self.session, target, terms.protocol, terms.flags, verdict, notice, own=own)
         self.start_clock(permission, terms)
         return permission

@@ -8,6 +8,7 @@ from uuid import UUID
 from zope.interface import implementer
 
 from fwx.impl.announcement import Terms
+from fwx.impl.bindapproval import retroactive_allow_bind
 from fwx.impl.clientbinding import bind_for_client
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
@@ -25,7 +26,6 @@ from fwx.interfaces.constants import (
 )
 from fwx.interfaces.enums import fwxAssociatedProtocolsAllConnections, fwxSourceNAT
 from fwx.interfaces.hresult import (
-    E_NOTIMPL,
     E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import (
+        HRESULT,
         FwxFirewallEventSource,
         Hostent,
         IFWXAuthenticatedUser,
@@ -271,8 +272,8 @@ class FWXSession(SessionRequests):
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` beyond what
             *dwFlags* allow, or an address of the firewall itself; ``FWX_E_TERMINATING`` the session has ended, or
-            *pConnection*; ``WSAENOBUFS`` too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*, or
-            by an upstream.
+            *pConnection*; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none; ``WSAENOBUFS``
+            too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*.
         """
         action: IFWXFirewallAction = self.secondary.allow_future_connect(
             Address,
@@ -363,8 +364,18 @@ class FWXSession(SessionRequests):
         ProtocolGuid: UUID,
         dwFlags: int,
         pIpFilter: IFWXIpFilter | None,
-    ) -> Any:
-        raise COMError(E_NOTIMPL)
+    ) -> HRESULT:
+        """Let others come to a port that the client, one of the proxy port, has bound by itself (B6.18 to B6.21).
+
+        What comes then is secondary, and *pIpFilter* says who may, not the rules. Over UDP the client hears strangers,
+        and with ``FWX_FLAG_BIDIRECTIONAL`` may answer them. From any thread.
+
+        :returns: ``S_OK`` it is allowed now; ``S_FALSE`` it was allowed before, and nothing has changed.
+        :raises COMError: ``ERROR_NOT_FOUND`` the client has no such bind; ``FWX_E_POLICY_RULES_DENIED`` no rule lets
+            it use the protocol; ``FWX_E_TERMINATING`` the bind, or the session, is ending; ``E_POINTER``,
+            ``E_INVALIDARG`` a wrong argument, ``GUID_NULL`` among them; the Winsock error of the packet filter.
+        """
+        return retroactive_allow_bind(self, Protocol, Address, AddressLength, ProtocolGuid, dwFlags, pIpFilter)
 
     def GetHostByName(self, name: str) -> Hostent:
         """Look *name* up if the session's policy could let the client connect there, and log it (B9.12). On the loop

@@ -480,7 +480,7 @@ def test_through_an_upstream(rig: Rig, way: Any) -> None:
     parent.expect(b"\x05\x01\x00\x03\x0bftp.example\x07\xd0")
     parent.send(REPLY)
     rig.until(lambda: door.bound)
-    assert code_of(scene.announce, target, Protocol=FWX_PROTOCOL_UDP) == E_NOTIMPL
+    assert code_of(scene.announce, target, Protocol=FWX_PROTOCOL_UDP) == FWX_E_POLICY_RULES_DENIED
     scene.close()
 
 

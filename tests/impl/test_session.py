@@ -345,7 +345,6 @@ ADDRESS, ID = SocketAddress("10.0.0.1", 1), UUID(int=GUID_NULL.int)
 UNWRITTEN = {
     "EmulateClientBind": (ADDRESS, None, ADDRESS, None, 6, ID, False),
     "SetDataFilterFactory": (1, ADDRESS, None, None, 3, None, 0),
-    "RetroactiveAllowBind": (6, ADDRESS, None, ID, 0, None),
     "HostAccessCheck": (ID, ID, None, 0, None, None, 0, None),
 }
 

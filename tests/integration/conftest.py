@@ -23,6 +23,7 @@ import pytest
 
 import fwx
 from fwx.firewall_log import read
+from tests.integration.associate import Associated, Upper, associations, uppers
 
 Address = tuple[str, int]
 Handler = Callable[[socket.socket], None]
@@ -462,6 +463,20 @@ def client() -> Iterator[Client]:
     """Raw clients; every connection is closed at the end."""
     with contextlib.ExitStack() as opened:
         yield Client(opened)
+
+
+@pytest.fixture
+def associate() -> Iterator[Callable[..., Associated]]:
+    """Make UDP associations with a proxy; they are closed at the end."""
+    with associations() as made:
+        yield made
+
+
+@pytest.fixture
+def upper() -> Iterator[Callable[..., Upper]]:
+    """Make UDP servers that answer in capitals; they are closed at the end."""
+    with uppers() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
