@@ -13,8 +13,8 @@ from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.tasking import IFaults
-from fwx.interfaces import IFWXSocket
-from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
+from fwx.interfaces import IFWXSlowDataFilter, IFWXSocket
+from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, S_FALSE, COMError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,15 @@ class Member:
         """Have the filter's sockets refuse every call: the connection is being ended."""
         for socket in self.sockets.values():
             socket.terminate()
+
+    def holds_up(self) -> bool:
+        """Tell whether the data filter says that it has data left (B1.38); one that fails has none."""
+        if not IFWXSlowDataFilter.providedBy(self.data_filter):
+            return False
+        result, error = attempt(self.data_filter, "OkToTerminate")
+        if error is not None:
+            self.host.failed("OkToTerminate", error)
+        return error is None and result is not None and int(result) == int(S_FALSE)
 
     def tell_at_rest(self, callback: Callable[[], None]) -> bool:
         """Have *callback* called when calls of other threads have arrived at the filter's sockets; ``False``: none is

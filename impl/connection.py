@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
 
+MOST_ASKED = 20
+"""How often a data filter may say that it has data left (B1.38), each time for the time-out of what stands still."""
+
 _LARGEST_BUFFER = 1 << 20
 
 
@@ -50,6 +53,7 @@ class FWXConnection(ConnectionBase):
     """
 
     __slots__ = (
+        "_asked",
         "_block_size",
         "_client",
         "_junctions",
@@ -92,6 +96,8 @@ class FWXConnection(ConnectionBase):
         self._pump: Pump | None = None
         self._block_size = 0
         self._linger: Linger | None = None
+        # How often the filters were asked whether they have data left.
+        self._asked = 0
 
     # The host's side.
 
@@ -181,6 +187,11 @@ class FWXConnection(ConnectionBase):
             self._linger = Linger(endpoints, self.engine.linger_deadlines, self._stood_still)
 
     def _stood_still(self) -> None:
+        self._linger = None
+        self._asked += 1
+        if self._asked < MOST_ASKED and any(member.holds_up() for member in self._members):
+            self._watch_lingering()
+            return
         names = ", ".join(member.host.name for member in self._members)
         result = self._result if FAILED(self._result) else HRESULT_FROM_WIN32(WSAECONNABORTED)
         self.end(result, f"one side had ended and filters {names} did not end the other")
