@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from fwx.hosts_file import HostsFile
 from fwx.impl.engine import Answer, Question, Resolved
+from fwx.impl.lookups import socket_address
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import Hostent, SocketAddress
 from fwx.interfaces.hresult import WSAHOST_NOT_FOUND, WSATRY_AGAIN
@@ -201,14 +202,7 @@ def _key(question: Question) -> Question:
 
 def _tell_addresses(done: Resolved, port: int, answer: Answer) -> None:
     addresses = () if answer.host is None else answer.host.addresses
-    done([_socket_address(address, port) for address in addresses], answer.code)
-
-
-def _socket_address(address: IPv4Address | IPv6Address, port: int) -> SocketAddress:
-    scope = address.scope_id if isinstance(address, IPv6Address) else None
-    if scope is None:
-        return SocketAddress(address, port)
-    return SocketAddress(str(address).partition("%")[0], port, int(scope))
+    done([socket_address(address, port) for address in addresses], answer.code)
 
 
 def _outcome(question: Question) -> Answer:

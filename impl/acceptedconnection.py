@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.connection import FWXConnection
 from fwx.impl.connectionrecord import arrival_record
+from fwx.impl.emulation import Emulation
 from fwx.impl.event import accepted_event
 from fwx.impl.logrecord import Action
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.winsock import winsock_name
-from fwx.interfaces.enums import fwx_AcceptedConnection
+from fwx.interfaces.enums import fwx_AcceptedConnection, fwx_dfpc_Emulation
 from fwx.interfaces.hresult import HRESULT_FROM_WIN32, WSAECONNABORTED, WSAECONNRESET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from fwx.impl.accepting import Accepted
     from fwx.impl.dial import Dialled
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.transport import Transport
+    from fwx.interfaces import IFWXDataFilter, SocketAddress
 
 
 class ClientSide(Protocol):
@@ -44,45 +45,72 @@ class FWXAcceptedConnection(FWXConnection):
     :ivar local: the address that the peer has connected to. :ivar is_secondary: as of the listening connection.
     """
 
-    __slots__ = ("_arrived", "_cancel", "_early", "local")
+    __slots__ = ("_arrived", "_cancel", "_early", "_waits", "local")
 
-    def __init__(self, listening: FWXListeningConnection, accepted: Accepted, verdict: Verdict, on_ended: Any) -> None:
+    def __init__(
+        self,
+        listening: FWXListeningConnection,
+        transport: Transport | None,
+        remote: SocketAddress,
+        local: SocketAddress,
+        verdict: Verdict,
+        on_ended: Any,
+        early: bytes = b"",
+    ) -> None:
+        """*transport* is the peer's; ``None`` where a filter plays the peer: :meth:`emulate` follows.
+
+        *early* is what the peer sent ahead of its transport.
+        """
         super().__init__(
             listening.session,
             listening.client_address,
-            accepted.remote,
+            remote,
             verdict,
             interface=listening.interface,
             agent=listening.agent,
             on_ended=on_ended,
         )
-        self.local = accepted.local
-        self.address = accepted.remote
+        self.local = local
+        self.address = remote
         self.is_secondary = listening.is_secondary
         self.claimed_user = listening.claimed_user
         self.source_proxy = listening.source_proxy
         self.proxy_header = listening.proxy_header
-        self._server_transport = accepted.transport
-        self._arrived: Transport | None = accepted.transport
-        self._early = accepted.early
+        self._server_transport = transport
+        self._arrived = transport
+        self._early = early
+        # The client's end has been asked for, and has not come yet.
+        self._waits = False
         self._cancel: Callable[[], None] | None = None
         self.on_abandoned = self._let_peer_go
 
+    def emulate(self, host: FilterHost, data_filter: IFWXDataFilter) -> None:
+        """Have *data_filter* play the peer (B3.37).
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` it is no data filter.
+        """
+        member = self._attach(data_filter, fwx_dfpc_Emulation, None, host)
+        member.emulates = True
+        self.emulation = Emulation(host, member)
+        self.emulation.name = self.local
+
     def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
         """Show the arrival to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_AcceptedConnection, lambda: accepted_event(self), WSAECONNABORTED)
+        event, at = (lambda: accepted_event(self)), (self.local,)
+        return self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at)
 
     def join(self, side: ClientSide) -> None:
         """Have the client's end brought, and pump between the two; the peer is watched for going away until then."""
-        assert self._arrived is not None
-        self._arrived.watch(self._peer_event)
+        if self._arrived is not None:
+            self._arrived.watch(self._peer_event)
+        self._waits = True
         cancel = side.join(self, self._joined)
-        if self._arrived is not None:  # it has not ended yet
+        if self._waits:  # it has not ended yet
             self._cancel = cancel
 
     def dial_again(self, cancel: Callable[[], None]) -> None:
         """The client's side goes about it another way, which *cancel* stops."""
-        if self._arrived is not None:
+        if self._waits:
             self._cancel = cancel
 
     def turn_away(self, result: int, reason: str, action: Action = Action.Failed) -> None:
@@ -97,17 +125,19 @@ class FWXAcceptedConnection(FWXConnection):
 
     def _joined(self, dialled: Dialled) -> None:
         self._cancel = None
-        client, peer = dialled.transport, self._arrived
+        client, waits = dialled.transport, self._waits
         if client is None:
             words = dialled.reason or winsock_name(dialled.code)
             self.turn_away(HRESULT_FROM_WIN32(dialled.code), f"the client cannot be had: {words}")
-        elif peer is None or self.terminating:
+        elif not waits or self.terminating:
             client.close(True)
         else:
-            self._arrived = None
+            self._waits = False
+            peer, self._arrived = self._arrived, None
             self.establish(client, peer, dialled.early, self._early)
 
     def _let_peer_go(self) -> None:
+        self._waits = False
         cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel()

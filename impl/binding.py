@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.accepting import Accepted
 from fwx.impl.admission import admit_arrival
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.dial import Dialled
 from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.networks import normalise
 from fwx.impl.ownaddress import address_towards, address_towards_the_world, unspecified
 from fwx.impl.route import Upstream
@@ -23,7 +23,6 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_POLICY_RULES_DENIED,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -154,32 +153,23 @@ class Binding:
     def _resolve(self) -> None:
         engine, request = self._gateway.engine, self._request
         host, target = request.client_address.host, request.target
-        verdict = engine.policy.judge_look_up(host, target.host, request.who)
+        verdict = engine.policy.judge_look_up(host, target.host, self._listening.session.who)
         if not verdict.allowed:
             self._deny(verdict)
             return
-        if engine.look_ups.is_full(host):
-            reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
-            self.give_up(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
-            return
-        answers: list[int] = []
+        hosts = self._gateway.hosts_of(verdict)
+        look_up = ClientLookUp(self._listening.session, hosts, target, partial(self.step, self._found))
+        self._cancel = look_up.cancel
+        look_up.start()
 
-        def resolved(addresses: list[SocketAddress], code: int) -> None:
-            answers.append(code)
-            self.step(self._resolved, addresses, code)
-
-        cancel = engine.look_ups.begin(engine, host, target, resolved)
-        if not answers:
-            self._cancel = cancel
-
-    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, found: Found) -> None:
         if self not in self._gateway.opening:
             return
         self._cancel = None
-        if addresses:
-            self._wait_for(addresses)
+        if found.addresses:
+            self._wait_for(found.addresses)
         else:
-            self.give_up(HRESULT_FROM_WIN32(code), "the name could not be resolved")
+            self.give_up(found.result, found.reason, found.action)
 
     def _wait_for(self, peers: list[SocketAddress]) -> None:
         """Take a port; policy and filters say whether the client may wait there for *peers*, or for anybody."""
@@ -200,10 +190,13 @@ class Binding:
         if not self._listening.bind(verdict):
             self.give_up(*self._listening.result, Action.Denied)
             return
-        if verdict.upstream:
+        if self._listening.emulation is not None:
+            # A filter has said where others connect to.
+            told = self._listening.bound or told
+        elif verdict.upstream:
             self._ask_upstream(verdict)
-        else:
-            self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
+            return
+        self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
 
     def _local_address(self, peers: list[SocketAddress]) -> SocketAddress | None:
         """Return the address to bind, port 0: the one towards the peers, the unspecified one where no route leads."""
@@ -232,7 +225,7 @@ class Binding:
 
     def _judge_waiting(self, local: SocketAddress, peers: list[SocketAddress]) -> Verdict:
         """Return the verdict on the peers that may come, of the first one that may; note them."""
-        engine, who = self._gateway.engine, self._request.who
+        engine, who = self._gateway.engine, self._listening.session.who
         if not peers:
             return engine.policy.judge_waiting(local, who)
         verdicts = [(peer, admit_arrival(engine, peer, local, who)) for peer in peers if peer.family == local.family]
@@ -303,7 +296,7 @@ class Binding:
         """Judge a peer: it has to be the one that the client waits for, and the policy has to let it in."""
         # The rules speak of the firewall's own address, also where an upstream has lent its own.
         own = local if self._upstream is None or self._own is None else self._own
-        verdict = admit_arrival(self._gateway.engine, peer, own, self._request.who)
+        verdict = admit_arrival(self._gateway.engine, peer, own, self._listening.session.who)
         if self._expected and normalise(peer.host) not in self._expected:
             reason = f"{peer} is not {self._request.target.host}, for which the client waits"
             return replace(verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)

@@ -146,7 +146,7 @@ class Dialler:
         self._permission.take()
         told = partial(self._dialled, connection, done)
         if self._address is not None:
-            return self._dial(self._address, told)
+            return dial_client(self._session, self._address, told)
         deadline = self._session.engine.connect_deadlines.add(partial(self._too_late, connection))
         self._waiting[connection] = told, deadline
         return partial(self._forget, connection)
@@ -159,7 +159,7 @@ class Dialler:
             deadline.cancel()
             # What ends the connection now would not find it waiting: it is dialled like one that has just come.
             connection.client_address = address
-            connection.dial_again(self._dial(address, done))
+            connection.dial_again(dial_client(self._session, address, done))
 
     def close(self) -> None:
         """Nobody is expected any more: who waits for the client's address goes."""
@@ -167,18 +167,6 @@ class Dialler:
         for done, deadline in waiting.values():
             deadline.cancel()
             done(Dialled(None, WSAETIMEDOUT, "the filter did not say where the client listens"))
-
-    def _dial(self, address: SocketAddress, done: Done) -> Callable[[], None]:
-        engine, inside = self._session.engine, self._session.inside_address
-        try:
-            bound = None if inside is None else bind_to(engine.network.stream, inside)
-        except COMError as error:
-            done(Dialled(None, WIN32_FROM_HRESULT(error.hresult), str(error)))
-            return _nothing
-        departure = Departure(engine.network, bound, 0 if inside is None else inside.family)
-        dial = Dial(engine, departure, [address], done)
-        dial.start()
-        return dial.cancel
 
     def _dialled(self, connection: FWXAcceptedConnection, done: Done, dialled: Dialled) -> None:
         done(dialled)
@@ -193,6 +181,23 @@ class Dialler:
         waiting = self._waiting.pop(connection, None)
         if waiting is not None:
             waiting[1].cancel()
+
+
+def dial_client(session: FWXSession, address: SocketAddress, done: Done) -> Callable[[], None]:
+    """Connect to *address*, where the client of *session* listens, from its inside address; return what cancels that.
+
+    *done* is called once, with how it ended.
+    """
+    engine, inside = session.engine, session.inside_address
+    try:
+        bound = None if inside is None else bind_to(engine.network.stream, inside)
+    except COMError as error:
+        done(Dialled(None, WIN32_FROM_HRESULT(error.hresult), str(error)))
+        return _nothing
+    departure = Departure(engine.network, bound, 0 if inside is None else inside.family)
+    dial = Dial(engine, departure, [address], done)
+    dial.start()
+    return dial.cancel
 
 
 def _nothing() -> None:

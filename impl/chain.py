@@ -13,8 +13,8 @@ from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.tasking import IFaults
-from fwx.interfaces import IFWXSocket
-from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
+from fwx.interfaces import IFWXSlowDataFilter, IFWXSocket
+from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, S_FALSE, COMError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,17 @@ logger = logging.getLogger("fwx.chain")
 class Member:
     """One data filter on one connection: its place, its sockets, and whom to tell when it fails."""
 
-    __slots__ = ("connection", "context", "data_filter", "external", "host", "internal", "priority", "sockets")
+    __slots__ = (
+        "connection",
+        "context",
+        "data_filter",
+        "emulates",
+        "external",
+        "host",
+        "internal",
+        "priority",
+        "sockets",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,8 @@ class Member:
         self.data_filter: IFWXDataFilter | None = data_filter
         self.priority = priority
         self.context = context
+        # It is the outer side, and has no socket there.
+        self.emulates = False
         self.internal: Neighbour | None = None
         self.external: Neighbour | None = None
         self.sockets: dict[str, FWXSocket] = {}
@@ -55,13 +67,18 @@ class Member:
 
         The registry's default adapter calls this; another adapter may wrap the result or make something else.
 
-        :raises COMError: ``FWX_E_BAD_CONTEXT`` the connection has not been established.
+        :raises COMError: ``FWX_E_BAD_CONTEXT`` the connection has not been established; or the data filter emulates it
+            and has no external socket (B3.6).
         """
         socket = self.sockets.get(side)
         if socket is None:
             neighbour = self.internal if side == "internal" else self.external
             if neighbour is None:
-                raise COMError(FWX_E_BAD_CONTEXT, "a data filter has its sockets from SetSockets on")
+                words = "an emulating data filter has no external socket"
+                missing = self.emulates and self.internal is not None
+                raise COMError(
+                    FWX_E_BAD_CONTEXT, words if missing else "a data filter has its sockets from SetSockets on"
+                )
             socket = self.sockets[side] = FWXSocket(self.connection.engine.queue, self, neighbour)
             twin = self.sockets.get("external" if side == "internal" else "internal")
             if twin is not None:
@@ -76,10 +93,12 @@ class Member:
             _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
         return error
 
-    def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket]:
+    def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket | None]:
         registry = self.connection.engine.registry
         key = (self.connection, self.data_filter)
         internal: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="internal")
+        if self.emulates:
+            return internal, None
         external: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="external")
         return internal, external
 
@@ -87,6 +106,15 @@ class Member:
         """Have the filter's sockets refuse every call: the connection is being ended."""
         for socket in self.sockets.values():
             socket.terminate()
+
+    def holds_up(self) -> bool:
+        """Tell whether the data filter says that it has data left (B1.38); one that fails has none."""
+        if not IFWXSlowDataFilter.providedBy(self.data_filter):
+            return False
+        result, error = attempt(self.data_filter, "OkToTerminate")
+        if error is not None:
+            self.host.failed("OkToTerminate", error)
+        return error is None and result is not None and int(result) == int(S_FALSE)
 
     def tell_at_rest(self, callback: Callable[[], None]) -> bool:
         """Have *callback* called when calls of other threads have arrived at the filter's sockets; ``False``: none is
@@ -118,8 +146,16 @@ class Member:
             self.connection.filter_failed(self.host, method, error)
 
 
-def link(members: list[Member], client: Neighbour, server: Neighbour, queue: Any) -> list[Any]:
-    """Join *members* (in chain order) to each other and to the network; return the junctions' ends."""
+def chain_order(member: Member) -> tuple[int, bool]:
+    """The key to sort members by: from client to server by class, and what emulates the server at the very end."""
+    return member.priority, member.emulates
+
+
+def link(members: list[Member], client: Neighbour, server: Neighbour | None, queue: Any) -> list[Any]:
+    """Join *members* (in chain order) to each other and to the network; return the junctions' ends.
+
+    There is no *server* behind one that emulates it.
+    """
     ends: list[Any] = []
     inner = client
     joint = datagram_junction if client.datagrams else junction

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.argument import whole
-from fwx.impl.chain import Member, link
+from fwx.impl.chain import chain_order, link
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import record_of
 from fwx.impl.endpoint import Endpoint
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
 
+MOST_ASKED = 20
+"""How often a data filter may say that it has data left (B1.38), each time for the time-out of what stands still."""
+
 _LARGEST_BUFFER = 1 << 20
 
 
@@ -50,6 +53,7 @@ class FWXConnection(ConnectionBase):
     """
 
     __slots__ = (
+        "_asked",
         "_block_size",
         "_client",
         "_junctions",
@@ -92,35 +96,42 @@ class FWXConnection(ConnectionBase):
         self._pump: Pump | None = None
         self._block_size = 0
         self._linger: Linger | None = None
+        # How often the filters were asked whether they have data left.
+        self._asked = 0
 
     # The host's side.
 
-    def raise_connect_event(self, hosts: Iterable[FilterHost]) -> bool:
-        """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED)
+    def raise_connect_event(self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()) -> bool:
+        """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why.
 
-    def establish(self, client: Transport, server: Transport, prefix: bytes = b"", answer: bytes = b"") -> None:
-        """Start pumping between two connected transports.
+        *addresses* are those that the target may lead to.
+        """
+        at = (self.target, *addresses)
+        return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
+
+    def establish(self, client: Transport, server: Transport | None, prefix: bytes = b"", answer: bytes = b"") -> None:
+        """Start pumping between two connected transports; a data filter that emulates the server takes its place.
 
         *prefix* came from the client, *answer* from the server, ahead of their transports.
         """
         self.on_abandoned = None
         self._server_transport = server
-        if not self._members:
+        if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
             self._pump.start()
             return
         queue = self.engine.queue
         self._client = Endpoint(client, queue, self)
-        self._server = Endpoint(server, queue, self)
         if prefix:
             self._client.set_prefix(prefix)
-        if answer:
-            self._server.set_prefix(answer)
+        if server is not None:
+            self._server = Endpoint(server, queue, self)
+            if answer:
+                self._server.set_prefix(answer)
         if self._block_size:
-            self._client.set_block_size(self._block_size)
-            self._server.set_block_size(self._block_size)
-        self._members.sort(key=_priority)
+            for endpoint in self._endpoints:
+                endpoint.set_block_size(self._block_size)
+        self._members.sort(key=chain_order)
         self._junctions = link(self._members, self._client, self._server, queue)
         for member in list(self._members):
             if self.terminating:
@@ -128,6 +139,11 @@ class FWXConnection(ConnectionBase):
             error = member.set_sockets()
             if error is not None:
                 self.filter_failed(member.host, "SetSockets", error)
+
+    @property
+    def _endpoints(self) -> list[Endpoint]:
+        """The ends that there are: both, or the client's where a filter emulates the server; none with the pump."""
+        return [endpoint for endpoint in (self._client, self._server) if endpoint is not None]
 
     # What the endpoints and the pump tell.
 
@@ -138,10 +154,10 @@ class FWXConnection(ConnectionBase):
         )
 
     def endpoint_ended(self, endpoint: Endpoint) -> None:
-        client, server = self._client, self._server
-        if self.terminating or client is None or server is None:
+        endpoints = self._endpoints
+        if self.terminating or not endpoints:
             return
-        if client.through and server.through:
+        if all(endpoint.through for endpoint in endpoints):
             self.end(self._result, self._reason)
         else:
             self._watch_lingering()
@@ -159,15 +175,23 @@ class FWXConnection(ConnectionBase):
 
     def endpoint_faltered(self, endpoint: Endpoint, doomed: bool) -> None:
         """One side is doomed, or both have said all they will: from now on the filters have only so long."""
-        both = self._client is not None and self._server is not None and self._client.hung_up and self._server.hung_up
-        if (doomed or both) and not self.terminating:
+        # A filter that emulates the server has said all when it has shut its side down.
+        emulated = self.emulation is not None and endpoint.write_ended
+        said = endpoint.hung_up if emulated else self._server is not None and all(e.hung_up for e in self._endpoints)
+        if (doomed or said) and not self.terminating:
             self._watch_lingering()
 
     def _watch_lingering(self) -> None:
-        if self._linger is None and self._client is not None and self._server is not None and not self.terminating:
-            self._linger = Linger(self._client, self._server, self.engine.linger_deadlines, self._stood_still)
+        endpoints = self._endpoints
+        if self._linger is None and endpoints and not self.terminating:
+            self._linger = Linger(endpoints, self.engine.linger_deadlines, self._stood_still)
 
     def _stood_still(self) -> None:
+        self._linger = None
+        self._asked += 1
+        if self._asked < MOST_ASKED and any(member.holds_up() for member in self._members):
+            self._watch_lingering()
+            return
         names = ", ".join(member.host.name for member in self._members)
         result = self._result if FAILED(self._result) else HRESULT_FROM_WIN32(WSAECONNABORTED)
         self.end(result, f"one side had ended and filters {names} did not end the other")
@@ -178,8 +202,8 @@ class FWXConnection(ConnectionBase):
             self._linger = None
         if self._pump is not None:
             self._pump.close(True)
-        for endpoint in (self._client, self._server):
-            if endpoint is not None and not endpoint.closed:
+        for endpoint in self._endpoints:
+            if not endpoint.closed:
                 if endpoint.through:
                     endpoint.close(False)
                 else:
@@ -202,18 +226,24 @@ class FWXConnection(ConnectionBase):
         self.engine.write_record(record_of(self, action, filters, self._traffic(), seconds))
 
     def _traffic(self) -> tuple[int, int]:
-        """Return the bytes sent to the server and received from it."""
+        """Return the bytes sent to the server and received from it; of an emulated one what its filter has counted, and
+        what the client got."""
         if self._pump is not None:
             return self._pump.up.count, self._pump.down.count
+        if self.emulation is not None:
+            return self.emulation.sent, 0 if self._client is None else self._client.sent
         return (0, 0) if self._server is None else (self._server.sent, self._server.received)
 
     # IFWXConnection.
 
     def GetExternalSocketName(self) -> SocketAddress:
-        """Return the local address of the socket towards the server; ask in SetSockets or later.
+        """Return the local address of the socket towards the server; ask in SetSockets or later. Of an emulated
+        connection it is what ``SetSocketName`` said.
 
-        :raises COMError: ``WSAEINVAL`` it does not exist yet; ``FWX_E_TERMINATING``.
+        :raises COMError: ``WSAEINVAL`` it does not exist yet, or never will; ``FWX_E_TERMINATING``.
         """
+        if self.emulation is not None and self.emulation.name is not None and not self.terminating:
+            return self.emulation.name
         return self._name(lambda transport: transport.getsockname())
 
     def GetExternalPeerName(self) -> SocketAddress:
@@ -231,9 +261,8 @@ class FWXConnection(ConnectionBase):
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
         self._block_size = whole(BufferSize, "BufferSize", 1, _LARGEST_BUFFER)
-        for endpoint in (self._client, self._server):
-            if endpoint is not None:
-                endpoint.set_block_size(BufferSize)
+        for endpoint in self._endpoints:
+            endpoint.set_block_size(BufferSize)
 
     def _name(self, ask: Any) -> SocketAddress:
         if self.terminating:
@@ -244,7 +273,3 @@ class FWXConnection(ConnectionBase):
             return SocketAddress.from_sockaddr(ask(self._server_transport))
         except OSError as error:
             raise winsock_error(WSAEFAULT, str(error)) from error
-
-
-def _priority(member: Member) -> int:
-    return member.priority

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.chain import Member
+from fwx.impl.emulation import Emulable, Emulation
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
-from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
     FwxDataFilterPriorityClass,
@@ -30,7 +30,6 @@ from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
     FWX_E_FILTER_NOT_REGISTERED,
-    FWX_E_NOT_EMULATED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fwx.impl.bindapproval import BindApproval
+    from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -58,7 +58,7 @@ _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_T
 
 
 @implementer(IFWXConnection)
-class ConnectionBase(Unknown):
+class ConnectionBase(Emulable):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
     __slots__ = (
@@ -122,6 +122,7 @@ class ConnectionBase(Unknown):
         self._attaching: FilterHost | None = None
         self._denied_by = ""
         self._members: list[Member] = []
+        self.emulation: Emulation | None = None
         self._result: int = S_OK
         self._reason = ""
         session.connections.add(self)
@@ -140,8 +141,12 @@ class ConnectionBase(Unknown):
         denial: int,
         *,
         secondary: bool = False,
+        at: Iterable[SocketAddress] = (),
     ) -> bool:
         """Show an event to the filters, in order; tell whether what it is about may go on.
+
+        Then the data filters are made that were asked for in advance for something *at* one of these addresses; the
+        handlers of those who asked are not called (B2.41).
 
         Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
 
@@ -151,7 +156,11 @@ class ConnectionBase(Unknown):
         event: FwxFirewallEvent | None = None
         before = len(self._members)
         secondary = secondary or self.is_secondary
+        factories = self.engine.factories.serving(self.session, event_type, at)
+        served = [factory.host for factory in factories]
         for host in hosts:
+            if host in served:
+                continue
             if host.state != "ready":
                 if not self._passes_failed(host):
                     return False
@@ -177,7 +186,22 @@ class ConnectionBase(Unknown):
                 return False
             if self.terminating:
                 return False
-        return True
+        return all(self._attach_made(factory) for factory in factories)
+
+    def _attach_made(self, factory: DataFilterFactory) -> bool:
+        """Attach what *factory* makes; tell whether the connection may go on."""
+        try:
+            made = factory.make()
+            self._attach(made, factory.priority, factory.context, factory.host)
+        except FilterFault as fault:
+            words = str(fault)
+        except COMError as error:  # what it made is attached already
+            words = factory.host.failed("CreateInstance", error)
+        else:
+            return True
+        if not factory.host.opens_on_error:
+            self._result, self._reason = E_UNEXPECTED, words
+        return factory.host.opens_on_error
 
     @property
     def result(self) -> tuple[int, str]:
@@ -260,7 +284,7 @@ class ConnectionBase(Unknown):
         if host.opens_on_error:
             return True
         self._result = FWX_E_FILTER_NOT_REGISTERED
-        self._reason = f"filter {host.name!r} is {host.state}" + (f": {host.reason}" if host.reason else "")
+        self._reason = host.complaint
         return False
 
     def _forget_members_of(self, host: FilterHost, before: int) -> None:
@@ -271,6 +295,8 @@ class ConnectionBase(Unknown):
         for member in [member for member in self._members[before:] if member.host is host]:
             self._members.remove(member)
             member.detach()
+        if self.emulation is not None and self.emulation.host is host:
+            self.emulation = None
 
     # What each kind of connection does its own way.
 
@@ -315,17 +341,22 @@ class ConnectionBase(Unknown):
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
         if not self._event_type & _ATTACHABLE or self._attaching is None:
             raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
-        if piDataFilter is None:
-            raise COMError(E_POINTER, "AttachDataFilter needs a data filter")
-        if not IFWXDataFilter.providedBy(piDataFilter):
-            raise COMError(E_INVALIDARG, f"{piDataFilter!r} is no IFWXDataFilter")
+        self._attach(piDataFilter, PriorityClass, punkFilterContext, self._attaching)
+
+    def _attach(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None, host: FilterHost) -> Member:
+        if data_filter is None:
+            raise COMError(E_POINTER, "a data filter is needed")
+        if not IFWXDataFilter.providedBy(data_filter):
+            raise COMError(E_INVALIDARG, f"{data_filter!r} is no IFWXDataFilter")
         try:
-            priority = FwxDataFilterPriorityClass(PriorityClass)
+            priority = FwxDataFilterPriorityClass(priority)
         except ValueError as error:
             raise COMError(E_INVALIDARG, str(error)) from error
-        if any(member.data_filter is piDataFilter for member in self._members):
+        if any(member.data_filter is data_filter for member in self._members):
             raise COMError(E_INVALIDARG, "this data filter is attached to the connection already")
-        self._members.append(Member(self, self._attaching, piDataFilter, priority, punkFilterContext))
+        member = Member(self, host, data_filter, priority, context)
+        self._members.append(member)
+        return member
 
     def Deny(self, Reserved: int) -> None:
         """Refuse the request whose event is being handled (B2.36, B2.37).
@@ -379,10 +410,6 @@ class ConnectionBase(Unknown):
         """Return ``None``: the connection is not restricted (B4.11)."""
         return None
 
-    def IncrementBytesSentCounter(self, dwBytesSent: int) -> None:
-        """:raises COMError: ``FWX_E_NOT_EMULATED`` no connection of this version is emulated (B3.39)."""
-        raise COMError(FWX_E_NOT_EMULATED)
-
     def AttachDataFilterWithDestination(
         self,
         piDataFilter: IFWXDataFilter,
@@ -393,24 +420,5 @@ class ConnectionBase(Unknown):
     ) -> None:
         raise COMError(E_NOTIMPL)
 
-    def EmulateConnection(
-        self,
-        piDataFilter: IFWXDataFilter,
-        RemoteAddress: SocketAddress,
-        RemoteAddressLength: int | None,
-        LocalAddress: SocketAddress,
-        LocalAddressLength: int | None = None,
-    ) -> IFWXConnection:
-        raise COMError(E_NOTIMPL)
-
-    def SetSocketName(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
-        raise COMError(E_NOTIMPL)
-
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        raise COMError(E_NOTIMPL)
-
-    def EmulateForConnect(self, piDataFilter: IFWXDataFilter, punkFilterContext: IUnknown | None) -> None:
-        raise COMError(E_NOTIMPL)
-
-    def EmulateForBind(self) -> None:
         raise COMError(E_NOTIMPL)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit_client
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramanswers import DatagramAnswers
@@ -19,7 +20,6 @@ from fwx.impl.datagramsocket import keep_bursts
 from fwx.impl.datagramways import DatagramWays
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
@@ -29,7 +29,6 @@ from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
 from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Udp_Destination
 from fwx.interfaces.hresult import (
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -130,7 +129,8 @@ class FWXDatagramConnection(ConnectionBase):
 
     def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
         """Show the client's bind to the filters (B2.20); ``False`` when one refuses it, and :attr:`result` says why."""
-        return self.raise_event(hosts, fwx_Bind_Udp, lambda: bind_udp_event(self, address), WSAEADDRINUSE)
+        event = partial(bind_udp_event, self, address)
+        return self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
 
     def start(self) -> None:
         """Begin to carry datagrams."""
@@ -310,33 +310,28 @@ class FWXDatagramConnection(ConnectionBase):
         elif verdict.allowed and self.engine.routes[verdict.upstream].takes_names:
             self._admitted(destination, None)
         elif verdict.allowed or verdict.needs_resolution:
-            self._resolve(destination)
+            self._look_up(destination)
         else:
             self._deny(destination, int(verdict.hresult), verdict.reason)
         return destination
 
-    def _resolve(self, destination: Destination) -> None:
-        look_ups, host = self.engine.look_ups, self.client_address.host
-        if look_ups.is_full(host):
-            self._deny(destination, int(FWX_E_DNS_QUOTA_EXCEEDED), f"{host} has {MOST_LOOK_UPS} name look-ups pending")
-            # Not remembered: the name may be asked for when there is room.
-            self._destinations.pop(destination.target, None)
-            return
-        done = partial(self._resolved, destination)
-        cancel = look_ups.begin(self.engine, host, destination.target, done)
-        if destination.state is State.RESOLVING:
-            destination.cancel = cancel
+    def _look_up(self, destination: Destination) -> None:
+        assert destination.verdict is not None
+        hosts = self._hosts_of(destination.verdict)
+        look_up = ClientLookUp(self.session, hosts, destination.target, partial(self._found, destination))
+        destination.cancel = look_up.cancel
+        look_up.start()
 
-    def _resolved(self, destination: Destination, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, destination: Destination, found: Found) -> None:
         destination.cancel = None
         if self.terminating or self._destinations.get(destination.target) is not destination:
             return
-        if not addresses:
-            reason = f"{destination.target.host} could not be resolved"
-            self._deny(destination, int(HRESULT_FROM_WIN32(code)), reason, Action.Failed)
-            self._destinations.pop(destination.target, None)
+        if not found.addresses:
+            self._deny(destination, int(found.result), found.reason, found.action)
+            if not found.remembered:  # the name may be asked for again
+                self._destinations.pop(destination.target, None)
             return
-        verdict, allowed = self._judge(destination, addresses)
+        verdict, allowed = self._judge(destination, found.addresses)
         if allowed:
             self._admitted(destination, allowed)
         else:
@@ -448,14 +443,13 @@ class FWXDatagramConnection(ConnectionBase):
         verdict = destination.verdict
         assert verdict is not None
         hosts = self._hosts_of(verdict)
-        if not hosts:
-            return True
         before = len(self._members)
         told = FWXUdpDestination(self)
         secondary = destination.secondary
         event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
+        at = (destination.target, destination.address or destination.target)
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary)
+            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at)
         finally:
             told.invalidate()
         destination.members = self._members[before:]

@@ -269,6 +269,8 @@ class Endpoint:
         self.transport.shutdown_write()
         if self.through:
             self.owner.endpoint_ended(self)
+        elif self.hung_up:
+            self.owner.endpoint_faltered(self, False)
 
     def _break(self, code: int) -> None:
         if self.broken or self.closed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from fwx.impl.datafilterfactory import DataFilterFactories
 from fwx.impl.lookups import LookUps
 from fwx.impl.permissions import Permissions
 
@@ -84,6 +85,7 @@ class Engine:
     :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar look_ups: the names that are being looked up for connections.
+    :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
@@ -111,6 +113,7 @@ class Engine:
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     look_ups: LookUps = field(default_factory=LookUps)
+    factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)
     gateway: Gateway = field(init=False)
     permissions: Permissions = field(init=False)

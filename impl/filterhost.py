@@ -31,6 +31,7 @@ class FilterHost:
     """
 
     __slots__ = (
+        "_calls",
         "_factory",
         "_faults",
         "_filter",
@@ -57,6 +58,17 @@ class FilterHost:
         self._factory = factory
         self._faults = faults
         self._filter: IFWXFilter | None = None
+        self._calls = 0
+
+    @property
+    def is_being_called(self) -> bool:
+        """Whether it is attaching to a session, or handles an event, at this moment; on the loop thread."""
+        return self._calls > 0
+
+    @property
+    def complaint(self) -> str:
+        """Why what it should see is refused, in words for the log; of a filter that is not ready."""
+        return f"filter {self.name!r} is {self.state}" + (f": {self.reason}" if self.reason else "")
 
     def start(self, firewall: IFWXFirewall) -> None:
         """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised."""
@@ -89,7 +101,7 @@ class FilterHost:
         """
         assert self._filter is not None
         events = FwxFilterHookEvents(self.mask)
-        session_filter, error = attempt(self._filter, "AttachToSession", session, events)
+        session_filter, error = self._attempt(self._filter, "AttachToSession", session, events)
         if error is None and (session_filter is None or not IFWXSessionFilter.providedBy(session_filter)):
             error = COMError(
                 E_UNEXPECTED, f"AttachToSession returned {shown(session_filter)}, not an IFWXSessionFilter"
@@ -105,9 +117,16 @@ class FilterHost:
 
         :raises FilterFault: it raised, or returned another failure.
         """
-        result, error = attempt(session_filter, "FirewallEventHandler", event)
+        result, error = self._attempt(session_filter, "FirewallEventHandler", event)
         if error is not None and result != E_NOTIMPL:
             raise FilterFault(self._faults.report(self.name, "FirewallEventHandler", error)) from error
+
+    def _attempt(self, target: object, name: str, *args: Any) -> tuple[Any, BaseException | None]:
+        self._calls += 1
+        try:
+            return attempt(target, name, *args)
+        finally:
+            self._calls -= 1
 
     def call(self, target: object, name: str) -> str:
         """Call the method *name* of an object of this filter; return the words of its fault, or nothing."""

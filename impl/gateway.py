@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.admission import admit_client
 from fwx.impl.binding import Binding, Waiter
+from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
+from fwx.impl.dial import Dialled
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
 from fwx.impl.portrun import bind_to
 from fwx.impl.stragglers import Stragglers
@@ -25,19 +26,16 @@ from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
-    FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
     WSAECONNRESET,
-    WSAETIMEDOUT,
     COMError,
 )
 
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
@@ -240,21 +238,19 @@ class Opening:
             self._admitted(None)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
-            self._resolve()
+            self._look_up()
         else:
             self._deny(verdict)
 
-    def _resolve(self) -> None:
-        """Have the target's name looked up, before a deadline, and not too many for one client at a time."""
-        engine, host = self._gateway.engine, self._request.client_address.host
-        if engine.look_ups.is_full(host):
-            reason = f"{host} has {MOST_LOOK_UPS} name look-ups pending"
-            self._refuse(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
-            return
-        done = partial(self.step, self._resolved)
-        cancel = engine.look_ups.begin(engine, host, self._request.target, done)
-        if self._connection is None and self in self._gateway.opening:  # it has not been answered at once
-            self._cancel = cancel
+    def _look_up(self) -> None:
+        """Have the target's name looked up, which the filters may see that are known to see the connection."""
+        assert self._verdict is not None
+        connection = self._make_connection()
+        hosts = self._gateway.hosts_of(self._verdict)
+        done = partial(self.step, self._found)
+        look_up = ClientLookUp(connection.session, hosts, self._request.target, done)
+        self._cancel = look_up.cancel
+        look_up.start()
 
     def give_up(self, result: int, reason: str) -> None:
         """Stop opening and refuse the client."""
@@ -268,16 +264,14 @@ class Opening:
         if mask & (ERROR | HANGUP):
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
-    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+    def _found(self, found: Found) -> None:
         if self not in self._gateway.opening:
             return
         self._cancel = None
-        request = self._request
-        if not addresses:
-            how = "was not resolved in time" if code == WSAETIMEDOUT else "could not be resolved"
-            self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} {how}", Action.Failed)
+        if not found.addresses:
+            self._refuse(found.result, found.reason, found.action)
             return
-        verdict, allowed = self._judge(addresses)
+        verdict, allowed = self._judge(found.addresses)
         if allowed:
             self._admitted(allowed)
         else:
@@ -304,11 +298,15 @@ class Opening:
             self._permission.take()
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
-        if hosts and not connection.raise_connect_event(hosts):
+        if not connection.raise_connect_event(hosts, addresses or ()):
             result, reason = connection.result
             self._refuse(result, reason, Action.Denied)
             return
         self._request.client.watch(self._client_event)
+        if connection.emulation is not None:
+            # The entry may be in the middle of asking.
+            engine.queue.post(self.step, self._emulated)
+            return
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
         try:
@@ -319,6 +317,11 @@ class Opening:
         cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
+
+    def _emulated(self) -> None:
+        """A filter plays the server, and nothing is dialled."""
+        if self in self._gateway.opening:
+            self._establish(None, Dialled(None))
 
     def _departure(self) -> Departure:
         """Return where the connection leaves from: from the address that was announced (B6.9), from where the request
@@ -390,17 +393,20 @@ class Opening:
             secured.transport.close(True)
             raise
 
-    def _establish(self, server: Transport, dialled: Dialled) -> None:
+    def _establish(self, server: Transport | None, dialled: Dialled) -> None:
+        """Tell the client that it is connected, and pump; without a *server* a filter stands in its place."""
         connection, request = self._connection, self._request
         assert connection is not None
-        bound = SocketAddress.from_sockaddr(server.getsockname())
+        name = None if connection.emulation is None else connection.emulation.name
+        bound = name or SocketAddress.from_sockaddr((server or request.client).getsockname())
         if request.entry.connected(bound):
             connection.address = dialled.address
             connection.establish(request.client, server, request.early, dialled.early)
             self._use_permission(connection)
         else:
-            server.close(True)
-            request.client.close(True)
+            for transport in (server, request.client):
+                if transport is not None:
+                    transport.close(True)
             self._give_permission_back()
             connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
@@ -425,14 +431,19 @@ class Opening:
         if self not in gateway.opening:
             return
         gateway.opening.discard(self)
-        connection = self._connection or self._make_connection()
+        connection = self._make_connection()
         self._give_permission_back()
         connection.refuse(result, reason, action)
         self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
+        """Return the connection, made when it is needed first, judged as it is now."""
         request = self._request
         assert self._verdict is not None
+        if self._connection is not None:
+            self._connection.verdict = self._verdict
+            self._connection.is_secondary = self._permission is not None
+            return self._connection
         self._connection = FWXConnection(
             self._session,
             request.client_address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ class Linger:
 
     __slots__ = ("_callback", "_deadline", "_deadlines", "_ends", "_moved")
 
-    def __init__(
-        self, client: Endpoint, server: Endpoint, deadlines: DeadlineQueue, callback: Callable[[], None]
-    ) -> None:
-        self._ends = (client, server)
+    def __init__(self, ends: Iterable[Endpoint], deadlines: DeadlineQueue, callback: Callable[[], None]) -> None:
+        """*ends* are the client's and, where no filter emulates it, the server's."""
+        self._ends = tuple(ends)
         self._deadlines = deadlines
         self._callback = callback
         self._watch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ from fwx.impl.connectionrecord import listening_record, turned_away_record
 from fwx.impl.event import bind_tcp_event, listen_event
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.policy import Verdict
 from fwx.impl.proxied import IProxied
+from fwx.impl.sockets import check_address
 from fwx.impl.winsock import winsock_name
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.enums import fwx_Bind_Tcp, fwx_Listen
 from fwx.interfaces.hresult import (
+    E_INVALIDARG,
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_TERMINATING,
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
-    from fwx.interfaces import IFWXIpFilter
+    from fwx.interfaces import IFWXConnection, IFWXDataFilter, IFWXIpFilter
 
 logger = logging.getLogger("fwx.listeningconnection")
 
@@ -149,7 +153,12 @@ class FWXListeningConnection(ConnectionBase):
         assert bound is not None
         self.verdict = verdict
         self._hosts = self._hosts_of(verdict)
-        return self.raise_event(self._hosts, fwx_Bind_Tcp, lambda: bind_tcp_event(self, bound), WSAEADDRINUSE)
+        passes = self.raise_event(self._hosts, fwx_Bind_Tcp, lambda: bind_tcp_event(self, bound), WSAEADDRINUSE)
+        if passes and self.emulation is not None:
+            # A filter keeps the place: nobody connects here, and the port goes back.
+            self._stop_moving()
+            self.bound = self.emulation.name = self.emulation.name or bound
+        return passes
 
     def listen(self, backlog: int, done: Callable[[], None] = lambda: None) -> None:
         """Open the port, tell the filters (B2.21) and take who comes.
@@ -157,6 +166,9 @@ class FWXListeningConnection(ConnectionBase):
         *done* is called when that is so, never inside the call. If it fails the connection ends, and *done* is not
         called.
         """
+        if self.emulation is not None:
+            self.engine.queue.post(self._begin, done)
+            return
         try:
             listen_on(self._local_end, backlog, partial(self._opened, done))
         except COMError as error:
@@ -197,10 +209,11 @@ class FWXListeningConnection(ConnectionBase):
 
     def _begin(self, done: Callable[[], None]) -> None:
         transport = self._local_end.transport
-        if self.terminating or transport is None or not self._tell_of_listening():
+        if self.terminating or (transport is None and self.emulation is None) or not self._tell_of_listening():
             return
-        self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine.call_later)
-        self._wait()
+        if transport is not None:
+            self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine.call_later)
+            self._wait()
         done()
 
     def _tell_of_listening(self) -> bool:
@@ -263,17 +276,41 @@ class FWXListeningConnection(ConnectionBase):
         if self.terminating or verdict is None:
             accepted.transport.close(True)
             return
-        connection = FWXAcceptedConnection(self, accepted, verdict, self._accepted_ended)
+        transport, local, remote, _, early = accepted
+        connection = FWXAcceptedConnection(self, transport, remote, local, verdict, self._accepted_ended, early)
+        self._show(connection)
+        if not self.terminating:
+            self._wait()
+
+    def _show(self, connection: FWXAcceptedConnection) -> None:
+        verdict = connection.verdict
         try:
             if connection.raise_accepted_event(self._hosts_of(verdict)):
                 connection.join(self._side)
             else:
                 connection.turn_away(*connection.result, Action.Denied)
         except Exception as error:
-            logger.exception("taking a connection from %s at %s failed", accepted.remote, accepted.local)
+            logger.exception("taking a connection from %s at %s failed", connection.target, connection.local)
             connection.turn_away(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
-        if not self.terminating:
-            self._wait()
+
+    def _emulate(
+        self, data_filter: IFWXDataFilter, remote: SocketAddress, local: SocketAddress
+    ) -> FWXAcceptedConnection:
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection is ending")
+        if self.emulation is None:
+            raise winsock_error(WSAEINVAL, "no filter emulates the connection")
+        verdict = replace(self.verdict, source_network=self.engine.policy.networks_of(remote.host)[0])
+        connection = FWXAcceptedConnection(self, None, remote, local, verdict, self._accepted_ended)
+        try:
+            connection.emulate(self.emulation.host, data_filter)
+        except COMError as error:
+            connection.refuse(error.hresult, str(error))
+            raise
+        self._show(connection)
+        if connection.terminating:
+            raise COMError(*connection.result)
+        return connection
 
     # The end.
 
@@ -294,6 +331,27 @@ class FWXListeningConnection(ConnectionBase):
         self.engine.write_record(listening_record(self, action, filters, seconds))
 
     # IFWXConnection.
+
+    def EmulateConnection(
+        self,
+        piDataFilter: IFWXDataFilter,
+        RemoteAddress: SocketAddress,
+        RemoteAddressLength: int | None,
+        LocalAddress: SocketAddress,
+        LocalAddressLength: int | None = None,
+    ) -> IFWXConnection:
+        """Make a connection to the client, with *piDataFilter* as the peer: it gets the internal socket alone (B3.35,
+        B3.37). The client is told *RemoteAddress* where its protocol tells it who has come (B3.36). From any thread.
+
+        :raises COMError: ``WSAEINVAL`` no filter emulates the bind; ``E_POINTER``, ``E_INVALIDARG`` no data filter, or
+            no literal addresses; ``FWX_E_TERMINATING``; why the connection was refused, by a filter for one.
+        """
+        for address, length in ((RemoteAddress, RemoteAddressLength), (LocalAddress, LocalAddressLength)):
+            check_address(address, length)
+            if address.address is None:
+                raise COMError(E_INVALIDARG, f"{address} is no literal address")
+        made: IFWXConnection = on_loop(self.engine.queue, self._emulate, piDataFilter, RemoteAddress, LocalAddress)
+        return made
 
     def GetExternalSocketName(self) -> SocketAddress:
         """Return the address on the outside.

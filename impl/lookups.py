@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
+from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import WSAETIMEDOUT, WSATRY_AGAIN
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline
     from fwx.impl.engine import Engine, Resolved
-    from fwx.interfaces import SocketAddress
 
 MOST_LOOK_UPS: Final = 16
 """Names that one client may have looked up at a time, one session or the firewall's filters together; half of the
 resolver's threads, so that others get their turn."""
+
+
+def socket_address(address: IPv4Address | IPv6Address, port: int) -> SocketAddress:
+    """Return *address*, as a look-up found it, as the end point at *port*."""
+    scope = address.scope_id if isinstance(address, IPv6Address) else None
+    if scope is None:
+        return SocketAddress(address, port)
+    return SocketAddress(str(address).partition("%")[0], port, int(scope))
 
 
 class LookUps:

@@ -301,6 +301,14 @@ class Policy:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
+    def beginning_of(self, guid: UUID) -> tuple[str, int] | None:
+        """Return the transport and the lowest port of the first connection that a client begins in the protocol *guid*;
+        ``None`` where there is no such protocol or connection.
+        """
+        protocol = next((protocol for protocol in self._protocols if protocol.guid == guid), None)
+        first = None if protocol is None else next(protocol.outbound(), None)
+        return None if first is None else (first[0], first[1].first)
+
     def rule_for(self, source: str, guid: UUID, who: Who = NOBODY) -> Rule | None:
         """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere."""
         wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)

@@ -12,7 +12,7 @@ Every parameter stands in vtable order, outs are :class:`Ref` cells, the result 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from enum import IntEnum, IntFlag
 from functools import cache
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, TypeVar, get_args
 from uuid import UUID
 
 from fwx.impl.boundary import hresult_from_exception
+from fwx.impl.hostentlayout import hostent_size, of_one_family
 from fwx.interfaces import (
     E_INVALIDARG,
     E_NOINTERFACE,
@@ -206,7 +207,7 @@ class _Call:
     def _store(self, values: Sequence[object]) -> HRESULT | None:
         """Put *values* into the cells of the results; return the failure when there is too little room for one."""
         for parameter, given in zip(self._results, values, strict=False):
-            value = _of_one_family(given) if isinstance(given, Hostent) else given
+            value = of_one_family(given) if isinstance(given, Hostent) else given
             length = parameter.length
             if length is not None and (cell := self._cells.get(length.name)) is not None:
                 needed = _size(value)
@@ -339,23 +340,6 @@ def _size(value: Any) -> int:
         case str():
             return len(value.encode())
         case Hostent():
-            return _hostent_size(value)
+            return hostent_size(value)
         case _:
             return len(value)
-
-
-def _of_one_family(hostent: Hostent) -> Hostent:
-    """Return *hostent* as a ``hostent`` can hold it, whose addresses have one length.
-
-    IPv4 comes first: what ported code reads without a look at ``h_addrtype``, and all that Winsock's call gives.
-    """
-    first = [address for address in hostent.addresses if address.version == 4]
-    return replace(hostent, addresses=tuple(first)) if first else hostent
-
-
-def _hostent_size(hostent: Hostent) -> int:
-    """Return the bytes of a 64-bit ``hostent`` and of all it points to: 32, two lists of pointers, what they name."""
-    names = (hostent.name, *hostent.aliases)
-    pointers = 8 * (len(hostent.aliases) + 1 + len(hostent.addresses) + 1)
-    texts = sum(len(name.encode()) + 1 for name in names)
-    return 32 + pointers + texts + sum(len(address.packed) for address in hostent.addresses)

@@ -14,8 +14,8 @@ from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
 from fwx.impl.redirecting import redirect
 from fwx.impl.secondary import Secondary
+from fwx.impl.sessionrequests import SessionRequests
 from fwx.impl.socketmaking import make_socket
-from fwx.impl.unknown import Unknown
 from fwx.impl.user import NOBODY
 from fwx.interfaces import IFWXSession2
 from fwx.interfaces.constants import (
@@ -26,7 +26,6 @@ from fwx.interfaces.constants import (
 )
 from fwx.interfaces.enums import fwxAssociatedProtocolsAllConnections, fwxSourceNAT
 from fwx.interfaces.hresult import (
-    E_NOTIMPL,
     E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
         HRESULT,
         FwxFirewallEventSource,
         Hostent,
-        IClassFactory,
         IFWXAuthenticatedUser,
         IFWXConnection,
         IFWXFirewallAction,
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
 
 
 @implementer(IFWXSession2)
-class FWXSession(Unknown):
+class FWXSession(SessionRequests):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
     __slots__ = (
@@ -143,6 +141,11 @@ class FWXSession(Unknown):
     def host_of(self, session_filter: object) -> FilterHost | None:
         """Return the filter whose session filter here is *session_filter*."""
         return next((host for host, (attached, _) in self._filters.items() if attached is session_filter), None)
+
+    @property
+    def attached_hosts(self) -> list[FilterHost]:
+        """The filters that have a session filter here."""
+        return list(self._filters)
 
     def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
         """Return the session filters there are that asked for *event_type*; none is made for it."""
@@ -322,18 +325,6 @@ class FWXSession(Unknown):
         )
         return address, connections
 
-    def EmulateClientBind(
-        self,
-        ClientAddress: SocketAddress,
-        ClientAddressLength: int | None,
-        ProxyAddress: SocketAddress,
-        ProxyAddressLength: int | None,
-        Protocol: int,
-        ProtocolGuid: UUID,
-        fInternalAddressTranslation: bool,
-    ) -> IFWXConnection:
-        raise COMError(E_NOTIMPL)
-
     def RedirectConnections(
         self,
         ConnectAddresses: Sequence[SocketAddress],
@@ -365,18 +356,6 @@ class FWXSession(Unknown):
         )
         return first, actions
 
-    def SetDataFilterFactory(
-        self,
-        eProxyEvent: int,
-        Address: SocketAddress,
-        AddressLength: int | None,
-        pIClassFactory: IClassFactory,
-        PriorityClass: int,
-        punkFilterContext: IUnknown | None,
-        dwFlags: int,
-    ) -> IFWXFirewallAction:
-        raise COMError(E_NOTIMPL)
-
     def RetroactiveAllowBind(
         self,
         Protocol: int,
@@ -397,19 +376,6 @@ class FWXSession(Unknown):
             ``E_INVALIDARG`` a wrong argument, ``GUID_NULL`` among them; the Winsock error of the packet filter.
         """
         return retroactive_allow_bind(self, Protocol, Address, AddressLength, ProtocolGuid, dwFlags, pIpFilter)
-
-    def HostAccessCheck(
-        self,
-        FilterGuid: UUID,
-        ProtocolGuid: UUID,
-        Hostent: Hostent,
-        SrcPort: int,
-        pszPath: str | None,
-        pszMime: str | None,
-        dwFlags: int,
-        ProcessedRulesData: IUnknown | None,
-    ) -> None:
-        raise COMError(E_NOTIMPL)
 
     def GetHostByName(self, name: str) -> Hostent:
         """Look *name* up if the session's policy could let the client connect there, and log it (B9.12). On the loop

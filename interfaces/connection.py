@@ -66,8 +66,8 @@ class IFWXConnection(IUnknown):
         :returns: *ppNewIFWXConnection*, to be dropped at its terminating event (B1.36). NULL may be given for it on the
             COM face.
         :raises COMError: ``HRESULT_FROM_WIN32(WSAEINVAL)``, this connection does not listen or is not emulated;
-            ``FWX_E_TERMINATING``, it is ending; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT. ``E_NOTIMPL``,
-            not in this version.
+            ``FWX_E_TERMINATING``, it is ending; ``E_OUTOFMEMORY``; else the Winsock error as an HRESULT. Not specified,
+            and here ``E_POINTER``, no data filter; ``E_INVALIDARG``, not a data filter, or not a literal address.
         """
 
     def SetSocketName(
@@ -81,7 +81,8 @@ class IFWXConnection(IUnknown):
         :param Address: the name.
         :param AddressLength: its size in bytes; ``None`` for its own.
         :raises COMError: ``FWX_E_ALREADY_EXISTS``, the socket is bound already; ``FWX_E_INVALID_ARG``, a bad address
-            (its siblings have ``E_INVALIDARG``). ``E_NOTIMPL``, not in this version.
+            (its siblings have ``E_INVALIDARG``). Not specified, and here ``FWX_E_NOT_EMULATED``, no filter emulates the
+            connection; ``FWX_E_TERMINATING``, it is ending.
         """
 
     def GetExternalSocketName() -> Annotated[SOCKADDR, Out("Address", length=Length("AddressLength", "LPINT"))]:
@@ -143,15 +144,15 @@ class IFWXConnection(IUnknown):
         :param piDataFilter: the data filter that plays the server, from a cache for one (B3.40).
         :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None``.
         :raises COMError: ``FWX_E_ALREADY_EMULATED``; ``FWX_E_BAD_CONTEXT``, called at another time; ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``. ``E_NOTIMPL``, not in this version.
+            bad argument; ``FWX_E_TERMINATING``; ``E_OUTOFMEMORY``; here also ``E_POINTER``, no data filter.
         """
 
     def EmulateForBind() -> None:
         """Emulate a bind, so that inbound connections come from the filter by ``EmulateConnection`` (B3.34). Called
-        inside ``FirewallEventHandler``; the SDK names no event, ours are ``fwx_Bind_Tcp`` and ``fwx_Bind_Udp``.
+        inside ``FirewallEventHandler``; the SDK names no event, ours is ``fwx_Bind_Tcp``.
 
         :raises COMError: ``FWX_E_ALREADY_EMULATED`` (B3.38); ``FWX_E_BAD_CONTEXT``, called at another time;
-            ``FWX_E_TERMINATING``. ``E_NOTIMPL``, not in this version.
+            ``FWX_E_TERMINATING``.
         """
 
     def Deny(Reserved: Annotated[DWORD, UNMARKED]) -> None:
@@ -213,7 +214,8 @@ class IFWXConnection(IUnknown):
         cannot see its outer side, and the log shows the sum (B3.39, B9.16).
 
         :param dwBytesSent: bytes since the last call, not a total.
-        :raises COMError: ``FWX_E_NOT_EMULATED``, the connection is not an emulated one, as none of this version is.
+        :raises COMError: ``FWX_E_NOT_EMULATED``, the connection is not an emulated one; here also
+            ``FWX_E_TERMINATING``, it is ending.
         """
 
     def GetConnectionFlags() -> Annotated[DWORD, Out("pOutputFlags", "LPDWORD")]:

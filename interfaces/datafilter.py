@@ -62,7 +62,8 @@ class IFWXSlowDataFilter(IUnknown):
     by a filter. Without it the connection ends at once (B1.38).
 
     The case for it: a client's program ends its use of Winsock, which closes the whole session (B1.37). The service
-    looks by ``QueryInterface`` on the data filter. This version does not ask.
+    looks by ``QueryInterface`` on the data filter. This version asks when it is about to end a connection of which one
+    side has gone and on which nothing has moved for a while, again after each such while, twenty times at most.
     """
 
     taggedValue("iid", UUID("1B2E64E0-FBD4-11D2-ACD4-00A0C9D7559D"))

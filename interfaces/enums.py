@@ -9,8 +9,7 @@ from typing import Final
 class FwxFirewallEventType(IntFlag):
     """What happened, one bit each (B2.1); a filter ORs the types it wants into ``dwGlobalEvents`` (B2.5).
 
-    This version raises ``fwx_Connect_Tcp``, ``fwx_Bind_Udp``, ``fwx_Udp_Destination`` and
-    ``fwx_ConnectionTerminating``; the others can be asked for and do not come.
+    This version raises all but ``fwx_GetHostByAddr``: no client of it can ask for the name of an address.
     """
 
     fwx_Connect_Tcp = 0x001

@@ -15,7 +15,8 @@ class IFWXGetXByY(IUnknown):
     Implemented by the service, for use inside ``FirewallEventHandler`` only. Each look-up raises two events, before and
     after (B2.26).
 
-    This version raises neither event.
+    Here the look-ups are those of names that clients of the proxy port ask for, where this service resolves them; none
+    of the protocols of the port asks for the name of an address.
     """
 
     taggedValue("iid", UUID("56A7AD70-0C21-11D3-ACD7-00A0C9D7559D"))

@@ -206,8 +206,10 @@ class IFWXSession(IUnknown):
         :param ProtocolGuid: the protocol of which the connection is a part.
         :param fInternalAddressTranslation: show outer sources as an internal address of the firewall.
         :returns: *piConnection*, the connection; in the IDL it stands before *fInternalAddressTranslation*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_TERMINATING``, the session has ended.
+        :raises COMError: the SDK names no code. Here ``E_POINTER``, ``E_INVALIDARG``, a bad argument;
+            ``FWX_E_ADDRESS_NOT_ALLOWED``, not the client's own address; ``FWX_E_POLICY_RULES_DENIED``, the rules let
+            nobody connect there; ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``, a filter refuses the bind;
+            ``FWX_E_TERMINATING``, the session has ended; ``E_NOTIMPL``, UDP.
         """
 
     def GetSessionFlags() -> Annotated[DWORD, Out("pOutputFlags", "LPDWORD")]:
@@ -308,8 +310,8 @@ class IFWXSession(IUnknown):
         :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None`` (B1.26).
         :param dwFlags: 0, or ``FWX_FLAG_ADDRESS_BASED`` for other processes at the same address too (B2.42).
         :returns: *ppFirewallAction*, whose ``Cancel`` ends it; NULL may be given for it on the COM face (B2.43).
-        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_TERMINATING``, the session has ended.
+        :raises COMError: the SDK's list is lost. Here ``E_INVALIDARG``, a bad argument; ``E_POINTER``, no factory;
+            ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too much is asked for; ``FWX_E_TERMINATING``, the session has ended.
         """
 
     def RetroactiveAllowBind(
@@ -371,8 +373,8 @@ class IFWXSession(IUnknown):
             content by the path's extension. The pages name two flags on publishing rules, which no header defines.
         :param ProcessedRulesData: data on the rules; ``[in]`` in the IDL, its meaning is lost: give ``None``.
         :raises COMError: ``FWX_E_MIME_NEEDED``, *pszMime* is ``None`` under ``FWX_FLAG_USE_MIME`` and the rules depend
-            on it. The rest of the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served,
-            ``FWX_E_POLICY_RULES_DENIED``, the rules refuse; ``FWX_E_TERMINATING``, the session has ended.
+            on it. The rest of the SDK's list is lost. Here ``FWX_E_POLICY_RULES_DENIED``, the rules refuse;
+            ``E_POINTER``, ``E_INVALIDARG``, a bad argument; ``FWX_E_TERMINATING``, the session has ended.
         """
 
     def GetHostByName(

@@ -34,12 +34,14 @@ from fwx.service import Service
 
 # What a filter provides and this version calls.
 CALLED = {
+    "IClassFactory",
     "IFWXAcceptCompletion",
     "IFWXDataFilter",
     "IFWXExternalIOCompletion",
     "IFWXFilter",
     "IFWXIOCompletion",
     "IFWXSessionFilter",
+    "IFWXSlowDataFilter",
     "IFWXTaskCompletion",
 }
 CLIENT = SocketAddress("127.0.0.1", 40000)

@@ -18,6 +18,7 @@ from fwx.interfaces import (
     fwx_Bind_Tcp,
     fwx_ConnectionTerminating,
     fwx_dfpc_Middle,
+    fwx_GetHostByName,
     fwx_Listen,
 )
 from fwx.interfaces.hresult import (
@@ -35,6 +36,7 @@ from fwx.interfaces.hresult import (
     WSAHOST_NOT_FOUND,
 )
 from tests.impl.binder import CLIENT, PEER, Binder
+from tests.impl.test_emulation import Cache
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
@@ -359,3 +361,37 @@ def test_a_fault_of_ours(rig: Rig, binder: Binder, monkeypatch: pytest.MonkeyPat
     binder.bind(ANYBODY)
     assert binder.refusal() == E_UNEXPECTED
     assert "RuntimeError: broken" in rig.records[0].reason
+
+
+def test_a_filter_plays_the_peer(rig: Rig, binder: Binder) -> None:
+    """B3.34, B3.36: the client is told the place and the peer that the filter has named; nobody else listens."""
+    place, remote = SocketAddress("192.0.2.1", 2121), SocketAddress("203.0.113.9", 4000)
+    cache, waiting = Cache(), []
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_Bind_Tcp:
+            waiting.append(event.Parameters.Bind.piConnection)
+            waiting[0].EmulateForBind()
+            waiting[0].SetSocketName(place)
+
+    rig.host(mask=ALL, handle=handle)
+    assert binder.wait(ANYBODY) == place
+    assert not len(rig.packet_filter)
+    waiting[0].EmulateConnection(cache, remote, None, place)
+    assert binder.peers == [remote]
+    binder.client.send(b"x")
+    binder.client.expect(b"cached: x")
+    binder.client.shutdown()
+    rig.until(lambda: binder.left)
+    assert cache.calls[1:] == ["Detach"]
+
+
+def test_the_name_of_the_peer_is_shown_to_the_filters(rig: Rig, binder: Binder) -> None:
+    """B2.26, B2.28: a filter that denies it refuses the client."""
+    rig.host(
+        mask=fwx_GetHostByName | FWX_ALL_SOURCES,
+        handle=lambda event: event.Parameters.GetHostByName.piGetXByY.Deny(0),
+    )
+    binder.bind(SocketAddress("peer.example", 21))
+    assert binder.refusal() == winsock(WSAHOST_NOT_FOUND)
+    assert rig.names.asked == []

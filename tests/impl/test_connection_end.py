@@ -24,7 +24,6 @@ from fwx.interfaces import (
 from fwx.interfaces.hresult import (
     E_FAIL,
     E_NOTIMPL,
-    FWX_E_NOT_EMULATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -410,7 +409,7 @@ def test_external_names(rig: Rig, watcher: Any) -> None:
 
 
 def test_the_rest_of_the_interface(rig: Rig) -> None:
-    """IFWXConnection, B3.39, B4.11: what this version answers, and that nothing works once it is over."""
+    """IFWXConnection, B4.11: what this version answers, and that nothing works once it is over."""
     opened: Opened = rig.open()
     connection = opened.connection
     assert connection.QueryInterface(IFWXConnection) is connection
@@ -420,14 +419,9 @@ def test_the_rest_of_the_interface(rig: Rig) -> None:
     connection.SetIpFilter(None)
     address = SocketAddress("127.0.0.1", 1)
     refused = [
-        (connection.IncrementBytesSentCounter, (1,), FWX_E_NOT_EMULATED),
         (connection.SetIpFilter, (object(),), E_NOTIMPL),
         (connection.AttachDataFilterWithDestination, (None, 0, None, None), E_NOTIMPL),
-        (connection.EmulateConnection, (None, address, None, address), E_NOTIMPL),
-        (connection.SetSocketName, (address,), E_NOTIMPL),
         (connection.SetClientAddress, (address,), E_NOTIMPL),
-        (connection.EmulateForConnect, (None, None), E_NOTIMPL),
-        (connection.EmulateForBind, (), E_NOTIMPL),
     ]
     for call, arguments, code in refused:
         assert code_of(call, *arguments) == code

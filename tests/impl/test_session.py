@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -15,7 +15,6 @@ from fwx.interfaces import (
     FWX_SESSION_NAT,
     FWX_SESSION_PRIVATE,
     FWX_SESSION_TERMINATED,
-    GUID_NULL,
     IFWXAuthenticatedUser,
     IFWXAuthenticatedWindowsUser,
     IFWXImpersonator,
@@ -31,7 +30,6 @@ from fwx.interfaces import (
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_NOINTERFACE,
-    E_NOTIMPL,
     E_OUTOFMEMORY,
     E_POINTER,
     E_UNEXPECTED,
@@ -339,16 +337,3 @@ def test_what_nobody_said(rig: Rig) -> None:
     """B10.1, B10.2."""
     assert code_of(rig.session().GetClientMachineName) == FWX_E_NOT_SUPPORTED
     assert code_of(rig.session().GetAuthenticatedUser) == FWX_E_NOT_AUTHENTICATED
-
-
-ADDRESS, ID = SocketAddress("10.0.0.1", 1), UUID(int=GUID_NULL.int)
-UNWRITTEN = {
-    "EmulateClientBind": (ADDRESS, None, ADDRESS, None, 6, ID, False),
-    "SetDataFilterFactory": (1, ADDRESS, None, None, 3, None, 0),
-    "HostAccessCheck": (ID, ID, None, 0, None, None, 0, None),
-}
-
-
-@pytest.mark.parametrize("name", UNWRITTEN)
-def test_what_this_version_lacks(rig: Rig, name: str) -> None:
-    assert code_of(getattr(rig.session(), name), *UNWRITTEN[name]) == E_NOTIMPL

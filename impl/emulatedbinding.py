@@ -1,0 +1,117 @@
+"""EmulateClientBind: a client that has bound nothing gets connections that a filter makes (B6.27)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.announcement import check_client, check_guid, check_protocol
+from fwx.impl.boundforclient import dial_client
+from fwx.impl.datafilterfactory import asker
+from fwx.impl.emulation import Emulation
+from fwx.impl.listeningconnection import FWXListeningConnection
+from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
+from fwx.impl.sockets import check_address
+from fwx.interfaces.constants import FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION, FWX_PROTOCOL_TCP
+from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from fwx.impl.acceptedconnection import FWXAcceptedConnection
+    from fwx.impl.dial import Dialled
+    from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
+    from fwx.interfaces import SocketAddress
+
+
+class FWXEmulatedForClient(FWXListeningConnection):
+    """A bind that there is not: whoever comes for the client comes from the filter, by ``EmulateConnection``.
+
+    It lives until a filter kills it, its session ends or the service stops.
+    """
+
+    __slots__ = ("_flags",)
+
+    waits = True
+
+    def __init__(self, session: FWXSession, client: SocketAddress, place: SocketAddress, flags: int) -> None:
+        """*client* is where each connection is dialled to, *place* where others are said to connect to."""
+        gateway = session.engine.gateway
+        super().__init__(
+            session,
+            client,
+            self,
+            _nobody_arrives,
+            gateway.hosts_of,
+            interface="emulated for client",
+            on_ended=self._gone,
+            on_accepted_ended=gateway.connection_ended,
+        )
+        self._flags = flags
+        self.emulation = Emulation(asker(session, "EmulateClientBind"))
+        self.emulation.name = self.bound = place
+
+    def join(self, connection: FWXAcceptedConnection, done: Callable[[Dialled], None]) -> Callable[[], None]:
+        """Bring the client's end (:class:`fwx.impl.acceptedconnection.ClientSide`)."""
+        return dial_client(self.session, self.client_address, done)
+
+    def GetConnectionFlags(self) -> int:
+        """Return ``FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION`` if the filter has said so, else 0."""
+        return self._flags
+
+    def _gone(self, connection: Any) -> None:
+        self.session.secondary.forget(self)
+        self.engine.gateway.connection_ended(connection)
+
+
+def emulate_client_bind(
+    session: FWXSession,
+    client: tuple[Any, Any],
+    place: tuple[Any, Any],
+    protocol: Any,
+    guid: Any,
+    translates: Any,
+) -> FWXEmulatedForClient:
+    """Do :meth:`fwx.impl.session.FWXSession.EmulateClientBind`; *client* and *place* are addresses with their lengths.
+
+    :raises COMError: as that.
+    """
+    engine = session.engine
+    address = check_client(*client, session, 0)
+    check_address(*place)
+    if place[0].address is None or not place[0].port:
+        raise COMError(E_INVALIDARG, f"{place[0]} is no literal address with a port")
+    if check_protocol(protocol) != FWX_PROTOCOL_TCP:
+        raise COMError(E_NOTIMPL, "datagrams are not emulated for a client in this version")
+    named: UUID = check_guid(engine, guid)
+    flags = FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION if translates else 0
+    return on_loop(engine.queue, _bind, session, address, place[0], named, flags)
+
+
+def _bind(
+    session: FWXSession, client: SocketAddress, place: SocketAddress, guid: UUID, flags: int
+) -> FWXEmulatedForClient:
+    session.secondary.require_room()
+    policy = session.engine.policy
+    verdict = policy.judge_waiting(place, session.who)
+    connection = FWXEmulatedForClient(session, client, place, flags)
+    if not verdict.allowed:
+        connection.verdict = verdict
+        connection.refuse(verdict.hresult, verdict.reason, Action.Denied)
+        raise COMError(verdict.hresult, verdict.reason)
+    name = policy.protocol_name(guid)
+    if name is not None:
+        verdict = replace(verdict, protocol=name, protocol_guid=guid)
+    if not connection.bind(verdict):
+        result, reason = connection.result
+        connection.refuse(result, reason, Action.Denied)
+        raise COMError(result, reason)
+    session.secondary.keep(connection)
+    return connection
+
+
+def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:
+    raise AssertionError(f"{peer} arrived at {local}, where nobody listens")

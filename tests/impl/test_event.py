@@ -1,0 +1,77 @@
+"""What the events say, bit for bit and member for member (behaviour topic 2)."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.event import connect_event, terminating_event
+from fwx.impl.policy import Rule
+from fwx.interfaces import (
+    FWX_ALL_SOURCES,
+    FWX_PROTOCOL_TCP,
+    GUID_NULL,
+    FwxEndConnectionEvent,
+    FwxFilterHookEvents,
+    FwxFirewallEventType,
+    SocketAddress,
+    fwxSourceNAT,
+    fwxSourceWSP,
+)
+from fwx.interfaces.hresult import S_OK
+from fwx.interfaces.protocols import by_title
+
+if TYPE_CHECKING:
+    from tests.impl.conftest import Rig
+
+
+def test_the_types_and_the_sources_have_a_bit_each() -> None:
+    """B2.1, B2.3."""
+    assert {each.name: each.value for each in FwxFirewallEventType} == {
+        "fwx_Connect_Tcp": 1,
+        "fwx_Udp_Destination": 2,
+        "fwx_Bind_Tcp": 4,
+        "fwx_Bind_Udp": 8,
+        "fwx_Listen": 0x10,
+        "fwx_AcceptedConnection": 0x20,
+        "fwx_GetHostByName": 0x40,
+        "fwx_GetHostByAddr": 0x80,
+        "fwx_ConnectionTerminating": 0x100,
+        "fwx_EstablishedConnection": 0x200,
+        "fwx_NatPtConnection": 0x400,
+    }
+    assert (fwxSourceWSP, fwxSourceNAT, FWX_ALL_SOURCES) == (0x4000_0000, 0x8000_0000, 0xC000_0000)
+
+
+def test_the_protocol_of_a_connection(rig: Rig) -> None:
+    """B2.10: the definition's GUID where the port has one, else GUID_NULL."""
+    everywhere = ("any", "localhost")
+    rig.engine.policy = rig.policy(Rule("all", "allow", ("any",), everywhere, everywhere))
+    for target, guid in (("127.0.0.1:80", by_title()["HTTP"].guid), ("127.0.0.1:49999", GUID_NULL)):
+        connection = rig.connection(target=target)
+        assert connect_event(connection).Parameters.Connect.ProtocolGuid == guid
+        connection.refuse(S_OK, "the test is over")
+
+
+def test_a_terminating_event_has_the_connection_and_no_more(rig: Rig) -> None:
+    """B2.44."""
+    connection = rig.connection()
+    assert [field.name for field in fields(FwxEndConnectionEvent)] == ["piConnection"]
+    assert terminating_event(connection).Parameters.EndConnect.piConnection is connection
+    connection.refuse(S_OK, "the test is over")
+
+
+def test_filter_init_may_open_listening_sockets(rig: Rig) -> None:
+    """B1.9."""
+    made: list[Any] = []
+
+    def init(firewall: Any) -> Any:
+        socket = firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP)
+        socket.Bind(SocketAddress("127.0.0.1", 0), None, None)
+        socket.Listen(5)
+        made.append(socket)
+        return FwxFilterHookEvents(0)
+
+    assert rig.host(init=init).state == "ready"
+    assert made[0].GetSockName().port
+    made[0].Close(False)
