@@ -12,6 +12,7 @@ from fwx.impl.chain import Member
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
+from fwx.impl.recorded import IRecorded, Remarks
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
@@ -56,7 +57,7 @@ _ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_
 _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
 
 
-@implementer(IFWXConnection)
+@implementer(IFWXConnection, IRecorded)
 class ConnectionBase(Unknown):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
@@ -66,6 +67,7 @@ class ConnectionBase(Unknown):
         "_event_type",
         "_members",
         "_reason",
+        "_remarks",
         "_result",
         "_started",
         "agent",
@@ -114,6 +116,7 @@ class ConnectionBase(Unknown):
         self._members: list[Member] = []
         self._result: int = S_OK
         self._reason = ""
+        self._remarks: Remarks | None = None
         session.connections.add(self)
 
     @property
@@ -253,6 +256,10 @@ class ConnectionBase(Unknown):
             self._members.remove(member)
             member.detach()
 
+    def reason_with_remarks(self, reason: str) -> str:
+        """Return *reason* for the log, with what filters have remarked."""
+        return reason if self._remarks is None else self._remarks.after(reason)
+
     # What each kind of connection does its own way.
 
     def _stop_moving(self) -> None:
@@ -265,6 +272,21 @@ class ConnectionBase(Unknown):
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         """Tell the log what became of the connection."""
         raise NotImplementedError
+
+    # IRecorded.
+
+    @property
+    def rule(self) -> str:
+        return self.verdict.rule
+
+    @property
+    def user(self) -> str:
+        return self.session.user_name
+
+    def remark(self, words: str) -> None:
+        if self._remarks is None:
+            self._remarks = Remarks()
+        self._remarks.add(words)
 
     # IFWXConnection.
 

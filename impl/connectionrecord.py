@@ -51,7 +51,7 @@ def record_of(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=reason,
+        reason=connection.reason_with_remarks(reason),
     )
 
 
@@ -96,5 +96,5 @@ def destination_record(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=reason,
+        reason=connection.reason_with_remarks(reason),
     )
