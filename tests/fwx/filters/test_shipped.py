@@ -39,10 +39,10 @@ def test_it_loads_and_is_explained(name: str, page: Any) -> None:
         assert f"\n   {name}\n" in page("index")
 
 
-@pytest.mark.parametrize("name", ["smtp"])
-def test_a_filter_of_a_protocol_keeps_every_rule(name: str, source_tree: Path) -> None:
+@pytest.mark.parametrize(("name", "options"), [("smtp", []), ("dns", ["--option", 'types=["AXFR"]'])])
+def test_a_filter_of_a_protocol_keeps_every_rule(name: str, options: list[str], source_tree: Path) -> None:
     script = source_tree / "docs" / "filters" / f"{name}-script.toml"
-    result = CliRunner().invoke(conform, [SHIPPED[name], "--script", str(script)])
+    result = CliRunner().invoke(conform, [SHIPPED[name], "--script", str(script), *options])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1].endswith(": 32 ok, 1 skipped")
 
