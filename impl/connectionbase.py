@@ -283,6 +283,10 @@ class ConnectionBase(Unknown):
     def user(self) -> str:
         return self.session.user_name
 
+    @property
+    def client(self) -> SocketAddress:
+        return self.client_address
+
     def remark(self, words: str) -> None:
         if self._remarks is None:
             self._remarks = Remarks()

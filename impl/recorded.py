@@ -14,6 +14,8 @@ class IRecorded(Interface):
     rule = Attribute("The name of the rule that allowed it; empty for a UDP socket, whose destinations have one each.")
     user = Attribute("The name of the session's user; empty where nobody has authenticated.")
 
+    client = Attribute("The client's ``SocketAddress``, with its port.")
+
     def remark(words: str) -> None:
         """Have the reason of its record say *words*, 300 characters of them at most; called on the loop thread.
 

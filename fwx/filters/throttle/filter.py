@@ -115,4 +115,4 @@ class Throttle(sdk.ConnectionFilter):
             return ""
         record: Any = sdk.IRecorded
         user = record(asked.connection).user if self._per == "user" else ""
-        return f"user {user.casefold()}" if user else f"address {asked.client.host}"
+        return f"user {user}" if user else f"address {asked.client.host}"
