@@ -24,7 +24,7 @@ bind = "127.0.0.1:0"
 [[filter]]
 name = "record"
 use = "fwx.filters.capture:Capture"
-options = {{ folder = "{folder}", {options} }}
+options = {{ folder = "{folder}", on_full = "{on_full}" }}
 
 [[rule]]
 name = "recorded"
@@ -63,7 +63,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 def test_tcpdump(
     serve: Any, origin: Any, client: Any, folder: Path, program_path: Callable[[str], str], loop: str
 ) -> None:
-    firewall = serve(CONFIG.format(folder=folder, options=""), loop=loop)
+    firewall = serve(CONFIG.format(folder=folder, on_full="pass"), loop=loop)
     server = origin("echo")
     said = bytes(range(256)) * 1000
     opened = client.socks(firewall.address(), server.address)
@@ -92,8 +92,7 @@ def test_tcpdump(
 @pytest.mark.parametrize("closes", [False, True])
 def test_a_full_disk(serve: Any, origin: Any, client: Any, small_disk: Path, closes: bool) -> None:
     """A real file system without room: the service goes on or closes, says so, and leaves a file that can be read."""
-    options = f'on_full = "{"close" if closes else "pass"}"'
-    firewall = serve(CONFIG.format(folder=small_disk, options=options))
+    firewall = serve(CONFIG.format(folder=small_disk, on_full="close" if closes else "pass"))
     opened = client.socks(firewall.address(), origin("echo").address)
     passed = 0
     try:
