@@ -7,15 +7,16 @@ EXAMPLES := $(wildcard examples/*/pyproject.toml)
 METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES)
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
-DEBIAN_PACKAGES := bind9-dnsutils curl dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 lftp microsocks \
-    mingw-w64-tools ncat nftables nginx openssh-client openssh-server openssl procps python3-venv socat squid swaks \
-    systemd tcpdump tinyproxy-bin wget
+DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 lftp \
+    microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl procps python3-venv \
+    socat squid swaks systemd tcpdump tinyproxy-bin util-linux wget
 
 .DEFAULT_GOAL := help
-FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response
+FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \
+    http_connect_answer socks5_datagram client_hello
 FUZZ_SECONDS ?= 30
 
-.PHONY: help demo test lint docs bench fuzz clean venv debian-deps
+.PHONY: help demo test lint docs bench paths fuzz clean venv debian-deps
 .NOTPARALLEL:
 
 help: ## Print this list.
@@ -42,6 +43,9 @@ docs: .venv/.docs ## Build the documentation into docs/_build/html, and run its 
 
 bench: .venv/.demo ## Run the benchmarks.
 	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script" --quick; done
+
+paths: .venv/.test ## Run the tests of ways through the service; list those that pass in docs/paths.csv.
+	$(BIN)/python -m pytest -q -m path --write-paths
 
 fuzz: .venv/.fuzz ## Fuzz each parser, half a minute each, or FUZZ_SECONDS.
 	set -e; for target in $(FUZZ_TARGETS); do \

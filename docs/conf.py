@@ -23,6 +23,7 @@ extensions = [
     "sphinxcontrib.zopeext.autointerface",
     "com_reference",
     "facts_page",
+    "paths_page",
 ]
 html_theme = "furo"
 exclude_patterns = ["_build"]

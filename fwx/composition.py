@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
+from fwx.config_model import TransparentListener
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
@@ -80,7 +81,15 @@ def plan_of(configuration: Configuration) -> Plan:
         transport: without(table.guard, [each[1:] for each in table.exceptions if each[0] == transport])
         for transport in ("tcp", "udp")
     }
-    return Plan(table_name(configuration.service.name), ports["tcp"], ports["udp"], table.interfaces)
+    redirected = without(
+        [
+            (listener.bind.port, listener.bind.port)
+            for listener in configuration.listeners
+            if isinstance(listener, TransparentListener) and listener.mode == "redirect" and listener.bind.port
+        ],
+        (),
+    )
+    return Plan(table_name(configuration.service.name), ports["tcp"], ports["udp"], table.interfaces, redirected)
 
 
 def filters_of(configuration: Configuration, faults: FaultReporter) -> tuple[FilterHost, ...]:

@@ -33,6 +33,8 @@ from fwx.config_values import (
     PortRange,
     Ranges,
     Seconds,
+    ServerName,
+    SniNames,
     Target,
     UserName,
 )
@@ -84,6 +86,21 @@ class Tls(Table):
     ca: PathText | None = Field(default=None, description=_FILE + " with the authorities of client certificates in PEM")
 
 
+class ToTls(Table):
+    """``to_tls`` of a published server: TLS towards it."""
+
+    verify: bool = Field(default=True, description="true or false")
+    server_name: ServerName | None = Field(default=None, description="the name or address that its certificate is for")
+    ca: PathText | None = Field(default=None, description=_FILE + " with the authorities of its certificate in PEM")
+
+    @field_validator("ca")
+    @classmethod
+    def _is_of_use(cls, ca: str | None, info: ValidationInfo) -> str | None:
+        if ca is not None and info.data.get("verify") is False:
+            raise ValueError("is of no use while verify is false")
+        return ca
+
+
 class _Listener(Table):
     name: Name = Field(description=_NAME)
     bind: Bind = Field(description=_BIND)
@@ -121,6 +138,20 @@ class TransparentListener(_Listener):
 
     kind: Literal["transparent"] = Field(description="'transparent'")
     mode: Literal["tproxy", "redirect"] = Field(default="tproxy", description="'tproxy' or 'redirect'")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="'tcp' or 'udp'")
+    keep_client_address: bool = Field(default=False, description="true or false")
+
+    @field_validator("transport", "keep_client_address")
+    @classmethod
+    def _of_tproxy(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("mode") == "redirect" and value not in ("tcp", False):
+            raise ValueError("does not go with mode = 'redirect'")
+        return value
+
+    @property
+    def makes_sockets(self) -> bool:
+        """Whether the service needs sockets for it that speak for others, after it has given up root."""
+        return self.transport == "udp" or self.keep_client_address
 
 
 class PublishListener(_ProxyProtocolListener):
@@ -128,19 +159,35 @@ class PublishListener(_ProxyProtocolListener):
 
     kind: Literal["publish"] = Field(description="'publish'")
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="'tcp' or 'udp'")
-    to: Target = Field(description=_TARGET)
+    sni: SniNames = Field(default_factory=dict, description="a table such as { 'www.example.org' = '10.2.0.5:443' }")
+    to: Target | None = Field(default=None, validate_default=True, description=_TARGET)
     send_proxy_protocol: Literal["off", "v1", "v2"] = Field(default="off", description="'off', 'v1' or 'v2'")
     tls: Tls | None = Field(default=None, description="a table with certificate and key")
+    to_tls: ToTls | None = Field(default=None, description="a table, which may be empty")
 
-    @field_validator("transport", "send_proxy_protocol", "tls")
+    @field_validator("transport", "send_proxy_protocol", "tls", "to_tls", "sni")
     @classmethod
     def _of_tcp(cls, value: Any, info: ValidationInfo) -> Any:
         if info.field_name == "transport":
             if value == "udp" and info.data.get("proxy_protocol") == "require":
                 raise ValueError("has no PROXY headers, which proxy_protocol = 'require' asks for")
-        elif info.data.get("transport") == "udp" and value not in ("off", None):
+        elif info.data.get("transport") == "udp" and value not in ("off", None, {}):
             raise ValueError("does not go with transport = 'udp'")
         return value
+
+    @field_validator("tls", "to_tls")
+    @classmethod
+    def _decrypts(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("sni"):
+            raise ValueError("does not go with sni, which passes TLS on as it is")
+        return value
+
+    @field_validator("to")
+    @classmethod
+    def _leads_somewhere(cls, to: Any, info: ValidationInfo) -> Any:
+        if to is None and not info.data.get("sni", True):
+            raise ValueError("is missing")
+        return to
 
 
 Listener = ProxyListener | TransparentListener | PublishListener

@@ -13,7 +13,22 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "network": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
     "listener": frozenset(
-        {"name", "kind", "bind", "to", "transport", "authenticate", "proxy_protocol", "trusted", "send_proxy_protocol"}
+        {
+            "name",
+            "kind",
+            "bind",
+            "to",
+            "transport",
+            "mode",
+            "keep_client_address",
+            "authenticate",
+            "proxy_protocol",
+            "trusted",
+            "send_proxy_protocol",
+            "tls",
+            "to_tls",
+            "sni",
+        }
     ),
     "protocol": frozenset({"name", "ports", "guid"}),
     "user": frozenset({"name", "groups", "password"}),
@@ -30,14 +45,10 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
 
 SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
     "service.workers": frozenset({1}),
-    "listener.kind": frozenset({"proxy", "publish"}),
 }
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
-    "listener.kind": "this version has no transparent listeners; expected 'proxy' or 'publish'",
-    "listener.mode": "this version has no transparent listeners",
-    "listener.tls": "this version has no TLS listeners; leave it out",
     "schedule": "this version knows no schedules; leave the table out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",

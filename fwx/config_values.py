@@ -7,7 +7,7 @@ Every reader takes the text, returns the value and raises :class:`ValueError` wi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -93,6 +93,17 @@ def read_domain(text: str) -> str:
         raise ValueError("is an address; addresses belong to a [[network]]")
     check_host_name(text.removeprefix("*."))
     return text
+
+
+def read_server_name(text: str) -> str:
+    """Read what a server's certificate is for: an exact DNS name or an address."""
+    return text if _is_address(text) else check_host_name(text)
+
+
+def check_sni_names(names: Mapping[str, SocketAddress]) -> Mapping[str, SocketAddress]:
+    """Refuse names that clients cannot tell apart."""
+    reject_repeated(tuple(name.lower().removesuffix(".") for name in names))
+    return names
 
 
 def _is_address(text: str) -> bool:
@@ -274,6 +285,10 @@ Bind = Annotated[SocketAddress, _reader(read_bind)]
 Target = Annotated[SocketAddress, _reader(read_target)]
 Ranges = Annotated[Array[Annotated[str, AfterValidator(read_range)]], Field(min_length=1)]
 Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(min_length=1)]
+ServerName = Annotated[str, AfterValidator(read_server_name)]
+SniNames = Annotated[
+    Mapping[Annotated[str, AfterValidator(read_domain)], Target], Field(min_length=1), AfterValidator(check_sni_names)
+]
 Guid = Annotated[UUID, _reader(read_guid)]
 Days = Annotated[frozenset[int], _reader(read_days)]
 DayHours = Annotated[tuple[Hours, ...], _reader(read_hours)]

@@ -18,7 +18,7 @@ from fwx.interfaces import FWX_PROTOCOL_UDP, SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, S_OK
 from fwx.listener import ListenError
-from fwx.open_port import OpenPort
+from fwx.open_port import ClosedPort, OpenPort
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue
@@ -37,12 +37,11 @@ MOST_WAITING: Final = 256
 class ClientDatagrams:
     """One client of the port, as a datagram transport of the engine: what it sends is for the published server."""
 
-    __slots__ = ("_handler", "_inbox", "_listener", "_target", "closed", "fd", "moved", "source")
+    __slots__ = ("_handler", "_inbox", "_listener", "closed", "fd", "moved", "source")
 
-    def __init__(self, listener: DatagramListener, source: SocketAddress, target: SocketAddress) -> None:
+    def __init__(self, listener: DatagramListener, source: SocketAddress) -> None:
         self._listener = listener
-        self._target = target.sockaddr
-        self._inbox: deque[bytes] = deque()
+        self._inbox: deque[tuple[bytes, tuple[Any, ...]]] = deque()
         self._handler: Handler | None = None
         self.source = source
         self.fd = listener.fd
@@ -50,12 +49,12 @@ class ClientDatagrams:
         # Whether anything has passed since somebody looked.
         self.moved = True
 
-    def take(self, data: bytes) -> None:
-        """A datagram of this client has come."""
+    def take(self, data: bytes, target: tuple[Any, ...]) -> None:
+        """A datagram of this client for *target* has come."""
         if self.closed or len(self._inbox) >= MOST_WAITING:
             return
         self.moved = True
-        self._inbox.append(data)
+        self._inbox.append((data, target))
         if self._handler is not None:
             self._handler(READABLE)
 
@@ -67,14 +66,11 @@ class ClientDatagrams:
     def receive(self) -> tuple[bytes, tuple[Any, ...]]:
         if not self._inbox:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return self._inbox.popleft(), self._target
+        return self._inbox.popleft()
 
-    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002  it seems to come from the port
+    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:
         self.moved = True
-        self._listener.send_to(data, self.source)
-
-    def send(self, data: Any) -> None:
-        self.send_to(data, self._target)
+        self._listener.send_to(data, self.source, sockaddr)
 
     def take_error(self) -> None:
         """The port's socket serves all clients: its errors are nobody's."""
@@ -104,7 +100,7 @@ class DatagramListener:
         self,
         name: str,
         bind: SocketAddress,
-        target: SocketAddress,
+        target: SocketAddress | None,
         network: Network,
         gateway: Gateway,
         idle: DeadlineQueue,
@@ -113,7 +109,7 @@ class DatagramListener:
     ) -> None:
         """Bind; clients wait until :meth:`start`.
 
-        :param target: the published server. :param idle: how long a quiet client is remembered.
+        :param target: the published server, if there is one. :param idle: how long a quiet client is remembered.
         :param most_per_address: connections that one client address may have at a time (``udp_per_address``).
         :param accepting: whether the log can take records. :raises ListenError: the address cannot be bound.
         """
@@ -128,7 +124,7 @@ class DatagramListener:
         self._refused: set[str] = set()
         transport: DatagramTransport | None = None
         try:
-            transport = network.datagram(bind.family)
+            transport = self._make(network, bind.family)
             if bind.family == socket.AF_INET6:
                 transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             transport.bind(bind.sockaddr)
@@ -139,7 +135,7 @@ class DatagramListener:
         self._transport = transport
         self.fd = transport.fd
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
-        self.port = OpenPort(gateway.engine, FWX_PROTOCOL_UDP, self.address)
+        self.port = self._port()
 
     def __len__(self) -> int:
         """The number of clients that are known now."""
@@ -163,9 +159,42 @@ class DatagramListener:
             return False
         return own == target or target.is_unspecified or (own.is_unspecified and target in local)
 
-    def send_to(self, data: Any, client: SocketAddress) -> None:
-        """Send a client what is for it. :raises OSError: no room, ..."""
+    def send_to(self, data: Any, client: SocketAddress, source: tuple[Any, ...]) -> None:  # noqa: ARG002  from the port
+        """Send a client what came for it from *source*. :raises OSError: no room, ..."""
         self._transport.send_to(data, client.sockaddr)
+
+    # What a transparent listener does otherwise.
+
+    def _make(self, network: Network, family: int) -> DatagramTransport:
+        """Make the socket that clients send to. :raises OSError: it cannot be."""
+        return network.datagram(family)
+
+    def _port(self) -> OpenPort | ClosedPort:
+        return OpenPort(self._gateway.engine, FWX_PROTOCOL_UDP, self.address)
+
+    def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
+        """Take one datagram: its data, its client, its target. :raises OSError: as that of a transport."""
+        assert self._target is not None
+        return (*self._transport.receive(), self._target.sockaddr)
+
+    def _open(self, source: SocketAddress, client: ClientDatagrams) -> FWXDatagramConnection:
+        """Make the connection of a new client."""
+        gateway = self._gateway
+        return FWXDatagramConnection(
+            gateway.sessions.of(source, fwxSourceNAT),
+            source,
+            client,  # type: ignore[arg-type]  # it never binds or connects
+            gateway.hosts_of,
+            interface=self.name,
+            on_ended=lambda ended: self._forget(source, ended),
+        )
+
+    def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:  # noqa: ARG002
+        """Let datagrams pass, if no filter refuses the client's bind."""
+        if connection.bind(self.address, self._gateway.hosts_everywhere):
+            connection.start()
+        else:
+            connection.refuse(*connection.result)
 
     def _event(self, mask: int) -> None:
         if mask & INPUT:
@@ -174,7 +203,7 @@ class DatagramListener:
     def _take(self) -> None:
         for _ in range(_TAKEN_AT_ONCE):
             try:
-                data, sockaddr = self._transport.receive()
+                data, sockaddr, target = self._receive()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -186,7 +215,7 @@ class DatagramListener:
             known = self._clients.get(source)
             client = known[0] if known is not None else self._meet(source)
             if client is not None:
-                client.take(data)
+                client.take(data, target)
         self._gateway.engine.queue.defer(self._take)
 
     def _meet(self, source: SocketAddress) -> ClientDatagrams | None:
@@ -194,25 +223,17 @@ class DatagramListener:
         if not self._accepting():
             return None  # fails closed (B9.18)
         if self._hosts[source.host] >= self._most:
-            self._refuse(source)
+            if source.host not in self._refused:  # its first refusal until one of its connections has ended
+                self._refused.add(source.host)
+                reason = f"{source.host} has {self._most} UDP connections (udp_per_address)"
+                self._log(source, Action.Denied, FWX_E_IS_BUSY, reason)
             return None
-        gateway = self._gateway
-        client = ClientDatagrams(self, source, self._target)
-        connection = FWXDatagramConnection(
-            gateway.sessions.of(source, fwxSourceNAT),
-            source,
-            client,  # type: ignore[arg-type]  # it never binds or connects
-            gateway.hosts_of,
-            interface=self.name,
-            on_ended=lambda ended: self._forget(source, ended),
-        )
+        client = ClientDatagrams(self, source)
+        connection = self._open(source, client)
         self._clients[source] = client, connection
         self._hosts[source.host] += 1
-        if connection.bind(self.address, gateway.hosts_everywhere):
-            connection.start()
-            self._watch(source, client, connection)
-        else:
-            connection.refuse(*connection.result)
+        self._watch(source, client, connection)
+        self._begin(client, connection)
         return client
 
     def _watch(self, source: SocketAddress, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
@@ -238,22 +259,19 @@ class DatagramListener:
                 self._refused.discard(source.host)
         self._gateway.sessions.connection_ended(connection)
 
-    def _refuse(self, source: SocketAddress) -> None:
-        """Log the first refusal of an address; it gets another chance when one of its connections has ended."""
-        if source.host in self._refused:
-            return
-        self._refused.add(source.host)
+    def _log(self, source: SocketAddress, action: Action, result: int, reason: str) -> None:
+        """Write a record of a client that gets no connection."""
         engine = self._gateway.engine
         engine.write_record(
             LogRecord(
                 time=engine.wall_clock(),
-                action=Action.Denied,
+                action=action,
                 servername=engine.server_name,
                 protocol="UDP",
                 source_ip=source.host,
                 source_port=source.port,
-                resultcode=int(FWX_E_IS_BUSY),
+                resultcode=int(result),
                 interface=self.name,
-                reason=f"{source.host} has {self._most} UDP connections (udp_per_address)",
+                reason=reason,
             )
         )

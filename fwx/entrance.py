@@ -32,6 +32,7 @@ from fwx.proxy import Outcome
 from fwx.proxy.request import printable
 
 if TYPE_CHECKING:
+    from fwx.associations import Associations
     from fwx.doorkeeper import Doorkeeper
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.gateway import Gateway
@@ -108,11 +109,14 @@ class Entrance:
         doorkeeper: Doorkeeper,
         demand: Demand,
         deadlines: Mapping[str, DeadlineQueue],
+        associations: Associations,
         on_left: Callable[[], None] = lambda: None,
     ) -> None:
         """:param limits: where each client has a place until it is gone. :param demand: whether clients authenticate.
 
-        :param deadlines: ``handshake``, ``keep_alive`` for a client between two requests, ``farewell``.
+        :param deadlines: ``handshake``, ``keep_alive`` for a client between two requests, ``bind`` for one that waits
+            for a connection from outside, ``farewell``.
+        :param associations: the UDP associations of all proxy ports.
         :param on_left: called when a client has given its place back.
         """
         self.name = name
@@ -122,7 +126,9 @@ class Entrance:
         self.demand: Demand = demand
         self.handshakes = deadlines["handshake"]
         self.keep_alives = deadlines["keep_alive"]
+        self.arrivals = deadlines["bind"]
         self.farewells = deadlines["farewell"]
+        self.associations = associations
         self.pending: set[Pending] = set()
         self.forwarders: set[Pending] = set()
         self._on_left = on_left

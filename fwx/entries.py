@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fwx.associate_entry import AssociateEntry
+from fwx.bind_entry import BindEntry
 from fwx.entrance import outcome_of
 from fwx.http_forwarder import HttpForwarder
 from fwx.impl.gateway import Request
@@ -26,6 +28,7 @@ from fwx.proxy.proxy_header import proxy_header
 if TYPE_CHECKING:
     from fwx.entrance import Arrival, Entrance
     from fwx.impl.authentication import Checked
+    from fwx.impl.tlsrole import Role
     from fwx.impl.user import FWXAuthenticatedUser
 
 _BLOCK = 16 << 10
@@ -36,8 +39,15 @@ class PublishEntry:
 
     __slots__ = ("_client",)
 
-    def __init__(self, entrance: Entrance, arrival: Arrival, target: SocketAddress, announces: int = 0) -> None:
-        """*announces* is the version of the PROXY header that the server gets, 0 for none."""
+    def __init__(
+        self,
+        entrance: Entrance,
+        arrival: Arrival,
+        target: SocketAddress,
+        announces: int = 0,
+        to_tls: Callable[[], Role] | None = None,
+    ) -> None:
+        """*announces* is the version of the PROXY header that the server gets, 0 for none; *to_tls* has it get TLS."""
         self._client = arrival.client
         source, destination = arrival.address, arrival.destination
         entrance.gateway.open(
@@ -52,6 +62,7 @@ class PublishEntry:
                 announcement=proxy_header(announces, source, destination) if announces else b"",
                 source_proxy=arrival.source_proxy,
                 proxy_header=arrival.header,
+                to_tls=to_tls,
                 on_ended=partial(entrance.release, source),
             )
         )
@@ -165,23 +176,28 @@ class ProxyEntry:
         assert request is not None
         self._deadline.cancel()
         self._entrance.pending.discard(self)
-        self._entrance.gateway.open(
-            Request(
-                self,
-                self._client,
-                self._address,
-                request.target,
-                source=fwxSourceWSP,
-                interface=self._entrance.name,
-                agent=request.agent,
-                early=request.early,
-                user=self._user,
-                claimed_user=request.claimed_user,
-                source_proxy=self._arrival.source_proxy,
-                proxy_header=self._arrival.header,
-                on_ended=partial(self._entrance.release, self._address),
-            )
+        if request.command == "udp":
+            AssociateEntry(self._entrance, self._arrival, request.target, self._handshake, self._user)
+            return
+        asked = Request(
+            self,
+            self._client,
+            self._address,
+            request.target,
+            source=fwxSourceWSP,
+            interface=self._entrance.name,
+            agent=request.agent,
+            early=request.early,
+            user=self._user,
+            claimed_user=request.claimed_user,
+            source_proxy=self._arrival.source_proxy,
+            proxy_header=self._arrival.header,
+            on_ended=partial(self._entrance.release, self._address),
         )
+        if request.command == "bind":
+            BindEntry(self._entrance, self._handshake).open(asked)
+        else:
+            self._entrance.gateway.open(asked)
 
     def _timed_out(self) -> None:
         self._failed("the handshake was not complete before the deadline (handshake_seconds)", b"", WSAETIMEDOUT)

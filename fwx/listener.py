@@ -12,7 +12,8 @@ from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
-from fwx.open_port import OpenPort
+from fwx.open_port import ClosedPort, OpenPort
+from fwx.transparent.kernel import make_transparent
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -47,11 +48,13 @@ class Listener:
         engine: Engine,
         accepting: Callable[[], bool],
         call_later: Callable[[float, Callable[[], None]], Any],
+        diversion: str = "",
     ) -> None:
         """Bind and listen; clients wait until :meth:`start`.
 
         :param bind: a literal address, port 0 for a free one. :param limits: what counts the peers; ``None``: nobody.
-        :param accepting: whether the log can take records.
+        :param accepting: whether the log can take records. :param diversion: ``tproxy`` or ``redirect`` for a listener
+            that takes what is diverted to it, whose port nobody may address.
         :raises ListenError: the address cannot be bound.
         """
         self.name = name
@@ -67,6 +70,8 @@ class Listener:
             transport = network.stream(bind.family)
             if bind.family == socket.AF_INET6:
                 transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if diversion == "tproxy":
+                make_transparent(transport, bind.family)
             transport.bind(bind.sockaddr)
             transport.listen(_BACKLOG)
         except OSError as error:
@@ -75,7 +80,7 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
-        self.port = OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
+        self.port = ClosedPort(self.address) if diversion else OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""

@@ -140,7 +140,7 @@ class KernelSocket:
         if not self._closed:
             self._poller.watch(self.fd, handler)
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  see transport
         self._sock.bind(sockaddr)
 
     def getsockname(self) -> tuple[Any, ...]:
@@ -181,6 +181,8 @@ class KernelSocket:
 class SocketTransport(KernelSocket):
     """A TCP socket of the kernel, as the engine sees it (:class:`fwx.impl.transport.Transport`)."""
 
+    fault = ""
+
     __slots__ = ("recv", "recv_into", "send")
 
     def __init__(self, sock: socket.socket, poller: Poller) -> None:
@@ -200,12 +202,15 @@ class SocketTransport(KernelSocket):
     def take_error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:
+        if not alone:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         super().bind(sockaddr)
 
     def listen(self, backlog: int) -> None:
         self._sock.listen(backlog)
+        # Nobody can take the port of a listening socket; what its connections leave behind is to be in nobody's way.
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     def watch_accept(self, handler: Handler) -> None:
         """Have *handler* called while connections wait."""

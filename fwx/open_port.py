@@ -17,11 +17,14 @@ class OpenPort:
     :ivar address: the listener's.
     """
 
-    def __init__(self, engine: Engine, protocol: int, address: SocketAddress) -> None:
-        """*protocol* is ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``; nothing is open yet."""
+    def __init__(
+        self, engine: Engine, protocol: int, address: SocketAddress, remote: SocketAddress | None = None
+    ) -> None:
+        """*protocol* is ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``; nothing is open yet. *remote* is whom alone it is
+        for, if that is known."""
         self._engine = engine
         self.address = address
-        self._opening = Opening(protocol, address)
+        self._opening = Opening(protocol, address, remote)
         self._claim: Claim | None = None
 
     def open(self, done: Answered) -> None:
@@ -35,3 +38,17 @@ class OpenPort:
         claim, self._claim = self._claim, None
         if claim is not None and not claim.withdrawn:
             self._engine.packet_filter.close(claim)
+
+
+class ClosedPort:
+    """The port of a transparent listener, which nobody may address: what is diverted there needs no opening."""
+
+    def __init__(self, address: SocketAddress) -> None:
+        self.address = address
+
+    def open(self, done: Answered) -> None:
+        """There is nothing to open."""
+        done(0)
+
+    def close(self) -> None:
+        """There is nothing to close."""

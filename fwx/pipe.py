@@ -23,6 +23,8 @@ class PipeEnd:
     unread data is thrown away. Edges are told through the run queue, never inside the call that made them.
     """
 
+    fault = ""
+
     __slots__ = (
         "_blocked",
         "_edge_is_due",
@@ -194,7 +196,7 @@ class PipeEnd:
     def getpeername(self) -> tuple[Any, ...]:
         return self._names[1]
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002
         _fail(errno.EINVAL)
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:  # noqa: ARG002

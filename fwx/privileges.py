@@ -9,6 +9,8 @@ import resource
 import stringprep
 from pathlib import Path
 
+from fwx.packetfilter.confinement import drop_capabilities
+
 # The resolver's thread imports these when it first meets a name; without root the files may be closed to us.
 _NEEDED_LATER = (encodings.idna, stringprep)
 
@@ -57,9 +59,14 @@ def give_to(account: pwd.struct_passwd | None, *paths: Path) -> None:
 def drop_root(account: pwd.struct_passwd | None) -> None:
     """Become *account* for good: its user, its group, its supplementary groups, no way back.
 
+    :param account: ``None`` where this process is not root; then it gives up the capabilities that it was started with.
     :raises PrivilegeError: the kernel refused, or root could be had back.
     """
     if account is None:
+        try:
+            drop_capabilities()
+        except OSError as error:
+            raise PrivilegeError(f"cannot give up capabilities: {error}") from error
         return
     try:
         os.initgroups(account.pw_name, account.pw_gid)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
+from fwx.associations import Associations
 from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
-from fwx.config_model import ProxyListener, PublishListener
+from fwx.config_model import ProxyListener, PublishListener, TransparentListener
 from fwx.config_support import unsupported
 from fwx.datagram_listener import DatagramListener
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
@@ -25,7 +26,6 @@ from fwx.handles import DescriptorHandles
 from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.authentication import IPasswordAuthenticator
-from fwx.impl.connection import FWXConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
@@ -38,19 +38,28 @@ from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AddressLimits, AttemptLimits
 from fwx.listener import Listener, ListenError
+from fwx.listener_tls import listeners_tls
 from fwx.local_users import LocalUsers
 from fwx.network import Poller, SocketNetwork
-from fwx.open_port import OpenPort
+from fwx.open_port import ClosedPort, OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
+from fwx.passed_sockets import PassedSockets
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
+from fwx.sni_entry import SniEntry, SniRoutes
+from fwx.tls_entry import TlsEntry
+from fwx.transparent.datagrams import TransparentDatagramListener
+from fwx.transparent.departure import ClientDeparture
+from fwx.transparent.entry import TransparentEntry
+from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.service")
@@ -62,6 +71,8 @@ FAREWELL_SECONDS = 2.0
 SESSION_IDLE_SECONDS = 60.0
 # How long a client of plain HTTP may take from a response to the end of its next request's head.
 KEEP_ALIVE_SECONDS = 60.0
+# How long a client that waits for a connection from outside (BIND) may wait.
+BIND_SECONDS = 120.0
 HASHING_THREADS = 2
 # How long a client of a UDP port is remembered that neither sends nor gets anything.
 UDP_IDLE_SECONDS = 60.0
@@ -82,17 +93,19 @@ class Service:
     never started (``fwx components``) only needs :meth:`stop`.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, passed: PassedSockets | None = None) -> None:
         """Compose the parts on the running event loop; nothing is opened but the poller.
 
-        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password
-            cannot be used; every key is named.
+        :param passed: sockets that were opened for listeners.
+        :raises ConfigurationError: the configuration asks for what this version cannot do, or an upstream's password or
+            a certificate cannot be used; every key is named.
         :raises FilterLoadError: a filter's class cannot be loaded. :raises RegistryError: two plugins collide.
         """
         problems = unsupported(configuration)
         if problems:
             raise ConfigurationError(problems)
         self.configuration = configuration
+        self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = FirewallLog(configuration.log_database, on_failure=self._log_failed, on_recovery=self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
@@ -105,8 +118,11 @@ class Service:
         users = users_of(configuration)
         upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
         ways_out = routes(upstreams_of(configuration, upstream_failure))
+        self._listeners_tls = listeners_tls(configuration)
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
+        maker_event = define("Transparent listener failure", Severity.ERROR, Category.FIREWALL_SERVICE)
+        self._socket_maker = SocketMaker(self.poller, maker_event.signal)
         self._tasks = Tasks(self._loop, faults)
         self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
@@ -124,6 +140,7 @@ class Service:
                 ("linger", LINGER_SECONDS),
                 ("farewell", FAREWELL_SECONDS),
                 ("keep_alive", KEEP_ALIVE_SECONDS),
+                ("bind", BIND_SECONDS),
                 ("session", SESSION_IDLE_SECONDS),
                 ("udp", UDP_IDLE_SECONDS),
             )
@@ -153,6 +170,7 @@ class Service:
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
+        self.gateway.stragglers.on_empty = self._note_idle
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
         # Passwords are hashed here, not by the threads of filters, which may be busy.
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
@@ -167,6 +185,7 @@ class Service:
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []
+        self.associations = Associations(limits.udp_per_address, self._deadlines["udp"])
         self._entrances: list[Entrance] = []
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False
@@ -177,6 +196,7 @@ class Service:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
 
         :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
+        :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
         :raises FirewallLogError: the log cannot be opened.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
@@ -184,11 +204,16 @@ class Service:
         raise_descriptor_limit()
         for table in self.configuration.listeners:
             self._bind(table)
+        self._passed.check_all_taken(table.name for table in self.configuration.listeners)
         self._open_log(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
             self._warn_others(self.packet_filter.plan)
+        if any(
+            isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
+        ):
+            self._socket_maker.start(account)
         drop_root(account)
         for listener in self.listeners:
             await self._open_port(listener.name, listener.port)
@@ -215,6 +240,7 @@ class Service:
             entrance.close()
         for datagrams in self.datagram_listeners:
             datagrams.close()
+        self.associations.close()
         self._run_queue_dry()  # UDP has no end to drain to
         self.gateway.close()
         await self._drain(drain_seconds)
@@ -223,6 +249,7 @@ class Service:
         self._run_queue_dry()
         for entrance in self._entrances:
             entrance.close()
+        self.gateway.stragglers.close()
         await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
@@ -245,6 +272,7 @@ class Service:
             self._alert_timer.cancel()
         if isinstance(self.packet_filter, NftablesPacketFilter):
             await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+        await self._socket_maker.stop()
         self._resolver.close()
         self.poller.close()
         if not self._started:
@@ -263,7 +291,7 @@ class Service:
             on_difference=self._table_event.signal,
         )
 
-    async def _open_port(self, name: str, port: OpenPort) -> None:
+    async def _open_port(self, name: str, port: OpenPort | ClosedPort) -> None:
         opened: asyncio.Future[int] = self._loop.create_future()
         try:
             port.open(opened.set_result)
@@ -318,12 +346,24 @@ class Service:
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
     def _bind(self, table: Any) -> None:
+        if isinstance(table, TransparentListener) and _is_udp(table):
+            self._passed.refuse(table.name, "a transparent UDP listener opens its own")
+            self.datagram_listeners.append(self._transparent_datagrams(table))
+            return
+        network = self._passed.network_for(table.name, self._network)
         if not _is_udp(table):
-            network = self._network
+            diversion = table.mode if isinstance(table, TransparentListener) else ""
             # Behind a load balancer the client is known later: the header's entry counts it.
-            limits = self._limits if table.proxy_protocol == "off" else None
+            limits = self._limits if diversion or table.proxy_protocol == "off" else None
             listener = Listener(
-                table.name, table.bind, network, limits, self.engine, self._accepting, self._loop.call_later
+                table.name,
+                table.bind,
+                network,
+                limits,
+                self.engine,
+                self._accepting,
+                self._loop.call_later,
+                diversion,
             )
             self.listeners.append(listener)
             return
@@ -332,7 +372,7 @@ class Service:
                 table.name,
                 table.bind,
                 table.to,
-                self._network,
+                network,
                 self.gateway,
                 self._deadlines["udp"],
                 self.configuration.limits.udp_per_address,
@@ -340,23 +380,60 @@ class Service:
             )
         )
 
+    def _transparent_datagrams(self, table: TransparentListener) -> TransparentDatagramListener:
+        return TransparentDatagramListener(
+            table.name,
+            table.bind,
+            self._network,
+            self.gateway,
+            self._deadlines["udp"],
+            self.configuration.limits.udp_per_address,
+            self._accepting,
+            self._socket_maker,
+            keeps_client_address=table.keep_client_address,
+            is_own_listener=self._is_own_listener,
+        )
+
     def _let_in(self, listener: Listener, table: Any) -> None:
         demand = table.authenticate if isinstance(table, ProxyListener) else "off"
         entrance = Entrance(
-            listener.name, self.gateway, self._limits, self._doorkeeper, demand, self._deadlines, self._note_idle
+            listener.name,
+            self.gateway,
+            self._limits,
+            self._doorkeeper,
+            demand,
+            self._deadlines,
+            self.associations,
+            self._note_idle,
         )
         self._entrances.append(entrance)
         listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
 
     def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
         """Return what a client of this listener is handed to."""
+        tls = self._listeners_tls[table.name]
         entry: Callable[[Arrival], object]
         match table:
             case PublishListener():
                 announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
-                entry = partial(PublishEntry, entrance, target=table.to, announces=announces)
+                publish = partial(PublishEntry, entrance, announces=announces, to_tls=tls.to_server)
+                entry = partial(publish, target=table.to)
+                if table.sni:
+                    entry = partial(SniEntry, entrance, routes=SniRoutes(table.sni, table.to), then=publish)
+            case TransparentListener():
+                leave_from = partial(ClientDeparture, self._socket_maker, self.poller)
+                keeps = leave_from if table.keep_client_address else None
+                return partial(
+                    TransparentEntry,
+                    entrance,
+                    mode=table.mode,
+                    is_own_listener=self._is_own_listener,
+                    leave_from=keeps,
+                )
             case _:
                 entry = partial(ProxyEntry, entrance)
+        if tls.from_client is not None:
+            entry = partial(TlsEntry, entrance, role=tls.from_client, then=entry)
         if table.proxy_protocol == "off":
             return entry
         trusted = TrustedSenders(table.trusted or ())
@@ -382,7 +459,7 @@ class Service:
     def _accepting(self) -> bool:
         return self.log.accepting
 
-    def _connection_ended(self, connection: FWXConnection) -> None:
+    def _connection_ended(self, connection: ConnectionBase) -> None:
         if not connection.session.connections:
             self._note_idle()
 
@@ -392,9 +469,12 @@ class Service:
             self._idle.set()
 
     def _is_idle(self) -> bool:
-        return not self.sessions.connections() and not any(entrance.forwarders for entrance in self._entrances)
+        waiting = any(entrance.forwarders for entrance in self._entrances) or len(self.gateway.stragglers)
+        return not waiting and not self.sessions.connections()
 
     def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
+        if transport == "UDP" and self.associations.is_reached_by(address, self._local):
+            return True
         listeners = self.listeners if transport == "TCP" else self.datagram_listeners
         return any(listener.is_reached_by(address, self._local) for listener in listeners)
 
@@ -411,7 +491,7 @@ class Service:
 
 
 def _is_udp(table: Any) -> bool:
-    return isinstance(table, PublishListener) and table.transport == "udp"
+    return isinstance(table, PublishListener | TransparentListener) and table.transport == "udp"
 
 
 def _show_alert(alert: Alert) -> None:

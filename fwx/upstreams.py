@@ -12,7 +12,7 @@ from fwx.impl.passage import Handshake
 from fwx.impl.route import Upstream as UpstreamRoute
 from fwx.interfaces import SocketAddress
 from fwx.proxy.http_connect_client import HttpConnectClient
-from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_client import BIND, Socks5Client
 from fwx.proxy.upstream import Account
 from fwx.secret_file import read_secret
 
@@ -34,7 +34,10 @@ def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iter
         for table in ready:
             connect: Callable[[SocketAddress], Handshake] = partial(_CLIENTS[table.kind], account=accounts[table.name])
             via = None if table.via is None else made[table.via]
-            made[table.name] = UpstreamRoute(table.name, table.address, connect, failure, via)
+            binding = None
+            if table.kind == "socks5":
+                binding = partial(Socks5Client, account=accounts[table.name], command=BIND)
+            made[table.name] = UpstreamRoute(table.name, table.address, connect, failure, via, binding=binding)
         waiting = [table for table in waiting if table not in ready]
     yield from made.values()
 

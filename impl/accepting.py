@@ -32,7 +32,7 @@ class PostedAccept:
 
     __slots__ = ("completion", "started", "timer", "user_data")
 
-    def __init__(self, completion: IFWXAcceptCompletion, user_data: object, started: float) -> None:
+    def __init__(self, completion: IFWXAcceptCompletion | None, user_data: object, started: float) -> None:
         self.completion = completion
         self.user_data = user_data
         self.started = started
@@ -40,12 +40,15 @@ class PostedAccept:
 
 
 class Accepted(NamedTuple):
-    """One connection as the kernel gave it. *verdict* is the policy's, where one was asked."""
+    """One connection as the kernel gave it, or an upstream. *verdict* is the policy's, where one was asked; *early* is
+    what the peer sent ahead of the transport.
+    """
 
     transport: Transport
     local: SocketAddress
     remote: SocketAddress
     verdict: Verdict | None = None
+    early: bytes = b""
 
 
 class Acceptor:

@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fwx.impl.user import NOBODY
+from fwx.interfaces import GUID_NULL
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
     from fwx.impl.user import Who
     from fwx.interfaces import SocketAddress
 
@@ -53,6 +55,32 @@ def admit(
     if verdict is None:
         return judge(), []
     return _keep_off_own(engine, verdict, allowed, transport) if allowed else (verdict, [])
+
+
+def admit_arrival(engine: Engine, peer: SocketAddress, local: SocketAddress, who: Who = NOBODY) -> Verdict:
+    """Judge a TCP connection that has arrived from *peer* at *local*, where a session waits for it.
+
+    The peer is the source, the firewall's own address the destination. *who* is by which names the rules know whoever
+    waits.
+    """
+    return engine.policy.judge(peer.host, peer.port, local, "TCP", who=who, arrives=True)
+
+
+def keep_to_protocols(
+    session: FWXSession,
+    target: SocketAddress,
+    verdict: Verdict,
+    addresses: list[SocketAddress],
+    transport: str = "TCP",
+) -> tuple[Verdict, list[SocketAddress]]:
+    """Return what :func:`admit` has said, denied where nobody knows what a SecureNAT client wants there (B2.13).
+
+    That is a port that no defined protocol begins with, at a destination which no filter of *session* has announced.
+    """
+    if not verdict.allowed or verdict.protocol_guid != GUID_NULL or session.announces(target, transport):
+        return verdict, addresses
+    reason = f"no protocol begins with {transport} port {target.port}, and no filter has announced {target}"
+    return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason), []
 
 
 def _judge(

@@ -132,7 +132,10 @@ class FWXConnection(ConnectionBase):
     # What the endpoints and the pump tell.
 
     def pump_ended(self, code: int) -> None:
-        self.end(HRESULT_FROM_WIN32(code), "reset by a peer" if code else "")
+        assert self._pump is not None
+        self.end(
+            HRESULT_FROM_WIN32(code), self._reason_of(self._pump.up.source, self._pump.down.source) if code else ""
+        )
 
     def endpoint_ended(self, endpoint: Endpoint) -> None:
         client, server = self._client, self._server
@@ -147,7 +150,7 @@ class FWXConnection(ConnectionBase):
         """One side was reset: the filters are told by their completions; the other side is reset when they close it."""
         if self.terminating:
             return
-        self._result, self._reason = HRESULT_FROM_WIN32(code), "reset by a peer"
+        self._result, self._reason = HRESULT_FROM_WIN32(code), self._reason_of(endpoint.transport)
         other = self._server if endpoint is self._client else self._client
         if other is not None:
             other.reset_on_close = True
@@ -187,6 +190,13 @@ class FWXConnection(ConnectionBase):
     def _let_go(self) -> None:
         self._junctions = []
         self._pump = self._client = self._server = self._server_transport = None
+
+    def _reason_of(self, *transports: Transport) -> str:
+        """Say why a side has failed; *transports*, of which one has."""
+        for transport in transports:
+            if transport.fault:
+                return f"{'the server' if transport is self._server_transport else 'the client'}: {transport.fault}"
+        return "reset by a peer"
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         self.engine.write_record(record_of(self, action, filters, self._traffic(), seconds))

@@ -8,8 +8,12 @@ from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.route import path_of
 
 if TYPE_CHECKING:
+    from fwx.impl.acceptedconnection import FWXAcceptedConnection
+    from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.listeningconnection import FWXListeningConnection
+    from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
 
 
@@ -55,6 +59,93 @@ def record_of(
     )
 
 
+def listening_record(connection: FWXListeningConnection, action: Action, filters: str, seconds: float) -> LogRecord:
+    """Make the record of a client that waits at an address of the firewall, of its beginning, its end or its refusal.
+
+    The client is the source, the address the destination.
+    """
+    bound = connection.bound
+    result = connection.result
+    own = _own(connection, connection.verdict, connection.id, action, result)
+    return own._replace(
+        source_ip=connection.client_address.host,
+        source_port=connection.client_address.port,
+        destination_ip="" if bound is None else bound.host,
+        destination_port=0 if bound is None else bound.port,
+        connection_time=int(seconds * 1000),
+        filters=filters,
+    )
+
+
+def arrival_record(
+    connection: FWXAcceptedConnection, action: Action, filters: str, traffic: tuple[int, int], seconds: float
+) -> LogRecord:
+    """Make the record of a connection that has arrived for a client, of its end or its refusal.
+
+    The peer is the source, the address that it has connected to the destination, the client is who is spoken for.
+
+    :param traffic: bytes sent to the peer and received from it.
+    """
+    own = _own(connection, connection.verdict, connection.id, action, connection.result)
+    to_peer, from_peer = traffic
+    return own._replace(
+        source_ip=connection.target.host,
+        source_port=connection.target.port,
+        destination_ip=connection.local.host,
+        destination_port=connection.local.port,
+        original_client_ip=connection.client_address.host,
+        bytes_sent=from_peer,
+        bytes_received=to_peer,
+        connection_time=int(seconds * 1000),
+        filters=filters,
+    )
+
+
+def turned_away_record(
+    connection: FWXListeningConnection, accepted: Accepted, verdict: Verdict, outcome: tuple[int, str]
+) -> LogRecord:
+    """Make the record of what has arrived for a client and may not connect; *outcome* is the result and why."""
+    number = next(connection.engine.connection_ids)
+    own = _own(connection, verdict, number, Action.Denied, outcome)
+    return own._replace(
+        source_ip=accepted.remote.host,
+        source_port=accepted.remote.port,
+        destination_ip=accepted.local.host,
+        destination_port=accepted.local.port,
+        original_client_ip=connection.client_address.host,
+    )
+
+
+def _own(
+    connection: FWXListeningConnection | FWXAcceptedConnection,
+    verdict: Verdict,
+    number: int,
+    action: Action,
+    outcome: tuple[int, str],
+) -> LogRecord:
+    """Make a record of what comes in for a client, without addresses; *number* is the connection's."""
+    engine, session = connection.engine, connection.session
+    result, reason = outcome
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        source_network=verdict.source_network,
+        destination_network=verdict.destination_network,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
+        destination_proxy=path_of(engine, verdict),
+        username=session.user_name or unvouched(connection.claimed_user),
+        agent=connection.agent,
+        session_id=session.id,
+        connection_id=number,
+        interface=connection.interface,
+        reason=reason,
+    )
+
+
 def destination_record(
     connection: FWXDatagramConnection,
     destination: Destination,
@@ -90,6 +181,8 @@ def destination_record(
         bytes_sent=destination.sent,
         bytes_received=destination.received,
         connection_time=int(seconds * 1000),
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
+        destination_proxy="" if verdict is None else path_of(engine, verdict),
         username=connection.session.user_name,
         agent=connection.agent,
         session_id=connection.session.id,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, keep_to_protocols
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramchain import DatagramChain
@@ -70,9 +70,11 @@ class FWXDatagramConnection(ConnectionBase):
         "_claims",
         "_client",
         "_destinations",
+        "_diverted",
         "_hosts_of",
         "_most",
         "_servers",
+        "source_proxy",
     )
 
     def __init__(
@@ -86,17 +88,25 @@ class FWXDatagramConnection(ConnectionBase):
         agent: str = "",
         most_destinations: int = MOST_DESTINATIONS,
         on_ended: Any = None,
+        diverted: bool = False,
     ) -> None:
-        """:param hosts_of: gives the filters that see what a verdict allows."""
+        """:param hosts_of: gives the filters that see what a verdict allows.
+
+        :param diverted: the client's datagrams are taken on their way: only what a protocol begins with, or a filter
+            has announced, is let on (B2.13).
+        """
         super().__init__(session, client_address, _BOUND, interface=interface, agent=agent, on_ended=on_ended)
         self._client = client
         self._hosts_of = hosts_of
         self._most = most_destinations
+        self._diverted = diverted
         self._destinations: OrderedDict[SocketAddress, Destination] = OrderedDict()
         self._by_address: dict[SocketAddress, Destination] = {}
         self._servers: dict[int, DatagramTransport] = {}
         self._claims: dict[SocketAddress, Claim] = {}
         self._bind_chain: DatagramChain | None = None
+        # Who spoke for the client, by a PROXY header; the host sets it.
+        self.source_proxy: SocketAddress | None = None
 
     # The host's side.
 
@@ -113,6 +123,14 @@ class FWXDatagramConnection(ConnectionBase):
             if not self._set_sockets(self._members):
                 return
         self._client.watch(self._client_event)
+
+    def leave_by(self, server: DatagramTransport, family: int) -> None:
+        """Have datagrams to addresses of *family* leave by *server*, which is bound and now the connection's.
+
+        Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
+        """
+        self._servers[family] = server
+        server.watch(partial(self._server_event, server))
 
     def deny_destination(self) -> bool:
         """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time."""
@@ -226,6 +244,8 @@ class FWXDatagramConnection(ConnectionBase):
             self._forget(self._destinations.popitem(last=False)[1])
         destination = self._destinations[target] = Destination(target, self.engine.clock())
         verdict, addresses = admit(self.engine, self.client_address, target, transport="UDP", who=self.session.who)
+        if self._diverted:
+            verdict, addresses = keep_to_protocols(self.session, target, verdict, addresses, "UDP")
         destination.verdict = verdict
         if addresses:
             self._admitted(destination, addresses)

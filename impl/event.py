@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Connect_Tcp, fwx_ConnectionTerminating, fwx_Udp_Destination
+from fwx.interfaces.enums import (
+    fwx_AcceptedConnection,
+    fwx_Bind_Tcp,
+    fwx_Bind_Udp,
+    fwx_Connect_Tcp,
+    fwx_ConnectionTerminating,
+    fwx_Listen,
+    fwx_Udp_Destination,
+)
 from fwx.interfaces.structs import (
+    FwxAcceptEvent,
     FwxBindEvent,
     FwxConnectEvent,
     FwxEndConnectionEvent,
     FwxFirewallEvent,
     FwxFirewallEventParameters,
+    FwxListenEvent,
     FwxUdpDestination,
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
+    from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.interfaces import IFWXUdpDestination, SocketAddress
 
@@ -36,6 +48,35 @@ def terminating_event(connection: ConnectionBase) -> FwxFirewallEvent:
         fwx_ConnectionTerminating,
         connection.session.source,
         FwxFirewallEventParameters.of(fwx_ConnectionTerminating, FwxEndConnectionEvent(connection)),
+    )
+
+
+def bind_tcp_event(connection: FWXListeningConnection, address: SocketAddress) -> FwxFirewallEvent:
+    """Make ``fwx_Bind_Tcp`` for a client that waits for connections at *address* (B2.20)."""
+    guid, secondary = connection.verdict.protocol_guid, connection.is_secondary
+    details = FwxBindEvent(address, address.length, connection, ProtocolGuid=guid, IsSecondary=secondary)
+    return FwxFirewallEvent(
+        fwx_Bind_Tcp, connection.session.source, FwxFirewallEventParameters.of(fwx_Bind_Tcp, details)
+    )
+
+
+def listen_event(connection: FWXListeningConnection, address: SocketAddress) -> FwxFirewallEvent:
+    """Make ``fwx_Listen`` for a client that is bound to *address* (B2.21)."""
+    details = FwxListenEvent(address, address.length, connection, connection.verdict.protocol_guid)
+    return FwxFirewallEvent(fwx_Listen, connection.session.source, FwxFirewallEventParameters.of(fwx_Listen, details))
+
+
+def accepted_event(connection: FWXAcceptedConnection) -> FwxFirewallEvent:
+    """Make ``fwx_AcceptedConnection`` for what has arrived and the client has not heard of yet (B2.23, B2.24)."""
+    remote, local = connection.target, connection.local
+    guid, secondary = connection.verdict.protocol_guid, connection.is_secondary
+    details = FwxAcceptEvent(
+        remote, remote.length, local, local.length, connection, ProtocolGuid=guid, IsSecondary=secondary
+    )
+    return FwxFirewallEvent(
+        fwx_AcceptedConnection,
+        connection.session.source,
+        FwxFirewallEventParameters.of(fwx_AcceptedConnection, details),
     )
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, keep_to_protocols
+from fwx.impl.binding import Binding, Waiter
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
 from fwx.impl.filterhost import FilterHost
+from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
+from fwx.impl.stragglers import Stragglers
+from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
@@ -29,9 +34,11 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import FwxFirewallEventSource
@@ -61,6 +68,8 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "departure",
+        "diverted",
         "early",
         "entry",
         "interface",
@@ -69,6 +78,7 @@ class Request:
         "source",
         "source_proxy",
         "target",
+        "to_tls",
         "user",
     )
 
@@ -89,6 +99,9 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        diverted: bool = False,
+        departure: Departure | None = None,
+        to_tls: Callable[[], Role] | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -97,6 +110,10 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
+            or a filter has announced, is let on (B2.13).
+        :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
+        :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
         """
         self.entry = entry
         self.client = client
@@ -112,6 +129,9 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+        self.diverted = diverted
+        self.departure = departure
+        self.to_tls = to_tls
 
     @property
     def who(self) -> Who:
@@ -120,14 +140,18 @@ class Request:
 
 
 class Gateway:
-    """Opens connections for requests of every entry; knows all that are being opened."""
+    """Opens connections for requests of every entry; knows all that are being opened.
 
-    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[FWXConnection], None]) -> None:
+    :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
+    """
+
+    def __init__(self, engine: Engine, sessions: Sessions, on_ended: Callable[[ConnectionBase], None]) -> None:
         """*on_ended* hears of every connection that was made for a request, when it is gone."""
         self.engine = engine
         self.sessions = sessions
-        self.opening: set[Opening] = set()
+        self.opening: set[Opening | Binding] = set()
         self.departure = Departure(engine.network)
+        self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
 
     def open(self, request: Request) -> None:
@@ -136,14 +160,23 @@ class Gateway:
         self.opening.add(opening)
         opening.step(opening.start)
 
-    def connection_ended(self, connection: FWXConnection) -> None:
+    def bind(self, request: Request, waiter: Waiter, families: tuple[int, ...]) -> Binding:
+        """Begin to wait for a connection to the client; *waiter* hears the outcome, the log too. Its ``entry`` is not
+        asked. *families* are those that the client's protocol can name, the preferred one first."""
+        binding = Binding(self, request, waiter, families)
+        self.opening.add(binding)
+        binding.step(binding.start)
+        return binding
+
+    def connection_ended(self, connection: ConnectionBase) -> None:
         self.sessions.connection_ended(connection)
         self._on_ended(connection)
 
     def close(self) -> None:
-        """Refuse what is still being opened: the service stops."""
+        """Refuse what is still being opened, and let nobody in for clients any more: the service stops."""
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
+        end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:
@@ -184,6 +217,9 @@ class Opening:
     def start(self) -> None:
         request = self._request
         verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
+        if request.diverted:
+            session = self._gateway.sessions.of(request.client_address, request.source, request.user)
+            verdict, addresses = keep_to_protocols(session, request.target, verdict, addresses)
         self._verdict = verdict
         if addresses:
             self._admitted(addresses)
@@ -248,7 +284,9 @@ class Opening:
         self._request.client.watch(self._client_event)
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
-        cancel = route.dial(engine, self._gateway.departure, self._request.target, addresses, dialled)
+        departure = self._gateway.departure if connection.verdict.upstream else self._request.departure
+        departure = departure or self._gateway.departure
+        cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
 
@@ -266,22 +304,59 @@ class Opening:
             self._refuse(result, reason, Action.Failed)
             return
         try:
-            bound = SocketAddress.from_sockaddr(transport.getsockname())
             if not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
-                return
-            if request.entry.connected(bound):
-                connection.address = dialled.address
-                connection.establish(request.client, transport, request.early, dialled.early)
+            elif request.to_tls is not None:
+                self._secure(transport, dialled, request.to_tls())
             else:
-                transport.close(True)
-                request.client.close(True)
-                connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+                self._establish(transport, dialled)
         except BaseException:
             transport.close(True)
             raise
+
+    def _secure(self, transport: Transport, dialled: Dialled, role: Role) -> None:
+        """Shake hands with the server."""
+        engine = self._gateway.engine
+        handshake = TlsHandshake(
+            transport,
+            role,
+            dialled.early,
+            "the server",
+            engine.queue,
+            self._gateway.stragglers,
+            engine.connect_deadlines,
+            partial(self.step, self._secured, transport, dialled),
+        )
+        self._cancel = handshake.cancel
+        handshake.start()
+
+    def _secured(self, transport: Transport, dialled: Dialled, secured: Secured) -> None:
+        self._cancel = None
+        if secured.transport is None:
+            _announce(transport, secured.alert)
+            transport.close(False)
+            reason = f"TLS to {self._request.target}: {secured.reason}"
+            self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
+            return
+        try:
+            self._establish(secured.transport, replace(dialled, early=b""))
+        except BaseException:
+            secured.transport.close(True)
+            raise
+
+    def _establish(self, server: Transport, dialled: Dialled) -> None:
+        connection, request = self._connection, self._request
+        assert connection is not None
+        bound = SocketAddress.from_sockaddr(server.getsockname())
+        if request.entry.connected(bound):
+            connection.address = dialled.address
+            connection.establish(request.client, server, request.early, dialled.early)
+        else:
+            server.close(True)
+            request.client.close(True)
+            connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
 
     def _deny(self, verdict: Verdict) -> None:
@@ -330,13 +405,13 @@ class Opening:
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:
-    """Send what comes before the client's data; it is small and the socket's buffer is empty, so it goes whole."""
+    """Send what is no data of the client's; it is small and the socket's buffer is empty, so it goes whole."""
     if not announcement:
         return True
     try:
         return transport.send(announcement) == len(announcement)
     except OSError as error:
-        logger.debug("a PROXY header could not be sent: %s", error)
+        logger.debug("a PROXY header, or an alert of TLS, could not be sent: %s", error)
         return False
 
 

@@ -48,8 +48,8 @@ class LocalEnd(Generic[AnyTransport]):
 
     # The transport.
 
-    def bind(self, address: SocketAddress) -> AnyTransport:
-        """Make a transport with the literal local *address*, port 0 for a free one.
+    def bind(self, address: SocketAddress, *, alone: bool = False) -> AnyTransport:
+        """Make a transport with the literal local *address*, port 0 for a free one; *alone* as transports have it.
 
         :raises COMError: the Winsock error: ``WSAEADDRINUSE``, ``WSAEACCES`` a privileged port, ``WSAEADDRNOTAVAIL``,
             ``WSAEAFNOSUPPORT`` a name, ...
@@ -61,7 +61,7 @@ class LocalEnd(Generic[AnyTransport]):
                 # Winsock's default; Linux would take IPv4 on the port as well.
                 transport.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._apply_options(transport)
-            transport.bind(address.sockaddr)
+            transport.bind(address.sockaddr, alone=alone)
         except OSError as error:
             if transport is not None:
                 transport.close(False)

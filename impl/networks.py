@@ -232,7 +232,7 @@ class LocalAddresses:
         return self._addresses.covers(wanted)
 
     def _read(self) -> AddressSet:
-        own = [*_own_ipv4(self._reader("/proc/net/fib_trie")), *_own_ipv6(self._reader("/proc/net/if_inet6"))]
+        own = [*_own_ipv4(self._reader("/proc/self/net/fib_trie")), *_own_ipv6(self._reader("/proc/self/net/if_inet6"))]
         return AddressSet([*_ALWAYS_LOCAL, *own])
 
     def _refresh(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, admit_arrival
 from fwx.impl.boundary import attempt
 from fwx.impl.connecting import Connecting
 from fwx.impl.departure import Departure
@@ -386,7 +386,7 @@ class FWXNetworkSocket(OwnedSocket):
         else:
             if self.session is None:
                 return accepted
-            verdict = self.engine.policy.judge(peer.host, peer.port, accepted.local, "TCP")
+            verdict = admit_arrival(self.engine, peer, accepted.local, self.session.who)
             if verdict.allowed:
                 return accepted._replace(verdict=verdict)
             result, reason = int(verdict.hresult), verdict.reason

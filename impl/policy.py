@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from functools import cached_property
 from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
 from fwx.impl.domainset import DomainSet, is_address, normalise_name
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Networks, normalise
+from fwx.impl.rulematch import CompiledRule, Match, Question, Traffic
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
 from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT, S_OK
@@ -39,6 +39,7 @@ _MEMO_ENTRIES: Final = 16384
 _LAST_PORT: Final = 0xFFFF
 _NAMESPACE: Final = UUID("6b6a6c5c-3a53-5d83-9d5b-0f2f8f6f1f11")
 _OUTBOUND: Final = frozenset({"outbound", "send", "send_receive"})
+_INBOUND: Final = frozenset({"inbound", "receive", "receive_send"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,15 @@ class Protocol:
 
     def outbound(self) -> Iterator[tuple[str, PortRange]]:
         """Give the transport (``TCP``) and the destination ports of each connection that a client begins."""
+        return self._in_directions(_OUTBOUND)
+
+    def inbound(self) -> Iterator[tuple[str, PortRange]]:
+        """Give the transport and the ports of each connection that others begin, to where a client waits for it."""
+        return self._in_directions(_INBOUND)
+
+    def _in_directions(self, directions: frozenset[str]) -> Iterator[tuple[str, PortRange]]:
         for known in self.connections:
-            if known.direction in _OUTBOUND:
+            if known.direction in directions:
                 yield from ((known.transport.upper(), ports) for ports in known.ports)
 
 
@@ -123,68 +131,6 @@ class Verdict:
     needs_user: bool = False
 
 
-class _Match(Enum):
-    NO = auto()
-    BY_ADDRESS = auto()
-    BY_NAME = auto()
-    UNDECIDED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class _Traffic:
-    """The protocols of one transport and port: their names for rules, and the first one's for filters and the log."""
-
-    names: frozenset[str]
-    name: str
-    guid: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One connection, as the rules see it; *target* holds the names of the address, none while it is not known."""
-
-    traffic: _Traffic
-    client: tuple[str, ...]
-    name: str | None
-    target: tuple[str, ...]
-    text: str
-    who: Who
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A rule with its names resolved."""
-
-    rule: Rule
-    protocols: frozenset[str]
-    source: frozenset[str]
-    networks: frozenset[str]
-    domains: tuple[DomainSet, ...]
-    who: Who | None
-
-    def is_for_others_than(self, turned_away: set[str]) -> bool:
-        """Tell whether it is about a user that goes by none of the names *turned_away*."""
-        return AUTHENTICATED not in turned_away and (self.who is None or not self.who <= turned_away)
-
-    def is_about(self, who: Who) -> bool:
-        """Tell whether the rule is about a client that is known so; one about users is about nobody else (B7.10)."""
-        return self.who is None or not self.who.isdisjoint(who)
-
-    def match(self, question: _Question) -> _Match:
-        """Tell whether the rule fits, whoever the client is."""
-        if self.source.isdisjoint(question.client) or self.protocols.isdisjoint(question.traffic.names):
-            return _Match.NO
-        if self.networks >= {ANY, LOCALHOST} or not self.networks.isdisjoint(question.target):
-            return _Match.BY_ADDRESS
-        if question.name is not None and any(domains.matches(question.name) for domains in self.domains):
-            return _Match.BY_NAME
-        return _Match.UNDECIDED if self.networks and not question.target else _Match.NO
-
-    def rebinds(self, match: _Match, question: _Question) -> bool:
-        """Tell whether a name leads to the firewall itself, which the rule does not name."""
-        return self.rule.action == "allow" and match is _Match.BY_NAME and LOCALHOST in question.target
-
-
 class Policy:
     """Ordered rules over networks, domain sets and protocols. Immutable; a new configuration makes a new policy.
 
@@ -209,13 +155,14 @@ class Policy:
         well_known = (Protocol.of(known) for known in WELL_KNOWN_PROTOCOLS if known.title not in replaced)
         self._protocols = (*configured, *well_known)
         self._reach = tuple((*opening, protocol) for protocol in self._protocols for opening in protocol.outbound())
+        self._arrivals = tuple((*opening, protocol) for protocol in self._protocols for opening in protocol.inbound())
         self.rules: tuple[Rule, ...] = tuple(rules)
         self._compiled = self._compile()
-        self._traffic: dict[tuple[str, int], _Traffic] = {}
+        self._traffic: dict[tuple[str, int, bool], Traffic] = {}
         # The names that tell clients apart; all other names of a client change nothing.
         self._names = NOBODY.union((AUTHENTICATED,), *(compiled.who or () for compiled in self._compiled))
         self._known: dict[Who, Who] = {}
-        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who], Verdict] = {}
+        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who, bool], Verdict] = {}
         self._look_ups: dict[tuple[str, str, Who], Verdict] = {}
         self._generation = networks.generation
 
@@ -233,23 +180,44 @@ class Policy:
         transport: str = "TCP",
         resolved: str | Address | None = None,
         who: Who = NOBODY,
+        arrives: bool = False,
     ) -> Verdict:
         """Judge a connection from the address *source* to *destination*; called for every connection.
 
         *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. No
         rule depends on *source_port* yet. A domain set judges the name that the client used, never a reverse look-up.
-        *who* is by which names the rules know the client.
+        *who* is by which names the rules know the client. What *arrives* where somebody waits for it is also what a
+        protocol calls inbound; *who* is then who waits.
 
         :raises ValueError: *source* or *resolved* is no address.
         """
         self._forget()
         if who:
             who = self._known_names(who)
-        key = (source, destination.host, destination.port, transport, resolved, who)
+        key = (source, destination.host, destination.port, transport, resolved, who, arrives)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            verdict = self._verdicts[key] = self._judge(source, destination, transport, resolved, who)
+            traffic = self._traffic_of(transport, destination.port, arrives)
+            verdict = self._verdicts[key] = self._judge(source, destination, traffic, resolved, who)
         return verdict
+
+    def judge_waiting(self, local: SocketAddress, who: Who = NOBODY) -> Verdict:
+        """Judge whether a client that is known as *who* may wait for TCP connections at the literal address *local*.
+
+        It may, unless no rule could allow anybody to connect there. The verdict has no source network.
+        """
+        self._forget()
+        who = self._known_names(who)
+        traffic, target = self._traffic_of("TCP", local.port, True), self._networks.of(local.host)
+        question = Question(traffic, ("",), None, target, f"waiting for {traffic.name} at {local} ({target[0]})", who)
+        for compiled in self._compiled:
+            if not compiled.is_about(who) or not compiled.reaches(question):
+                continue
+            if compiled.rule.action == "allow":
+                return _decided(question, compiled.rule)
+            if compiled.source >= {ANY, LOCALHOST}:
+                return _decided(question, compiled.rule)
+        return _denied(question, f"no rule allows {question.text}")
 
     def judge_look_up(self, source: str, host: str, who: Who = NOBODY) -> Verdict:
         """Judge whether a client at *source* may have *host*, a name or a literal address, looked up.
@@ -291,24 +259,24 @@ class Policy:
         try:
             name = None if literal else normalise_name(host)
         except ValueError as error:
-            return _denied(_Question(self._any_traffic, client, None, target, text, who), f"{error}; denied {text}")
-        question = _Question(self._any_traffic, client, name, target, text, who)
+            return _denied(Question(self._any_traffic, client, None, target, text, who), f"{error}; denied {text}")
+        question = Question(self._any_traffic, client, name, target, text, who)
         left = self._traffic_kinds
         for compiled, kinds in self._reaching:
             match = compiled.match(question)
-            if match is _Match.NO or left.isdisjoint(kinds) or not compiled.is_about(who):
+            if match is Match.NO or left.isdisjoint(kinds) or not compiled.is_about(who):
                 continue
             if compiled.rule.action == "allow":
                 return _decided(question, compiled.rule)
-            if match is not _Match.UNDECIDED:
+            if match is not Match.UNDECIDED:
                 left -= kinds
                 if not left:
                     return _decided(question, compiled.rule)
         return _denied(question, f"no rule allows {text}")
 
     @cached_property
-    def _any_traffic(self) -> _Traffic:
-        return _Traffic(frozenset(protocol.name for protocol in self._protocols) | {ANY}, "", GUID_NULL)
+    def _any_traffic(self) -> Traffic:
+        return Traffic(frozenset(protocol.name for protocol in self._protocols) | {ANY}, "", GUID_NULL)
 
     @cached_property
     def _traffic_kinds(self) -> frozenset[frozenset[str]]:
@@ -322,7 +290,7 @@ class Policy:
         return frozenset(self._traffic_of(*edge).names for edge in edges | {("TCP", 1), ("UDP", 1)})
 
     @cached_property
-    def _reaching(self) -> tuple[tuple[_Compiled, frozenset[frozenset[str]]], ...]:
+    def _reaching(self) -> tuple[tuple[CompiledRule, frozenset[frozenset[str]]], ...]:
         """Each rule with the kinds of traffic that it speaks of."""
         return tuple(
             (compiled, frozenset(kind for kind in self._traffic_kinds if not compiled.protocols.isdisjoint(kind)))
@@ -334,31 +302,30 @@ class Policy:
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
     def _judge(
-        self, source: str, destination: SocketAddress, transport: str, resolved: str | Address | None, who: Who
+        self, source: str, destination: SocketAddress, traffic: Traffic, resolved: str | Address | None, who: Who
     ) -> Verdict:
         literal = destination.address
         known = literal if literal is not None else resolved
-        traffic = self._traffic_of(transport, destination.port)
         client = self._networks.of(source)
         target = () if known is None else self._networks.of(known)
         text = _describe(traffic, source, client, destination, None if known is None else normalise(known), target)
         try:
             name = normalise_name(destination.host) if literal is None else None
         except ValueError as error:
-            return _denied(_Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
-        return self._first_match(_Question(traffic, client, name, target, text, who))
+            return _denied(Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
+        return self._first_match(Question(traffic, client, name, target, text, who))
 
-    def _first_match(self, question: _Question) -> Verdict:
+    def _first_match(self, question: Question) -> Verdict:
         # The first rule that would allow it a user, and whom the rules before that deny it.
-        barred: _Compiled | None = None
+        barred: CompiledRule | None = None
         turned_away: set[str] = set()
         for compiled in self._compiled:
             match = compiled.match(question)
-            if match is _Match.NO:
+            if match is Match.NO:
                 continue
             if not compiled.is_about(question.who):
                 if compiled.rule.action == "deny":
-                    if match is not _Match.UNDECIDED:
+                    if match is not Match.UNDECIDED:
                         turned_away |= compiled.who or NOBODY
                 elif barred is None and not question.who and compiled.is_for_others_than(turned_away):
                     barred = compiled
@@ -372,9 +339,9 @@ class Policy:
         reason = f"{verdict.reason} without a user; rule {barred.rule.name!r} is about users"
         return replace(verdict, reason=reason, needs_user=True)
 
-    def _matched(self, question: _Question, compiled: _Compiled, match: _Match) -> Verdict:
+    def _matched(self, question: Question, compiled: CompiledRule, match: Match) -> Verdict:
         name = compiled.rule.name
-        if match is _Match.UNDECIDED:
+        if match is Match.UNDECIDED:
             reason = f"rule {name!r} depends on the address: {question.text}"
             return _denied(question, reason, compiled.rule, needs_resolution=True)
         if compiled.rebinds(match, question):
@@ -385,29 +352,29 @@ class Policy:
             return _denied(question, reason, compiled.rule)
         return _decided(question, compiled.rule)
 
-    def _traffic_of(self, transport: str, port: int) -> _Traffic:
-        traffic = self._traffic.get((transport, port))
+    def _traffic_of(self, transport: str, port: int, arrives: bool = False) -> Traffic:
+        traffic = self._traffic.get((transport, port, arrives))
         if traffic is None:
             found = [
                 protocol
-                for known_transport, ports, protocol in self._reach
+                for known_transport, ports, protocol in ((*self._arrivals, *self._reach) if arrives else self._reach)
                 if known_transport == transport and ports.first <= port <= ports.last
             ]
             name, guid = (found[0].name, found[0].guid) if found else (f"unidentified {transport}", GUID_NULL)
             names = frozenset(protocol.name for protocol in found) | {ANY}
-            traffic = self._traffic[transport, port] = _Traffic(names, name, guid)
+            traffic = self._traffic[transport, port, arrives] = Traffic(names, name, guid)
         return traffic
 
-    def _compile(self) -> tuple[_Compiled, ...]:
+    def _compile(self) -> tuple[CompiledRule, ...]:
         networks = self._networks.names
         protocols = {protocol.name for protocol in self._protocols} | {ANY}
-        compiled: dict[str, _Compiled] = {}
+        compiled: dict[str, CompiledRule] = {}
         for rule in self.rules:
             if rule.name in compiled or rule.name == DEFAULT_RULE:
                 raise ValueError(f"rule {rule.name!r}: the name is taken; choose another one")
             if rule.action not in ("allow", "deny"):
                 raise ValueError(f"rule {rule.name!r}: action {rule.action!r}, expected 'allow' or 'deny'")
-            compiled[rule.name] = _Compiled(
+            compiled[rule.name] = CompiledRule(
                 rule,
                 _known(rule, "protocols", rule.protocols, protocols),
                 _known(rule, "source", rule.source, networks),
@@ -439,7 +406,7 @@ def _known(rule: Rule, part: str, names: tuple[str, ...], known: Iterable[str]) 
 
 
 def _describe(
-    traffic: _Traffic,
+    traffic: Traffic,
     source: str,
     client: tuple[str, ...],
     destination: SocketAddress,
@@ -452,7 +419,7 @@ def _describe(
     return f"{text} ({target[0]})" if str(address) == destination.host else f"{text} ({address}, {target[0]})"
 
 
-def _decided(question: _Question, rule: Rule) -> Verdict:
+def _decided(question: Question, rule: Rule) -> Verdict:
     if rule.action == "deny":
         return _denied(question, f"rule {rule.name!r} denies {question.text}", rule)
     return Verdict(
@@ -470,7 +437,7 @@ def _decided(question: _Question, rule: Rule) -> Verdict:
     )
 
 
-def _denied(question: _Question, reason: str, rule: Rule | None = None, *, needs_resolution: bool = False) -> Verdict:
+def _denied(question: Question, reason: str, rule: Rule | None = None, *, needs_resolution: bool = False) -> Verdict:
     return Verdict(
         allowed=False,
         rule=rule.name if rule else DEFAULT_RULE,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fwx.impl.departure import Departure
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.upstreambind import BindHandshake
     from fwx.interfaces import SocketAddress
 
 
@@ -72,17 +73,21 @@ class Upstream:
         connect: Callable[[SocketAddress], Handshake],
         failure: EventDefinition,
         via: Upstream | None = None,
+        *,
+        binding: Callable[[SocketAddress], BindHandshake] | None = None,
     ) -> None:
         """:param name: for the log. :param address: where it listens, a literal or a name.
 
         :param connect: makes the handshake that asks it for a connection to an address or a name.
         :param failure: signalled when the upstream itself fails, or refuses the account. :param via: what it is
             reached through.
+        :param binding: makes the handshake that asks it to bind for an address; ``None`` where its protocol cannot.
         """
         self.name = name
+        self.binding = binding
         self.hops: tuple[Hop, ...] = (*(via.hops if via is not None else ()), Hop(name, address, connect))
         self.path = ", ".join(hop.name for hop in self.hops)
-        self._failure = failure
+        self.failure = failure
 
     def dial(
         self,
@@ -93,7 +98,7 @@ class Upstream:
         done: Callable[[Dialled], None],
     ) -> Callable[[], None]:
         targets = [target] if addresses is None else addresses
-        passage = Passage(engine, departure, self.hops, targets, self._failure, done)
+        passage = Passage(engine, departure, self.hops, targets, self.failure, done)
         passage.start()
         return passage.cancel
 

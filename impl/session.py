@@ -103,6 +103,13 @@ class FWXSession(Unknown):
         """By which names the rules know the client."""
         return NOBODY if self.user is None else self.user.who
 
+    def announces(self, target: SocketAddress, transport: str) -> bool:
+        """Tell whether a filter has announced that the client will connect to *target* over ``TCP`` or ``UDP`` (B2.13).
+
+        ``AllowFutureConnect`` announces it; this version has none, so nobody has.
+        """
+        return False
+
     def session_filter(self, host: FilterHost, event_type: int) -> IFWXSessionFilter | None:
         """Return *host*'s session filter if this event is for it, made now if this is the first such event (B1.17).
 

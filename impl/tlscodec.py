@@ -43,7 +43,7 @@ class Codec(Protocol):
         """Return what is to go over the wire."""
 
     def has_data(self) -> bool:
-        """Plain text has been received and not been read."""
+        """Plain text, the end or an error has been met and not been read."""
 
     def info(self) -> TlsInfo | None:
         """Return what was agreed on."""
@@ -136,7 +136,7 @@ class TlsCodec:
         return self._output.read() if self._output.pending else b""
 
     def has_data(self) -> bool:
-        return self.ended or bool(self._tls.pending())
+        return self.ended or self._error is not None or bool(self._tls.pending())
 
     def info(self) -> TlsInfo | None:
         tls = self._tls

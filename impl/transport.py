@@ -29,7 +29,10 @@ class LocalTransport(Protocol):
         It replaces the handler there was.
         """
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None: ...
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:
+        """Take a local address. *alone*: no other socket has it or can get it, also while neither listens; what is left
+        of connections that have ended counts as having it. Datagram sockets are always alone.
+        """
 
     def getsockname(self) -> tuple[Any, ...]: ...
 
@@ -47,7 +50,12 @@ class LocalTransport(Protocol):
 
 
 class Transport(LocalTransport, Protocol):
-    """One non-blocking stream socket."""
+    """One non-blocking stream socket, or a layer over one.
+
+    :ivar fault: why a layer over the socket fails, in words; empty for a socket, whose errors say it.
+    """
+
+    fault: str
 
     recv: Callable[[int], bytes]
     send: Callable[[Any], int]

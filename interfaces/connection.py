@@ -197,8 +197,8 @@ class IFWXConnection(IUnknown):
         connections (B3.39).
 
         :param pIpFilter: the addresses; ``None`` lifts every limit.
-        :raises COMError: the SDK names no code; here ``E_NOTIMPL``, a filter (not in this version). ``None`` never
-            fails.
+        :raises COMError: the SDK names no code; here ``E_NOTIMPL``, a filter on a connection that does not listen
+            (not in this version); ``E_INVALIDARG``, not one of the service's. ``None`` never fails.
         """
 
     def GetIpFilter() -> Annotated[IFWXIpFilter | None, Out("ppIpFilter")]:

@@ -1,4 +1,4 @@
-"""What every test may use: the ``requires`` marker, the paths of the Debian programs it names; and the leak check."""
+"""What every test may use: the ``requires`` and ``path`` markers, the Debian programs' paths; and the leak check."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from tests.leaks import Leaks
+from tests.paths import OPTION, PathRecorder
 
 # Program -> Debian package. `make debian-deps` installs these packages; tests/test_makefile.py compares the two lists.
 PROGRAMS: Mapping[str, str] = MappingProxyType(
@@ -28,19 +29,24 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "ip": "iproute2",
         "lftp": "lftp",
         "microsocks": "microsocks",
+        "mount": "mount",
         "ncat": "ncat",
         "nft": "nftables",
         "nginx": "nginx",
+        "nsenter": "util-linux",
         "openssl": "openssl",
         "ps": "procps",
         "socat": "socat",
+        "socksify": "dante-client",
         "squid": "squid",
         "ss": "iproute2",
         "ssh": "openssh-client",
         "ssh-keygen": "openssh-client",
         "sshd": "openssh-server",
         "swaks": "swaks",
+        "systemctl": "systemd",
         "systemd-analyze": "systemd",
+        "systemd-socket-activate": "systemd",
         "tcpdump": "tcpdump",
         "tinyproxy": "tinyproxy-bin",
         "wget": "wget",
@@ -53,6 +59,17 @@ def _find(program: str) -> str | None:
     # Daemons live in sbin, which is not on the path of an ordinary user.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     return shutil.which(program, path=path)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that ``make paths`` gives."""
+    parser.addoption(OPTION, action="store_true", help="write docs/paths.csv from the marked tests that pass")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the markers of the ways through the service read and recorded."""
+    file = config.rootpath / "docs" / "paths.csv"
+    config.pluginmanager.register(PathRecorder(file, write=config.getoption(OPTION)), "paths")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

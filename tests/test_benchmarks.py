@@ -1,4 +1,4 @@
-"""The benchmark of a filter's sockets runs, part by part, with tiny loads: by C and by Python."""
+"""The benchmarks of a filter's sockets and of transparent listeners run, with tiny loads."""
 
 from __future__ import annotations
 
@@ -61,3 +61,22 @@ def test_the_loads_in_python(source_tree: Path, tmp_path: Path) -> None:
 def test_tls(source_tree: Path, tmp_path: Path) -> None:
     parts = "tls,handshakes-ecdsa"
     require_figures(measured(source_tree, tmp_path, parts, os.environ["PATH"]), parts)
+
+
+@pytest.mark.requires("ip", "nft")
+def test_transparent(source_tree: Path, tmp_path: Path) -> None:
+    """A tiny round of the service alone; a user without root is told why nothing is measured."""
+    report = tmp_path / "report.json"
+    script = source_tree / "benchmarks" / "transparent.py"
+    sizes = ["--rounds", "1", "--seconds", "0.05", "--only", "fwx+keep"]
+    result = subprocess.run(
+        [sys.executable, str(script), *sizes, "--json", str(report)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    if os.geteuid() != 0:
+        assert "left out: it takes root" in result.stdout
+        pytest.skip("needs root, to make network namespaces")
+    found = json.loads(report.read_text())
+    figures = found["rounds"]["fwx+keep"] | found["datagrams"]["fwx+keep"]
+    assert figures.keys() == found["units"].keys()
+    assert all(values[0] > 0 or column.endswith(MAY_BE_NOTHING) for column, values in figures.items())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = {"bench", "fuzz", "clean", "debian-deps", "demo", "docs", "help", "lint", "test", "venv"}
+TARGETS = {"bench", "fuzz", "paths", "clean", "debian-deps", "demo", "docs", "help", "lint", "test", "venv"}
 
 
 @pytest.fixture

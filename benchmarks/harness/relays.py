@@ -23,6 +23,7 @@ name = "relay"
 kind = "publish"
 bind = "127.0.0.1:0"
 to = "127.0.0.1:{target}"
+{tls}
 
 [[rule]]
 name = "all"
@@ -100,8 +101,10 @@ Start = Callable[[Path, int], Relay]
 """Starts a relay to a target port of 127.0.0.1, with a folder of its own for its files."""
 
 
-def start_fwx(folder: Path, target: int, more: str = "") -> Relay:
-    return serve(folder, _FWX.format(folder=folder, target=target) + more, "relay listens on")
+def start_fwx(folder: Path, target: int, more: str = "", certificate: Path | None = None) -> Relay:
+    """Run the service with a published port, which ends TLS where there is a *certificate*."""
+    tls = f'tls = {{ certificate = "{certificate}", key = "{certificate}" }}' if certificate else ""
+    return serve(folder, _FWX.format(folder=folder, target=target, tls=tls) + more, "relay listens on")
 
 
 def serve(folder: Path, configuration: str, words: str) -> Relay:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.process import Running, find, free_port, raise_descriptor_limit
-from harness.relays import NGINX_MODULES, Relay, Start, run_haproxy, run_nginx, serve, told
+from harness.relays import NGINX_MODULES, Relay, Start, run_haproxy, run_nginx, serve, start_fwx, told
 
 _FWX = """\
 [service]
@@ -122,7 +122,10 @@ def datagram_relays() -> dict[str, Start]:
 
 def tls_pumps(certificate: Path) -> dict[str, Start]:
     """Return who ends TLS with the certificate and key in the file *certificate*."""
-    relays: dict[str, Start] = {"fwx": partial(start_filter, "TlsPump", certificate=certificate)}
+    relays: dict[str, Start] = {
+        "fwx": partial(start_filter, "TlsPump", certificate=certificate),
+        "fwx listener": partial(start_fwx, certificate=certificate),
+    }
     if find("haproxy"):
         relays["haproxy"] = partial(start_haproxy, f" ssl crt {certificate}", "default_backend servers")
     return relays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,10 +17,13 @@ from fwx.config import ConfigurationError, load
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
+from fwx.notification import READY, STOPPING, notify
 from fwx.packetfilter.process import HelperError
+from fwx.passed_sockets import PassedSockets
 from fwx.privileges import PrivilegeError
 from fwx.registry import RegistryError
 from fwx.service import Service
+from fwx.transparent.sockets import SocketMakerError
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
@@ -55,6 +59,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
         ListenError,
         PrivilegeError,
         RegistryError,
+        SocketMakerError,
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from error
@@ -65,7 +70,12 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
 async def run_service(config: Path | None) -> int:
     """Run until a signal comes; return the number of log records that were lost in the end."""
     loop = asyncio.get_running_loop()
-    service = Service(load(config))
+    passed = PassedSockets.from_environment(os.environ, os.getpid())
+    try:
+        service = Service(load(config), passed)
+    except BaseException:
+        passed.close()
+        raise
     told = asyncio.Event()
     at_once = asyncio.Event()
 
@@ -79,13 +89,16 @@ async def run_service(config: Path | None) -> int:
     try:
         await service.start()
     except BaseException:
+        passed.close()
         await service.stop(0)
         raise
     for listener in service.listeners:
         click.echo(f"fwx: {listener.name} listens on {listener.address}", err=True)
     for datagrams in service.datagram_listeners:
         click.echo(f"fwx: {datagrams.name} listens on {datagrams.address}", err=True)
+    notify(READY, os.environ)
     await told.wait()
+    notify(STOPPING, os.environ)
     click.echo("fwx: stopping", err=True)
     stopping = asyncio.ensure_future(service.stop())
     hurry = asyncio.ensure_future(at_once.wait())

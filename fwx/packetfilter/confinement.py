@@ -1,4 +1,4 @@
-"""Giving up all that a helper does not need: every capability but CAP_NET_ADMIN, its user, writing files."""
+"""Giving up all that a helper does not need: every capability but a few, its user, writing files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import resource
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
 _CAP_SETPCAP = 8
 
@@ -35,28 +36,32 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def has_capability(number: int) -> bool:
     """Tell whether this process has the capability *number* in effect."""
-    return bool(_effective_capabilities() >> number & 1)
+    return bool(_capabilities("CapEff") >> number & 1)
 
 
-def confine(uid: int | None, gid: int | None, *, children: bool) -> None:
+def confine(
+    uid: int | None, gid: int | None, *, children: bool, keep: Collection[int] = frozenset({CAP_NET_ADMIN})
+) -> None:
     """Become *uid* and *gid* (``None``: stay), keep CAP_NET_ADMIN alone, gain nothing any more, write no file.
 
-    :param children: whether programs that this process starts get the capability too.
+    :param children: whether programs that this process starts get CAP_NET_ADMIN too. :param keep: what is kept, of what
+        there is; CAP_NET_ADMIN has to be.
     :raises OSError: the kernel refused something.
     """
     if not has_capability(CAP_NET_ADMIN):
         raise PermissionError(1, "needs the capability CAP_NET_ADMIN")
     if has_capability(_CAP_SETPCAP):
         for number in _known_capabilities():
-            if number != CAP_NET_ADMIN:
+            if number not in keep:
                 _prctl(_PR_CAPBSET_DROP, number)
+    kept = sum(1 << number for number in keep if has_capability(number))
     if uid is not None and gid is not None:
         _prctl(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _set_capabilities(1 << CAP_NET_ADMIN, inheritable=children)
+    _set_capabilities(kept, inheritable=children)
     if children:
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -64,6 +69,16 @@ def confine(uid: int | None, gid: int | None, *, children: bool) -> None:
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _forbid_writing()
+
+
+def drop_capabilities() -> None:
+    """Give up every capability; for a service that was started with some, as an ordinary user, and has done its part.
+
+    :raises OSError: the kernel refused.
+    """
+    if _capabilities("CapPrm"):
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        _set_capabilities(0, inheritable=False)
 
 
 def end_with_parent(number: signal.Signals) -> None:
@@ -75,9 +90,9 @@ def _known_capabilities() -> Iterator[int]:
     yield from range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1)
 
 
-def _effective_capabilities() -> int:
+def _capabilities(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1], 16)
     raise OSError("/proc/self/status shows no capabilities")
 

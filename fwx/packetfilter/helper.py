@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _begin(nft: Nft, options: argparse.Namespace, link: socket.socket) -> Table:
     """Write the table, and say that it is there."""
-    plan = Plan(options.table, options.tcp, options.udp, tuple(options.interface))
+    plan = Plan(options.table, options.tcp, options.udp, tuple(options.interface), options.redirected)
     table = Table(nft, plan, options.seconds, time.monotonic)
     if table.left_over():
         text = f"the table {plan.table} of a run that did not end as it should is replaced"
@@ -175,6 +175,7 @@ def _read(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", type=_matching(TABLE), required=True)
     parser.add_argument("--tcp", type=read_ranges, required=True)
     parser.add_argument("--udp", type=read_ranges, required=True)
+    parser.add_argument("--redirected", type=read_ranges, default=())
     parser.add_argument("--interface", type=_matching(INTERFACE), action="append", default=[])
     parser.add_argument("--seconds", type=int, required=True)
     parser.add_argument("--uid", type=int)

@@ -20,12 +20,14 @@ class Plan(NamedTuple):
     :ivar tcp: ranges of TCP ports. :ivar udp: ranges of UDP ports.
     :ivar interfaces: names of the interfaces whose traffic is looked at, ``eth*`` for several; none for every one but
         loopback.
+    :ivar redirected: ranges of TCP ports that are open to what another table redirects to them, and to nothing else.
     """
 
     table: str
     tcp: tuple[Range, ...]
     udp: tuple[Range, ...]
     interfaces: tuple[str, ...] = ()
+    redirected: tuple[Range, ...] = ()
 
     def guards(self, protocol: str, port: int) -> bool:
         """Tell whether *port* of ``tcp`` or ``udp`` is closed to new traffic."""

@@ -115,6 +115,7 @@ def _command(plan: Plan, account: pwd.struct_passwd | None, seconds: int, link: 
         f"--table={plan.table}",
         f"--tcp={write_ranges(plan.tcp)}",
         f"--udp={write_ranges(plan.udp)}",
+        f"--redirected={write_ranges(plan.redirected)}",
         f"--seconds={seconds}",
         *(f"--interface={name}" for name in plan.interfaces),
     ]

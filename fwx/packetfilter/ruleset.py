@@ -125,6 +125,11 @@ def _rules(plan: Plan) -> list[list[Command]]:
         # What goes to others and was diverted to a transparent socket on purpose.
         [_match("!=", {"fib": {"result": "type", "flags": ["daddr"]}}, "local"), transparent, accept],
     ]
+    if plan.redirected:
+        # The destination has been rewritten on purpose; whoever addresses the port itself has no such mark.
+        ports = {"set": [_range(each) for each in plan.redirected]}
+        dport = _match("==", {"payload": {"protocol": "tcp", "field": "dport"}}, ports)
+        rules.append([dport, _match("in", {"ct": {"key": "status"}}, "dnat"), accept])
     for name in SETS:
         version = int(name[-1])
         parts = [_expression(field, version) for field in _FIELDS[name[:-1]]]

@@ -55,14 +55,17 @@ class Credentials:
 class ProxyRequest:
     """A complete request of a client of the proxy port.
 
-    ``target`` is a literal address or a name in the spelling the client used: case and a trailing dot are kept, so
-    whoever compares names with a policy normalises first. ``agent`` is the ``User-Agent``, with what cannot be printed
-    replaced by ``?``, or empty. ``early`` are the bytes that followed the request and belong to the server.
-    ``claimed_user`` is the user id of a SOCKS4 client, which nothing vouches for; printable, often empty.
+    To ``connect``, ``target`` is where to. To ``bind``, it is who is expected to connect: its port may be 0, and the
+    unspecified address stands for anybody. For ``udp``, an association, it is what the client says that it will send
+    datagrams from, port 0 and the unspecified address where it does not know. It is a literal address or a name in the
+    spelling the client used: case and a trailing dot are kept, so whoever compares names with a policy normalises
+    first. ``agent`` is the ``User-Agent``, with what cannot be printed replaced by ``?``, or empty. ``early`` are the
+    bytes that followed the request and belong to the server. ``claimed_user`` is the user id of a SOCKS4 client, which
+    nothing vouches for; printable, often empty.
     """
 
     protocol: Literal["SOCKS4", "SOCKS5", "HTTP"]
-    command: Literal["connect"]
+    command: Literal["connect", "bind", "udp"]
     target: SocketAddress
     agent: str
     early: bytes
@@ -131,6 +134,17 @@ class ProxyCodec(Protocol):
 
     def refused(self, outcome: Outcome) -> bytes:
         """The reply that the connection was not made because of *outcome*."""
+
+
+def request_target(command: str, host: str, port: int) -> SocketAddress:
+    """Check the target of a request by its *command* and return it (:func:`connect_target`); only one to connect needs
+    a port.
+
+    :raises ValueError: it is no target.
+    """
+    if command == "bind" and port == 0:
+        return connect_target(host, 1).with_port(0)
+    return connect_target(host, port)
 
 
 def connect_target(host: str, port: int) -> SocketAddress:

@@ -1,9 +1,9 @@
-"""SOCKS4 and SOCKS4a (the memos of Ying-Da Lee) on the server's side: CONNECT."""
+"""SOCKS4 and SOCKS4a (the memos of Ying-Da Lee) on the server's side: CONNECT and BIND."""
 
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import Final, Literal
 
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import (
@@ -12,15 +12,14 @@ from fwx.proxy.request import (
     HandshakeError,
     Outcome,
     ProxyRequest,
-    connect_target,
     printable,
+    request_target,
 )
 
 #: Most bytes of the user id and of SOCKS4a's name, without the zero that ends each. The memos name no limit.
 LONGEST_STRING: Final = 255
 
-_CONNECT: Final = 0x01
-_COMMANDS: Final = {0x02: "BIND"}
+_COMMANDS: Final[dict[int, Literal["connect", "bind"]]] = {0x01: "connect", 0x02: "bind"}
 _GRANTED: Final = 0x5A
 _REJECTED: Final = 0x5B
 _HEAD: Final = 8
@@ -64,9 +63,9 @@ class Socks4Codec:
         raise RuntimeError("SOCKS4 has no credentials")
 
     def succeeded(self, bound: SocketAddress) -> bytes:
-        """Return the reply "granted" with the local address *bound*, zeros where it is not IPv4.
+        """Return the reply "granted" with the address *bound*, zeros where it is not IPv4.
 
-        The memos let clients ignore the address after CONNECT.
+        The memos let clients ignore the address after CONNECT. After BIND it comes twice: the second one is the peer's.
         """
         literal = bound.address
         packed = literal.packed if literal is not None and literal.version == 4 else bytes(4)
@@ -77,9 +76,8 @@ class Socks4Codec:
         return _rejection()
 
     def _parse(self, buffer: bytes) -> ProxyRequest | None:
-        if len(buffer) >= 2 and buffer[1] != _CONNECT:
-            command = _COMMANDS.get(buffer[1], f"command 0x{buffer[1]:02x}")
-            raise HandshakeError(f"SOCKS4 {command} is not supported, only CONNECT", _rejection())
+        if len(buffer) >= 2 and buffer[1] not in _COMMANDS:
+            raise HandshakeError(f"SOCKS4 command 0x{buffer[1]:02x} is neither CONNECT nor BIND", _rejection())
         if len(buffer) < _HEAD:
             return None
         user, end = _string(buffer, _HEAD, "user id")
@@ -94,11 +92,12 @@ class Socks4Codec:
         if self._demand == "required":
             raise AuthenticationError("SOCKS4 cannot authenticate, which is required here", _rejection(), claim)
         host = _name(name) if by_name else socket.inet_ntop(socket.AF_INET, packed)
+        command = _COMMANDS[buffer[1]]
         try:
-            target = connect_target(host, int.from_bytes(buffer[2:4], "big"))
+            target = request_target(command, host, int.from_bytes(buffer[2:4], "big"))
         except ValueError as error:
-            raise HandshakeError(f"SOCKS4 CONNECT: {error}", _rejection()) from None
-        return ProxyRequest("SOCKS4", "connect", target, "", buffer[end:], claim)
+            raise HandshakeError(f"SOCKS4 {command.upper()}: {error}", _rejection()) from None
+        return ProxyRequest("SOCKS4", command, target, "", buffer[end:], claim)
 
 
 def _string(buffer: bytes, start: int, what: str) -> tuple[bytes | None, int]:
@@ -116,7 +115,7 @@ def _string(buffer: bytes, start: int, what: str) -> tuple[bytes | None, int]:
 
 def _name(packed: bytes) -> str:
     if not packed.isascii():
-        raise HandshakeError("SOCKS4 CONNECT: the host name is not ASCII, its IDNA form is expected", _rejection())
+        raise HandshakeError("SOCKS4: the host name is not ASCII, its IDNA form is expected", _rejection())
     return packed.decode("ascii")
 
 

@@ -1,10 +1,10 @@
-"""SOCKS5 (RFC 1928) on the server's side: CONNECT, without authentication or with user and password (RFC 1929)."""
+"""SOCKS5 (RFC 1928) on the server's side, with user and password (RFC 1929) or without authentication."""
 
 from __future__ import annotations
 
 import socket
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import (
@@ -14,7 +14,7 @@ from fwx.proxy.request import (
     HandshakeError,
     Outcome,
     ProxyRequest,
-    connect_target,
+    request_target,
 )
 
 _VERSION: Final = 0x05
@@ -32,8 +32,7 @@ _METHODS: Final[dict[Demand, tuple[int, ...]]] = {
 _PASSWORD_ACCEPTED: Final = b"\x01\x00"
 _PASSWORD_REJECTED: Final = b"\x01\x01"
 
-_CONNECT: Final = 0x01
-_COMMANDS: Final = {0x02: "BIND", 0x03: "UDP ASSOCIATE"}
+_COMMANDS: Final[dict[int, Literal["connect", "bind", "udp"]]] = {0x01: "connect", 0x02: "bind", 0x03: "udp"}
 
 _IPV4: Final = 0x01
 _NAME: Final = 0x03
@@ -105,7 +104,7 @@ class Socks5Codec:
         return _PASSWORD_REJECTED
 
     def succeeded(self, bound: SocketAddress) -> bytes:
-        """Return reply 0x00 with the local address *bound* (RFC 1928 section 6).
+        """Return reply 0x00 with the local address *bound* (RFC 1928 section 6); after BIND another, with the peer's.
 
         :raises ValueError: *bound* is a name.
         """
@@ -181,11 +180,26 @@ def _parse_request(buffer: bytes) -> ProxyRequest | None:
     start, end = _address_span(buffer)
     if len(buffer) < end + 2:
         return None
+    command = _COMMANDS[buffer[1]]
+    port, early = int.from_bytes(buffer[end : end + 2], "big"), buffer[end + 2 :]
+    if command == "udp":
+        return ProxyRequest("SOCKS5", "udp", _sender(buffer[3], buffer[start:end], port), "", early)
     try:
-        target = connect_target(_host(buffer[3], buffer[start:end]), int.from_bytes(buffer[end : end + 2], "big"))
+        target = request_target(command, _host(buffer[3], buffer[start:end]), port)
     except ValueError as error:
-        raise HandshakeError(f"SOCKS5 CONNECT: {error}", _failure(_GENERAL_FAILURE)) from None
-    return ProxyRequest("SOCKS5", "connect", target, "", buffer[end + 2 :])
+        raise HandshakeError(f"SOCKS5 {command.upper()}: {error}", _failure(_GENERAL_FAILURE)) from None
+    return ProxyRequest("SOCKS5", command, target, "", early)
+
+
+def _sender(kind: int, packed: bytes, port: int) -> SocketAddress:
+    """Return what a client says that it will send datagrams from: an address, or zeros where it does not know.
+
+    :raises HandshakeError: it is a name, which nobody could compare a datagram's source with.
+    """
+    if kind == _NAME:
+        reason = "SOCKS5 UDP ASSOCIATE: a name for where the client sends from, an address or zeros are expected"
+        raise HandshakeError(reason, _failure(_ADDRESS_TYPE_NOT_SUPPORTED))
+    return SocketAddress(_host(kind, packed), port)
 
 
 def _check_head(buffer: bytes) -> None:
@@ -194,9 +208,9 @@ def _check_head(buffer: bytes) -> None:
         raise HandshakeError(f"SOCKS5 request starts with 0x{buffer[0]:02x}, not 05", _failure(_GENERAL_FAILURE))
     if len(buffer) < 4:
         return
-    if buffer[1] != _CONNECT:
-        command = _COMMANDS.get(buffer[1], f"command 0x{buffer[1]:02x}")
-        raise HandshakeError(f"SOCKS5 {command} is not supported, only CONNECT", _failure(_COMMAND_NOT_SUPPORTED))
+    if buffer[1] not in _COMMANDS:
+        reason = f"SOCKS5 command 0x{buffer[1]:02x} is not supported, only CONNECT, BIND and UDP ASSOCIATE"
+        raise HandshakeError(reason, _failure(_COMMAND_NOT_SUPPORTED))
     if buffer[2] != 0:
         raise HandshakeError(f"SOCKS5 reserved byte is 0x{buffer[2]:02x}, not 00", _failure(_GENERAL_FAILURE))
     if buffer[3] not in (_IPV4, _NAME, _IPV6):
@@ -214,6 +228,17 @@ def packed_address(address: SocketAddress) -> bytes:
         raise ValueError(f"{address} is a name, an address is needed")
     kind = _IPV4 if literal.version == 4 else _IPV6
     return bytes((kind,)) + literal.packed + address.port.to_bytes(2, "big")
+
+
+def packed_name(end_point: SocketAddress) -> bytes:
+    """Return the address type, the name of *end_point* and its port as SOCKS5 writes them.
+
+    :raises ValueError: the name is no ASCII, or longer than 255 bytes.
+    """
+    name = end_point.host.encode("ascii")
+    if len(name) > 0xFF:
+        raise ValueError(f"a name of {len(name)} bytes, at most 255 are expected")
+    return bytes((_NAME, len(name))) + name + end_point.port.to_bytes(2, "big")
 
 
 def unpack_address(buffer: bytes, start: int) -> tuple[str, int]:

@@ -1,4 +1,5 @@
-"""SOCKS5 (RFC 1928) on the client's side: CONNECT, with a user name and a password (RFC 1929) where there are some."""
+"""SOCKS5 (RFC 1928) on the client's side: CONNECT and BIND, with a user name and a password (RFC 1929) where there are
+some."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from fwx.proxy.upstream import Account, UpstreamError, askable
 LONGEST_SECRET: Final = 255
 """Most bytes of a user name, and of a password (RFC 1929 section 2)."""
 
-_CONNECT: Final = 0x01
+CONNECT: Final = 0x01
+BIND: Final = 0x02
 _NO_AUTHENTICATION: Final = 0x00
 _USER_AND_PASSWORD: Final = 0x02
 _NO_ACCEPTABLE_METHOD: Final = 0xFF
@@ -35,18 +37,22 @@ _REPLIES: Final = {
 
 
 class Socks5Client:
-    """Asks one upstream for one connection, as :class:`fwx.impl.passage.Handshake`; no I/O.
+    """Asks one upstream for one connection, as :class:`fwx.impl.passage.Handshake`, or to bind, as
+    :class:`fwx.impl.upstreambind.BindHandshake`; no I/O.
 
-    :ivar established: the upstream has connected.
+    :ivar established: the upstream has connected, or is bound, or somebody has come there.
     :ivar on_target: it has been asked, so that what goes wrong now may be the target's fault.
     :ivar early: what came behind its reply.
-    :ivar bound: the address that it connected from, as it says; ``None`` before, or where it says a name.
+    :ivar bound: the address that it connected from, or where it is bound, or who has come there, as it says; ``None``
+        before, or where it says a name.
     """
 
-    __slots__ = ("_account", "_buffer", "_step", "_target", "bound", "early", "established", "on_target")
+    __slots__ = ("_account", "_buffer", "_command", "_step", "_target", "bound", "early", "established", "on_target")
 
-    def __init__(self, target: SocketAddress, account: Account | None = None) -> None:
-        """:param target: an address or a name. :param account: used where the upstream chooses that method.
+    def __init__(self, target: SocketAddress, account: Account | None = None, command: int = CONNECT) -> None:
+        """:param target: an address or a name; for :data:`BIND` the address of who is expected to connect.
+
+        :param account: used where the upstream chooses that method.
 
         :raises ValueError: a user name or a password that the protocol has no room for.
         """
@@ -55,6 +61,7 @@ class Socks5Client:
                 raise ValueError(f"SOCKS5 takes a user name and a password of 1 to {LONGEST_SECRET} bytes")
         self._target = target
         self._account = account
+        self._command = command
         self._buffer = b""
         self._step: Callable[[], bytes | None] = self._take_method
         self.established = False
@@ -67,9 +74,10 @@ class Socks5Client:
 
         :raises socket.gaierror: the target is no name that anybody could resolve.
         """
-        self.on_target = True
-        self._target = askable(self._target)
-        self.on_target = False
+        if self._command == CONNECT:
+            self.on_target = True
+            self._target = askable(self._target)
+            self.on_target = False
         methods = bytes([_NO_AUTHENTICATION] if self._account is None else [_NO_AUTHENTICATION, _USER_AND_PASSWORD])
         return bytes((5, len(methods))) + methods
 
@@ -85,6 +93,16 @@ class Socks5Client:
         while not self.established and (answer := self._step()) is not None:
             sending += answer
         return sending
+
+    def expect_peer(self) -> None:
+        """Go on after the first reply to BIND: the second one says who has come.
+
+        :raises UpstreamError: it is there already, and says that nobody comes, or makes no sense.
+        """
+        self._buffer, self.early = self.early, b""
+        self.established = False
+        self.bound = None
+        self._take_reply()
 
     def _take(self, count: int) -> bytes:
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
@@ -126,7 +144,7 @@ class Socks5Client:
             host = bytes((_NAME, len(name))) + name
         else:
             host = bytes((_IPV4 if literal.version == 4 else _IPV6,)) + literal.packed
-        return bytes((5, _CONNECT, 0)) + host + self._target.port.to_bytes(2, "big")
+        return bytes((5, self._command, 0)) + host + self._target.port.to_bytes(2, "big")
 
     def _take_reply(self) -> bytes | None:
         buffer = self._buffer

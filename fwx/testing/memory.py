@@ -32,6 +32,8 @@ class MemoryTransport:
     nothing, a reset where unread data is thrown away.
     """
 
+    fault = ""
+
     def __init__(self, network: MemoryNetwork, family: int) -> None:
         self.network = network
         self.family = family
@@ -202,7 +204,7 @@ class MemoryTransport:
         listener.backlog.append(accepted)
         self.network.loop.edge(listener)
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  it always is
         self._require_open()
         if self.local is not None:
             raise _failure(errno.EINVAL)

@@ -104,7 +104,7 @@ class MemoryDatagrams:
 
     # Names.
 
-    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+    def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  it always is
         self._require_open()
         if self.local is not None:
             raise _failure(errno.EINVAL)

@@ -12,6 +12,7 @@ from fwx.impl import policy
 
 LISTENER = '[[listener]]\nname = "a"\nkind = "proxy"\nbind = "127.0.0.1:80"\n'
 PUBLISH = '[[listener]]\nname = "a"\nkind = "publish"\nbind = "127.0.0.1:80"\nto = "10.0.0.1:80"\n'
+TRANSPARENT = '[[listener]]\nname = "a"\nkind = "transparent"\nbind = "127.0.0.1:80"\n'
 RULE = '[[rule]]\nname = "r"\naction = "allow"\nprotocols = ["any"]\nfrom = ["any"]\nto = ["any"]\n'
 PORT = '[[protocol]]\nname = "p"\nports = [{ transport = "tcp", direction = "outbound", first = 21 }]\n'
 UPSTREAM = '[[upstream]]\nname = "u"\nkind = "http"\naddress = "10.0.0.1:80"\n'
@@ -38,7 +39,7 @@ def faults(folder: Path, text: str) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("text", ["", LISTENER, PUBLISH, RULE, PORT, UPSTREAM, USER])
+@pytest.mark.parametrize("text", ["", LISTENER, PUBLISH, TRANSPARENT, RULE, PORT, UPSTREAM, USER])
 def test_the_texts_that_the_tables_below_change_are_right(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text) == []
 
@@ -123,6 +124,14 @@ FORM = [
     (
         PUBLISH + "transport = 'udp'\nsend_proxy_protocol = 'v2'\n",
         "7: listener.send_proxy_protocol: 'v2' does not go with transport = 'udp'; expected 'off', 'v1' or 'v2'",
+    ),
+    (
+        TRANSPARENT + "mode = 'redirect'\ntransport = 'udp'\n",
+        "6: listener.transport: 'udp' does not go with mode = 'redirect'; expected 'tcp' or 'udp'",
+    ),
+    (
+        TRANSPARENT + "mode = 'redirect'\nkeep_client_address = true\n",
+        "6: listener.keep_client_address: true does not go with mode = 'redirect'; expected true or false",
     ),
     (
         "[packet_filter]\nguard = ['1-1023']\n",

@@ -14,9 +14,6 @@ from fwx.config_validation import keys_of
 DATA = Path(__file__).parent.parent / "data"
 
 REFUSED_IN_FULL = [
-    ('kind = "transparent"', "listener.kind"),
-    ('mode = "tproxy"', "listener.mode"),
-    ("tls = ", "listener.tls"),
     ("[[schedule]]", "schedule"),
     ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),

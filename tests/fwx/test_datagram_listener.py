@@ -213,12 +213,12 @@ def test_what_waits_is_bounded(opened: Any) -> None:
     known = port.listener._clients[client.address][0]
     known._handler = None
     for _ in range(MOST_WAITING + 10):
-        known.take(b"x")
+        known.take(b"x", SERVER.sockaddr)
     assert len(known._inbox) == MOST_WAITING
     known.watch(lambda mask: None)
     assert known.has_data()
     known.close(True)
-    known.take(b"y")
+    known.take(b"y", SERVER.sockaddr)
     assert not known.has_data()
     port.close()
 

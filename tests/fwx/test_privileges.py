@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fwx import privileges
 from fwx.privileges import PrivilegeError, drop_root, give_to, service_account
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
@@ -63,13 +64,16 @@ def test_no_account(monkeypatch: pytest.MonkeyPatch, accounts: list[str], config
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The process stays what it is, and nothing changes hands."""
+    """The process stays what it is, without its capabilities, and nothing changes hands."""
     machine(monkeypatch, "fwx", root=False)
+    dropped: list[bool] = []
+    monkeypatch.setattr(privileges, "drop_capabilities", lambda: dropped.append(True))
     monkeypatch.setattr(os, "chown", lambda *_: pytest.fail("nobody asked"))
     account = service_account("fwx")
     assert account is None
     give_to(account, tmp_path)
     drop_root(account)
+    assert dropped == [True]
 
 
 def test_files_change_hands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

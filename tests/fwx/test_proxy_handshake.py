@@ -18,6 +18,9 @@ CONVERSATIONS = {
     "SOCKS5 IPv4": b"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50",
     "SOCKS5 IPv6": b"\x05\x02\x02\x00\x05\x01\x00\x04" + bytes(15) + b"\x01\x01\xbb",
     "SOCKS5 name": b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.com\x01\xbb",
+    "SOCKS5 BIND": b"\x05\x01\x00\x05\x02\x00\x01\xc0\x00\x02\x01\x00\x00",
+    "SOCKS5 BIND for a name": b"\x05\x01\x00\x05\x02\x00\x03\x0bexample.com\x00\x00",
+    "SOCKS4 BIND": b"\x04\x02\x00\x00\xc0\x00\x02\x01me\x00",
     "SOCKS4": b"\x04\x01\x00\x50\xc0\x00\x02\x01me\x00",
     "SOCKS4a": b"\x04\x01\x01\xbb\x00\x00\x00\x07\x00example.com\x00",
     "HTTP CONNECT": b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\nUser-Agent: curl/8\r\n\r\n",
@@ -26,7 +29,7 @@ CONVERSATIONS = {
 
 REFUSED = {
     "no method": b"\x05\x02\x01\x02",
-    "BIND": b"\x05\x01\x00\x05\x02\x00\x01\xc0\x00\x02\x01\x00\x50",
+    "UDP for a name": b"\x05\x01\x00\x05\x03\x00\x03\x01a\x00\x50",
     "bad name": b"\x05\x01\x00\x05\x01\x00\x03\x03a b\x01\xbb",
     "bare LF": b"CONNECT a:1 HTTP/1.1\r\nHost: a\n\r\n",
     "bare CR": b"CONNECT a:1 HTTP/1.1\r\nHost: a\rb\r\n\r\n",
@@ -34,7 +37,6 @@ REFUSED = {
     "bad target": b"CONNECT example.com HTTP/1.1\r\nHost: example.com\r\n\r\n",
     "bad header": b"CONNECT a:1 HTTP/1.1\r\nHost : a\r\n\r\n",
     "long head": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LONGEST_HANDSHAKE,
-    "SOCKS4 BIND": b"\x04\x02\x00\x50\xc0\x00\x02\x01\x00",
     "SOCKS4 long user": b"\x04\x01\x00\x50\xc0\x00\x02\x01" + b"u" * 256,
 }
 
@@ -44,7 +46,14 @@ likely = st.builds(
     lambda start, rest: [start, *rest],
     st.sampled_from(
         [
-            *(b"\x05", b"\x05\x01\x00", b"\x05\x01\x00\x05\x01\x00\x03", b"CONNECT ", b"CONNECT a:1 HTTP/1.1\r\n"),
+            *(
+                b"\x05",
+                b"\x05\x01\x00",
+                b"\x05\x01\x00\x05\x01\x00\x03",
+                b"\x05\x01\x00\x05\x02\x00",
+                b"CONNECT ",
+                b"CONNECT a:1 HTTP/1.1\r\n",
+            ),
             *(b"\x04\x01\x00\x50", b"\x04\x01\x00\x50\x00\x00\x00\x01"),
         ]
     ),

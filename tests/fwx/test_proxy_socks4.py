@@ -47,9 +47,9 @@ def test_request(data: bytes, target: SocketAddress, user: str, early: bytes, de
 
 
 BAD_REQUESTS = {
-    "BIND": (to_address(b"\xc0\0\2\1", command=2), "SOCKS4 BIND is not supported, only CONNECT"),
-    "command": (to_address(b"\xc0\0\2\1", command=0), "SOCKS4 command 0x00 is not supported"),
+    "command": (to_address(b"\xc0\0\2\1", command=0), "SOCKS4 command 0x00 is neither CONNECT nor BIND"),
     "port 0": (to_address(b"\xc0\0\2\1", 0), "port 0 is outside 1 to 65535"),
+    "BIND for no name": (to_address(b"\0\0\0\1", 0, command=2) + b"\0", "SOCKS4 BIND: '' is not a host name"),
     "no name": (to_name(b""), "'' is not a host name"),
     "user too long": (to_address(b"\xc0\0\2\1", 80, b"u" * 256), "SOCKS4 user id over 255 bytes"),
     "endless user": (to_address(b"\xc0\0\2\1")[:-1] + b"u" * 256, "SOCKS4 user id over 255 bytes"),
@@ -60,6 +60,30 @@ BAD_REQUESTS = {
     "short IPv4": (to_name(b"127.1"), "four decimal parts"),
     "newline": (to_name(b"a\n"), "is not a host name"),
 }
+
+
+BINDS = {
+    "address": (to_address(b"\xc0\0\2\1", 21, command=2), SocketAddress("192.0.2.1", 21), ""),
+    "no port": (to_address(b"\xc0\0\2\1", 0, b"ann", command=2), SocketAddress("192.0.2.1", 0), "ann"),
+    "anybody": (to_address(bytes(4), 0, command=2), SocketAddress("0.0.0.0", 0), ""),
+    "name": (to_address(b"\0\0\0\1", 0, command=2) + b"Peer.example\0", SocketAddress("Peer.example", 0), ""),
+}
+
+
+@pytest.mark.parametrize("early", [b"", b"\0early\0"])
+@pytest.mark.parametrize(("data", "target", "user"), BINDS.values(), ids=BINDS)
+def test_bind(data: bytes, target: SocketAddress, user: str, early: bytes) -> None:
+    """It is split at every byte, and answered twice."""
+    for cut in range(1, len(data) + 1):
+        handshake = ProxyHandshake()
+        assert handshake.receive(data[:cut]) == b""
+        assert (handshake.request is None) == (cut < len(data))
+        if cut < len(data):
+            assert handshake.receive(data[cut:] + early) == b""
+            assert handshake.request == ProxyRequest("SOCKS4", "bind", target, "", early, user)
+        assert handshake.succeeded(SocketAddress("192.0.2.9", 0x1234)) == b"\0\x5a\x12\x34\xc0\0\2\x09"
+        assert handshake.succeeded(SocketAddress("192.0.2.1", 20)) == b"\0\x5a\0\x14\xc0\0\2\1"
+        assert handshake.refused(Outcome.TIMED_OUT) == REJECTED
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)

@@ -16,8 +16,8 @@ def failure(code: int) -> bytes:
     return bytes((5, code, 0, 1, 0, 0, 0, 0, 0, 0))
 
 
-def to_name(name: bytes, port: int = 443) -> bytes:
-    return b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port.to_bytes(2, "big")
+def to_name(name: bytes, port: int = 443, command: int = 1) -> bytes:
+    return bytes((5, command, 0, 3)) + bytes((len(name),)) + name + port.to_bytes(2, "big")
 
 
 def rejected(data: bytes) -> HandshakeError:
@@ -58,6 +58,30 @@ def test_request(data: bytes, target: SocketAddress) -> None:
     handshake.eof()
 
 
+BINDS = {
+    "IPv4": (b"\x05\x02\x00\x01\xc0\x00\x02\x01\x00\x15", SocketAddress("192.0.2.1", 21)),
+    "no port": (b"\x05\x02\x00\x01\xc0\x00\x02\x01\x00\x00", SocketAddress("192.0.2.1", 0)),
+    "IPv6": (b"\x05\x02\x00\x04" + bytes(15) + b"\x01\x00\x00", SocketAddress("::1", 0)),
+    "name": (to_name(b"Peer.example", 0, 2), SocketAddress("Peer.example", 0)),
+    "anybody": (b"\x05\x02\x00\x01" + bytes(6), SocketAddress("0.0.0.0", 0)),
+    "anybody over IPv6": (b"\x05\x02\x00\x04" + bytes(18), SocketAddress("::", 0)),
+}
+
+
+@pytest.mark.parametrize(("data", "target"), BINDS.values(), ids=BINDS)
+def test_bind(data: bytes, target: SocketAddress) -> None:
+    """RFC 1928 sections 4 and 6: split at every byte; two replies, or a failure in place of either."""
+    for cut in range(1, len(data)):
+        handshake = ProxyHandshake()
+        handshake.receive(GREETING + data[:cut])
+        assert handshake.request is None
+        assert handshake.receive(data[cut:] + b"early") == b""
+        assert handshake.request == ProxyRequest("SOCKS5", "bind", target, "", b"early")
+        assert handshake.succeeded(SocketAddress("192.0.2.9", 0x1234)) == b"\x05\0\0\x01\xc0\0\x02\x09\x12\x34"
+        assert handshake.succeeded(SocketAddress("::1", 20)) == b"\x05\0\0\x04" + bytes(15) + b"\x01\0\x14"
+        assert handshake.refused(Outcome.TIMED_OUT) == failure(6)
+
+
 @pytest.mark.parametrize("greeting", [GREETING, b"\x05\x03\x02\x01\x00", b"\x05\xff" + bytes(range(255))])
 def test_pipelined_greeting_request_and_data(greeting: bytes) -> None:
     handshake = ProxyHandshake()
@@ -81,8 +105,8 @@ def test_no_acceptable_method(greeting: bytes, reason: str) -> None:
 
 
 BAD_REQUESTS = {
-    "BIND": (b"\x05\x02\x00\x01", 0x07, "BIND is not supported"),
-    "UDP ASSOCIATE": (b"\x05\x03\x00\x01", 0x07, "UDP ASSOCIATE is not supported"),
+    "BIND for no name": (to_name(b"", 0, 2), 0x01, "SOCKS5 BIND: '' is not a host name"),
+    "BIND for a short IPv4": (to_name(b"127.1", 0, 2), 0x01, "four decimal parts"),
     "command": (b"\x05\x09\x00\x01", 0x07, "command 0x09 is not supported"),
     "address type": (b"\x05\x01\x00\x02", 0x08, "address type 0x02"),
     "version": (b"\x04", 0x01, "starts with 0x04"),

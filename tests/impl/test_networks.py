@@ -49,7 +49,7 @@ class Proc:
     """The two files as they are at the moment, and how often they were read."""
 
     def __init__(self, fib_trie: str = FIB_TRIE, if_inet6: str = IF_INET6) -> None:
-        self.files = {"/proc/net/fib_trie": fib_trie, "/proc/net/if_inet6": if_inet6}
+        self.files = {"/proc/self/net/fib_trie": fib_trie, "/proc/self/net/if_inet6": if_inet6}
         self.now = 100.0
         self.reads = 0
         self.error: OSError | None = None
@@ -61,7 +61,7 @@ class Proc:
         return self.files[path]
 
     def add(self, address: str) -> None:
-        self.files["/proc/net/fib_trie"] += f"     |-- {address}\n        /32 host LOCAL\n"
+        self.files["/proc/self/net/fib_trie"] += f"     |-- {address}\n        /32 host LOCAL\n"
 
     def local(self) -> LocalAddresses:
         return LocalAddresses(reader=self.read, clock=lambda: self.now)

@@ -284,11 +284,14 @@ def _fetch_coverage(folder: Path) -> None:
 
 
 class Origin:
-    """A server on a free port that runs one handler per connection, each on a thread of its own."""
+    """A server on a free port that runs one handler per connection, each on a thread of its own.
 
-    def __init__(self, handler: Handler, host: str) -> None:
+    It may be given a socket that listens, of another network namespace.
+    """
+
+    def __init__(self, handler: Handler, host: str, listener: socket.socket | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
+        self._listener = listener or socket.create_server((host, 0), family=family, backlog=1024)
         self._handler = handler
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
@@ -444,8 +447,10 @@ def origin() -> Iterator[Callable[..., Origin]]:
     """Make a server: of a handler, or of the name of one (``echo``, ``answer_at_end``)."""
     with contextlib.ExitStack() as made:
 
-        def make(handler: Handler | str = "echo", host: str = "127.0.0.1") -> Origin:
-            server = Origin(HANDLERS[handler] if isinstance(handler, str) else handler, host)
+        def make(
+            handler: Handler | str = "echo", host: str = "127.0.0.1", listener: socket.socket | None = None
+        ) -> Origin:
+            server = Origin(HANDLERS[handler] if isinstance(handler, str) else handler, host, listener)
             made.callback(server.close)
             return server
 

@@ -123,6 +123,8 @@ def url(address: tuple[str, int]) -> str:
     return f"{address[0]}:{address[1]}"
 
 
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.requires("curl", "nginx")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_curl(serve: Any, nginx: tuple[int, int], curl: Any, pages: Path, loop: str) -> None:
@@ -193,6 +195,7 @@ options = {{ alert_on = "of the origin" }}
 """
 
 
+@pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 @pytest.mark.requires("curl", "nginx")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_published_server(serve: Any, nginx: tuple[int, int], curl: Any, host: str, eventually: Any) -> None:
@@ -239,6 +242,8 @@ def test_openssl_s_server(serve: Any, background: Any, curl: Any, pages: Path, e
     assert got == PAGE
 
 
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.requires("ncat")
 @pytest.mark.parametrize(("kind", "loop"), [("socks5", "uvloop"), ("http", "asyncio")])
 def test_ncat_half_closes(serve: Any, origin: Any, program_path: Callable[[str], str], kind: str, loop: str) -> None:
@@ -257,6 +262,7 @@ def test_ncat_half_closes(serve: Any, origin: Any, program_path: Callable[[str],
     assert (row["bytessent"], row["bytesrecvd"], row["reason"]) == (100_000, 12, "")
 
 
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 @pytest.mark.requires("ncat")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_pipe_both_ways(serve: Any, origin: Any, program_path: Callable[[str], str], loop: str) -> None:

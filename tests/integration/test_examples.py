@@ -204,6 +204,7 @@ def test_the_report_counts_connections_and_bytes(run: Any, ask: Any, origin: Any
         assert summary.format("1 open, 2 ended") in report(firewall)
 
 
+@pytest.mark.path(entry="session-socket", exit="direct", transport="tcp")
 def test_a_line_for_each_connection_comes_over_one_socket_of_the_session(
     run: Any, ask: Any, origin: Any, sink: socket.socket
 ) -> None:

@@ -157,6 +157,7 @@ def test_requests_sent_at_once(serve: Any, origin: Any, client: Any) -> None:
         assert answer(opened, client)[1] == b"POST /%d HTTP/1.1|body %d" % (number, number)
 
 
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_large_bodies_both_ways(serve: Any, origin: Any, client: Any, loop: str) -> None:
     blob = random.Random(4).randbytes(5 << 20)

@@ -72,6 +72,7 @@ def reset(sock: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.path(entry="proxy-header", exit="direct", transport="tcp")
 @pytest.mark.requires("haproxy")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])
@@ -108,6 +109,8 @@ def can_connect(address: tuple[str, int]) -> bool:
     return True
 
 
+@pytest.mark.path(entry="publish", exit="proxy-header", transport="tcp")
+@pytest.mark.path(entry="proxy-header", exit="proxy-header", transport="tcp")
 @pytest.mark.requires("haproxy")
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("through", ["a client", "another header"])
@@ -129,6 +132,7 @@ def test_to_haproxy(serve: Any, client: Any, haproxy: Any, eventually: Any, vers
     assert answer.partition(b"\r\n\r\n")[2].decode() == expected + "|"
 
 
+@pytest.mark.path(entry="proxy-header", exit="direct", transport="tcp")
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("pieces", ["together", "apart"])
 def test_before_a_proxy_request(serve: Any, origin: Any, client: Any, version: int, pieces: str) -> None:
@@ -150,6 +154,7 @@ def test_before_a_proxy_request(serve: Any, origin: Any, client: Any, version: i
     firewall.wait_base_line()
 
 
+@pytest.mark.path(entry="proxy-header", exit="direct", transport="tcp")
 @pytest.mark.parametrize("pieces", ["together", "apart"])
 @pytest.mark.parametrize("kind", ["plain HTTP", "a password"])
 def test_before_other_requests(serve: Any, origin: Any, client: Any, kind: str, pieces: str) -> None:

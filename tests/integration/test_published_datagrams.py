@@ -99,6 +99,7 @@ def config(port: int, *, limit: int = 160, action: str = "allow", protocols: str
     return PUBLISHED.format(port=port, limit=limit) + own + rule + more
 
 
+@pytest.mark.path(entry="publish", exit="direct", transport="udp")
 @pytest.mark.requires("dnsmasq", "dig")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_dig_to_a_published_name_server(serve: Any, server: int, ask: Any, loop: str) -> None:

@@ -64,13 +64,32 @@ def test_a_hello_in_many_records(size: int) -> None:
     ],
 )
 def test_what_is_no_hello_waits_for_nothing(data: bytes) -> None:
-    assert read_greeting(data) == Greeting(True, None)
+    complete, name, fault = read_greeting(data)
+    assert (complete, name) == (True, None)
+    assert fault
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"G", "the client does not speak TLS: first byte 0x47, as HTTP has it"),
+        (b"\x05\x01\x00", "the client does not speak TLS: first byte 0x05, as SOCKS has it"),
+        (b"SSH-2.0-x\r\n", "the client does not speak TLS: first byte 0x53, as SSH has it"),
+        (b"PROXY TCP4", "the client does not speak TLS: first byte 0x50, as the PROXY protocol has it"),
+        (b"\x80\x2e\x01\x03\x01", "the client does not speak TLS: first byte 0x80"),
+        (b"\x16\x02\x00\x00\x05hello", "the client's ClientHello is malformed"),
+        (b"\x16\x03\x01\x00\x04\x01\xff\xff\xff", "the client's ClientHello has 16777215 bytes, more than 16384"),
+        (records(HELLO, 1), "the client's ClientHello is spread over more than 64 records"),
+    ],
+)
+def test_why_it_is_none(data: bytes, fault: str) -> None:
+    assert read_greeting(data) == Greeting(True, None, fault)
 
 
 def test_what_costs_too_much_to_read_is_left_to_openssl() -> None:
     """Each byte that comes has the whole read again."""
-    assert read_greeting(records(HELLO, 1)) == Greeting(True, None)
-    assert read_greeting(b"\x16\x03\x01\x40\x01") == Greeting(True, None)
+    assert read_greeting(records(HELLO, 1))[:2] == (True, None)
+    assert read_greeting(b"\x16\x03\x01\x40\x01")[:2] == (True, None)
 
 
 @given(st.binary(max_size=200))

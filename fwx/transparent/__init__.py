@@ -1,0 +1,1 @@
+"""Transparent listeners: what the kernel diverts to this machine on its way to somebody else."""

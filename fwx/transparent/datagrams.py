@@ -1,0 +1,179 @@
+"""Datagrams that are diverted to the service: each client's go on to where they were going, and the answers come back
+from there."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from fwx.datagram_listener import ClientDatagrams, DatagramListener
+from fwx.impl.datagramconnection import FWXDatagramConnection
+from fwx.impl.logrecord import Action
+from fwx.impl.winsock import winsock_code
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.enums import fwxSourceNAT
+from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT_FROM_WIN32
+from fwx.network import SocketDatagrams
+from fwx.open_port import ClosedPort
+from fwx.transparent.answers import Answers
+from fwx.transparent.kernel import ANCILLARY_BYTES, ask_destinations, destination_of, make_transparent, os_error
+from fwx.transparent.orders import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.gateway import Gateway
+    from fwx.network import Poller, SocketNetwork
+    from fwx.transparent.sockets import Ordered, SocketMaker
+
+logger = logging.getLogger("fwx.transparent")
+
+MOST_TURNED_AWAY: Final = 100
+"""Records within :data:`TURNED_AWAY_SECONDS` of hosts that send to the listener's own port, one for each."""
+TURNED_AWAY_SECONDS: Final = 60.0
+_LARGEST_DATAGRAM = 0xFFFF
+
+
+class DivertedDatagrams(SocketDatagrams):
+    """The listener's socket: bound to its port, it gets what was sent to others."""
+
+    __slots__ = ("_receive",)
+
+    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+        """Take over *sock*. :raises OSError: it may not be transparent."""
+        super().__init__(sock, poller)
+        try:
+            make_transparent(sock, sock.family)
+            ask_destinations(sock, sock.family)
+        except BaseException:
+            self.close(True)
+            raise
+        self._receive = sock.recvmsg
+
+    def receive_diverted(self) -> tuple[bytes, tuple[Any, ...], SocketAddress | None]:
+        """Take one datagram, its client and its target. :raises OSError: as ``receive``."""
+        data, ancillary, _, source = self._receive(_LARGEST_DATAGRAM, ANCILLARY_BYTES)
+        return data, source, destination_of(ancillary)
+
+
+class TransparentDatagramListener(DatagramListener):
+    """Opens a connection for each client address and port (``fwxSourceNAT``), which has a destination for each server.
+
+    :ivar answers: the sockets that answers leave by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bind: SocketAddress,
+        network: SocketNetwork,
+        gateway: Gateway,
+        idle: DeadlineQueue,
+        most_per_address: int,
+        accepting: Callable[[], bool],
+        maker: SocketMaker,
+        *,
+        keeps_client_address: bool,
+        is_own_listener: Callable[[SocketAddress, str], bool],
+    ) -> None:
+        """As of :class:`DatagramListener`, whose limits hold. :param maker: makes the sockets that speak for others.
+
+        :param keeps_client_address: servers see the client's address. :param is_own_listener: tells whether an address
+            over ``UDP`` is a port of this service, where nothing that was diverted was going.
+        """
+        self.answers = Answers(maker)
+        self._maker = maker
+        self._poller = network.poller
+        self._keeps = keeps_client_address
+        self._is_own_listener = is_own_listener
+        self._ordered: dict[SocketAddress, Ordered] = {}
+        self._turned_away: set[str] = set()
+        self._since = gateway.engine.clock()
+        super().__init__(name, bind, None, network, gateway, idle, most_per_address, accepting)
+
+    def close(self) -> None:
+        super().close()
+        for ordered in self._ordered.values():
+            ordered.cancel()
+        self._ordered.clear()
+        self.answers.close()
+
+    def send_to(self, data: Any, client: SocketAddress, source: tuple[Any, ...]) -> None:
+        """Send a client what came for it from *source*, as if it came from there itself."""
+        self.answers.send(data, client, source)
+
+    def _make(self, network: Any, family: int) -> DivertedDatagrams:
+        return DivertedDatagrams(socket.socket(family, socket.SOCK_DGRAM), network.poller)
+
+    def _port(self) -> ClosedPort:
+        return ClosedPort(self.address)
+
+    def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
+        transport = self._transport
+        assert isinstance(transport, DivertedDatagrams)
+        while True:
+            data, sockaddr, target = transport.receive_diverted()
+            if target is not None and not self._is_own_listener(target, "UDP"):
+                return data, sockaddr, target.sockaddr
+            self._turn_away(SocketAddress.from_sockaddr(sockaddr), target)
+
+    def _turn_away(self, source: SocketAddress, target: SocketAddress | None) -> None:
+        """Drop what was sent to a port of the service itself; log it, but not so often that it would fill the log."""
+        now = self._gateway.engine.clock()
+        if now - self._since >= TURNED_AWAY_SECONDS:
+            self._since = now
+            self._turned_away.clear()
+        if source.host in self._turned_away or len(self._turned_away) >= MOST_TURNED_AWAY:
+            return
+        self._turned_away.add(source.host)
+        reason = f"nothing diverted the datagram: it is for {target}, a listener's port"
+        self._log(source, Action.Denied, FWX_E_POLICY_RULES_DENIED, reason)
+
+    def _open(self, source: SocketAddress, client: ClientDatagrams) -> FWXDatagramConnection:
+        gateway = self._gateway
+        return FWXDatagramConnection(
+            gateway.sessions.of(source, fwxSourceNAT),
+            source,
+            client,  # type: ignore[arg-type]  # it never binds or connects
+            gateway.hosts_of,
+            interface=self.name,
+            on_ended=lambda ended: self._forget(source, ended),
+            diverted=True,
+        )
+
+    def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
+        """No filter is shown a bind: that is a Firewall client's (B2.20)."""
+        if not self._keeps:
+            connection.start()
+            return
+        source = client.source
+
+        def made(sock: socket.socket | None, code: int) -> None:
+            self._ordered.pop(source, None)
+            if sock is None:
+                self._fail(connection, os_error(code))
+            elif connection.terminating:
+                sock.close()
+            else:
+                connection.leave_by(SocketDatagrams(sock, self._poller), source.family)
+                connection.start()
+
+        try:
+            self._ordered[source] = self._maker.order(Kind.DATAGRAM, source.with_port(0), made)
+        except OSError as error:
+            self._fail(connection, error)
+
+    def _fail(self, connection: FWXDatagramConnection, error: OSError) -> None:
+        result = HRESULT_FROM_WIN32(winsock_code(error))
+        reason = f"no socket with the client's address: {error.strerror}"
+        self._log(connection.client_address, Action.Failed, result, reason)
+        connection.end(result, reason)
+
+    def _forget(self, source: SocketAddress, connection: FWXDatagramConnection) -> None:
+        ordered = self._ordered.pop(source, None)
+        if ordered is not None:
+            ordered.cancel()
+        self.answers.forget(source)
+        super()._forget(source, connection)

@@ -1,0 +1,34 @@
+"""What the service manager is told."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from fwx.notification import READY, STOPPING, notify
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_it_is_told(tmp_path: Path, abstract: bool) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(5)
+        path = f"\0fwx-test-{tmp_path}" if abstract else str(tmp_path / "notify")
+        manager.bind(path)
+        for state in (READY, STOPPING):
+            notify(state, {"NOTIFY_SOCKET": path.replace("\0", "@")})
+            assert manager.recv(100) == state.encode()
+
+
+def test_nobody_wants_to_hear(caplog: pytest.LogCaptureFixture) -> None:
+    notify(READY, {})
+    assert caplog.records == []
+
+
+def test_a_manager_that_is_gone_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = str(tmp_path / "gone")
+    notify(READY, {"NOTIFY_SOCKET": path})
+    assert caplog.messages == [
+        f"the service manager cannot be told READY=1 at {path}: [Errno 2] No such file or directory"
+    ]
