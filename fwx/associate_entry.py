@@ -237,7 +237,7 @@ class AssociateEntry:
             self._leave()
             self._entrance.release(self._address)
             self._client.close(False)
-        self._entrance.gateway.connection_ended(connection)
+        self._entrance.gateway.sessions.connection_ended(connection)
 
     def _leave(self) -> None:
         """Give the relay port back, and the place among the client's associations."""

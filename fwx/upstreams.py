@@ -10,13 +10,18 @@ from fwx.config_problems import ConfigurationError, Problem
 from fwx.impl.alert import EventDefinition
 from fwx.impl.passage import Handshake
 from fwx.impl.route import Upstream as UpstreamRoute
+from fwx.impl.upstreamdatagrams import Relaying
 from fwx.interfaces import SocketAddress
 from fwx.proxy.http_connect_client import HttpConnectClient
-from fwx.proxy.socks5_client import BIND, Socks5Client
+from fwx.proxy.socks5_client import BIND, UDP_ASSOCIATE, Socks5Client
+from fwx.proxy.socks5_datagram import HeaderCodec
 from fwx.proxy.upstream import Account
 from fwx.secret_file import read_secret
 
 _CLIENTS: dict[str, type[Socks5Client] | type[HttpConnectClient]] = {"socks5": Socks5Client, "http": HttpConnectClient}
+
+# What a client says that does not know from where it will send datagrams (RFC 1928 section 4).
+_NOWHERE = SocketAddress("0.0.0.0", 0)  # noqa: S104
 
 
 def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iterator[UpstreamRoute]:
@@ -34,12 +39,20 @@ def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iter
         for table in ready:
             connect: Callable[[SocketAddress], Handshake] = partial(_CLIENTS[table.kind], account=accounts[table.name])
             via = None if table.via is None else made[table.via]
-            binding = None
+            relaying = binding = None
             if table.kind == "socks5":
+                relaying = socks5_relaying(accounts[table.name])
                 binding = partial(Socks5Client, account=accounts[table.name], command=BIND)
-            made[table.name] = UpstreamRoute(table.name, table.address, connect, failure, via, binding=binding)
+            made[table.name] = UpstreamRoute(
+                table.name, table.address, connect, failure, via, relaying, binding=binding
+            )
         waiting = [table for table in waiting if table not in ready]
     yield from made.values()
+
+
+def socks5_relaying(account: Account | None = None) -> Relaying:
+    """Return how a SOCKS5 upstream relays datagrams for *account*."""
+    return Relaying(partial(Socks5Client, _NOWHERE, account, UDP_ASSOCIATE), HeaderCodec)
 
 
 def _accounts(configuration: Configuration) -> dict[str, Account | None]:

@@ -44,7 +44,7 @@ class FWXAcceptedConnection(FWXConnection):
     :ivar local: the address that the peer has connected to. :ivar is_secondary: as of the listening connection.
     """
 
-    __slots__ = ("_arrived", "_cancel", "_early", "is_secondary", "local")
+    __slots__ = ("_arrived", "_cancel", "_early", "local")
 
     def __init__(self, listening: FWXListeningConnection, accepted: Accepted, verdict: Verdict, on_ended: Any) -> None:
         super().__init__(
@@ -78,6 +78,11 @@ class FWXAcceptedConnection(FWXConnection):
         self._arrived.watch(self._peer_event)
         cancel = side.join(self, self._joined)
         if self._arrived is not None:  # it has not ended yet
+            self._cancel = cancel
+
+    def dial_again(self, cancel: Callable[[], None]) -> None:
+        """The client's side goes about it another way, which *cancel* stops."""
+        if self._arrived is not None:
             self._cancel = cancel
 
     def turn_away(self, result: int, reason: str, action: Action = Action.Failed) -> None:

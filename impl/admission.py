@@ -8,14 +8,51 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL
-from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
+    from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.impl.user import Who
     from fwx.interfaces import SocketAddress
+
+
+def admit_client(
+    session: FWXSession,
+    source: SocketAddress,
+    target: SocketAddress,
+    resolved: list[SocketAddress] | None = None,
+    transport: str = "TCP",
+    permission: Permission | None = None,
+    *,
+    diverted: bool = False,
+) -> tuple[Verdict, list[SocketAddress], Permission | None]:
+    """Judge what the client of *session* itself asks for, as :func:`admit`; what a filter has announced comes first.
+
+    The permission that lets it pass is to be taken before anything else happens; no rule is asked about a request for
+    which there is one already, *permission*. A name that no rule allows, but whose port was announced, has to be
+    resolved too: it may stand for the address that was announced. What was *diverted* keeps to known protocols.
+    """
+    engine = session.engine
+    if permission is None:
+        granted = engine.permissions.find(session, target, transport, resolved)
+    else:
+        granted = engine.permissions.grant(permission, target, transport, resolved)
+    if granted is not None:
+        return granted.verdict, granted.addresses, granted.permission
+    if permission is not None:
+        reason = f"{permission.verdict.reason}, which leads to the firewall itself"
+        denied = replace(permission.verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
+        return denied, [], None
+    verdict, addresses = admit(engine, source, target, resolved, transport, session.who)
+    if diverted:
+        verdict, addresses = keep_to_protocols(session, target, verdict, addresses, transport)
+    unknown = target.address is None and resolved is None and not verdict.allowed
+    if unknown and engine.permissions.expects(session, target, transport):
+        verdict = replace(verdict, needs_resolution=True)
+    return verdict, addresses, None
 
 
 def admit(
@@ -87,9 +124,9 @@ def _judge(
     engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
 ) -> Verdict:
     verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
-    if verdict.upstream and transport != "TCP":
+    if verdict.upstream and transport != "TCP" and (refusal := engine.routes[verdict.upstream].no_datagrams):
         # To go straight out instead would be another way than the rule's.
-        reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, which carries TCP only in this version"
+        reason = f"{verdict.reason}, {refusal}"
         return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason)
     return verdict
 

@@ -45,6 +45,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -71,16 +72,21 @@ class ConnectionBase(Unknown):
         "_result",
         "_started",
         "agent",
+        "approval",
         "client_address",
         "engine",
         "id",
         "interface",
+        "is_secondary",
         "on_abandoned",
         "on_ended",
         "session",
         "terminating",
         "verdict",
     )
+
+    # It waits for others, so a session that has nothing else is idle.
+    waits = False
 
     def __init__(
         self,
@@ -108,6 +114,10 @@ class ConnectionBase(Unknown):
         self.on_ended = on_ended
         # Set while the connection is being opened: stops that when it is killed.
         self.on_abandoned: Callable[[], None] | None = None
+        # What a filter has said of what the client has bound (B6.18).
+        self.approval: BindApproval | None = None
+        # A filter has announced it (B2.11).
+        self.is_secondary = False
         self.terminating = False
         self._started = engine.clock()
         self._event_type = 0
@@ -126,22 +136,31 @@ class ConnectionBase(Unknown):
     # The host's side.
 
     def raise_event(
-        self, hosts: Iterable[FilterHost], event_type: int, make: Callable[[], FwxFirewallEvent], denial: int
+        self,
+        hosts: Iterable[FilterHost],
+        event_type: int,
+        make: Callable[[], FwxFirewallEvent],
+        denial: int,
+        *,
+        secondary: bool = False,
     ) -> bool:
         """Show an event to the filters, in order; tell whether what it is about may go on.
+
+        Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
 
         Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
         *make* makes the event, for the first filter that is to see it.
         """
         event: FwxFirewallEvent | None = None
         before = len(self._members)
+        secondary = secondary or self.is_secondary
         for host in hosts:
             if host.state != "ready":
                 if not self._passes_failed(host):
                     return False
                 continue
             try:
-                session_filter = self.session.session_filter(host, event_type)
+                session_filter = self.session.session_filter(host, event_type, secondary)
                 if session_filter is None:
                     continue
                 if event is None:
@@ -261,6 +280,19 @@ class ConnectionBase(Unknown):
         return reason if self._remarks is None else self._remarks.after(reason)
 
     # What each kind of connection does its own way.
+
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        """Return what the client itself has bound on the outside, for ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``."""
+        return ()
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """Let those in whom *approval* admits, whatever the rules say (B6.18); only where something is bound.
+
+        *bursts*: the socket is to keep 64 KiB for its reader (B6.21).
+
+        :raises COMError: the Winsock error.
+        """
+        raise NotImplementedError
 
     def _stop_moving(self) -> None:
         """Close what carries the data; what is pending fails."""

@@ -7,19 +7,24 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit, keep_to_protocols
+from fwx.impl.admission import admit_client
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import destination_record
+from fwx.impl.datagramanswers import DatagramAnswers
 from fwx.impl.datagramchain import DatagramChain
+from fwx.impl.datagramendpoint import REPORTED
+from fwx.impl.datagramsocket import keep_bursts
+from fwx.impl.datagramways import DatagramWays
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, Destination, FWXUdpDestination, State
+from fwx.impl.udpdestination import MOST_WAITING, STANDING, Destination, FWXUdpDestination, State
+from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
 from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Udp_Destination
@@ -37,23 +42,34 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
+    from fwx.impl.upstreamdatagrams import UpstreamDatagrams
 
 logger = logging.getLogger("fwx.datagramconnection")
 
 MOST_DESTINATIONS = 160
 """Destinations that one UDP socket of a client has at a time; the one that was quiet for longest makes room."""
-"""Destinations whose names are being looked up at a time; datagrams to more are lost."""
+MOST_STRANGERS = 16
+"""Of those, who wrote to the client by themselves, where a filter has approved that; what others write is lost."""
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  as sendto does it
 _BOUND = Verdict(True, "", (), False, S_OK, "", GUID_NULL, "", "", "")
 
 HostsOf = Callable[[Verdict], "tuple[FilterHost, ...]"]
+
+
+class Receiver(Protocol):
+    """Where datagrams come from: a transport, or an association with an upstream."""
+
+    def receive(self) -> tuple[bytes, tuple[Any, ...]]: ...
+
+    def take_error(self) -> object: ...
 
 
 class FWXDatagramConnection(ConnectionBase):
@@ -65,8 +81,8 @@ class FWXDatagramConnection(ConnectionBase):
     """
 
     __slots__ = (
+        "_answers",
         "_bind_chain",
-        "_by_address",
         "_claims",
         "_client",
         "_destinations",
@@ -74,6 +90,7 @@ class FWXDatagramConnection(ConnectionBase):
         "_hosts_of",
         "_most",
         "_servers",
+        "_ways",
         "source_proxy",
     )
 
@@ -101,8 +118,9 @@ class FWXDatagramConnection(ConnectionBase):
         self._most = most_destinations
         self._diverted = diverted
         self._destinations: OrderedDict[SocketAddress, Destination] = OrderedDict()
-        self._by_address: dict[SocketAddress, Destination] = {}
+        self._answers = DatagramAnswers()
         self._servers: dict[int, DatagramTransport] = {}
+        self._ways = DatagramWays(self.engine, self._way_event)
         self._claims: dict[SocketAddress, Claim] = {}
         self._bind_chain: DatagramChain | None = None
         # Who spoke for the client, by a PROXY header; the host sets it.
@@ -144,6 +162,22 @@ class FWXDatagramConnection(ConnectionBase):
         """What is remembered, the one that was quiet for longest first."""
         return tuple(self._destinations.values())
 
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        if protocol != FWX_PROTOCOL_UDP:
+            return ()
+        return tuple(SocketAddress.from_sockaddr(server.getsockname()) for server in self._servers.values())
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """Let strangers write to the client: the own ports are open to everybody then (B6.18)."""
+        for server in self._servers.values() if bursts else ():
+            keep_bursts(server)
+        for place in self.places_bound(FWX_PROTOCOL_UDP):
+            try:
+                self._claim(place, Opening(FWX_PROTOCOL_UDP, place))
+            except OSError as error:
+                raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
+        self.approval = approval
+
     def GetExternalSocketName(self) -> SocketAddress:
         """Return the local address of the socket towards the outside; of the IPv4 one where there are two.
 
@@ -152,6 +186,7 @@ class FWXDatagramConnection(ConnectionBase):
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
         server = self._servers.get(socket.AF_INET) or self._servers.get(socket.AF_INET6)
+        server = server or next((way for way in self._ways if way.is_open), None)  # type: ignore[assignment]
         if server is None:
             raise winsock_error(WSAEINVAL, "nothing has been sent yet")
         return SocketAddress.from_sockaddr(server.getsockname())
@@ -173,29 +208,31 @@ class FWXDatagramConnection(ConnectionBase):
         if self.terminating:
             return
         destination = self._destinations.get(target)
-        if destination is None:
+        if destination is None or destination.state is State.HEARD:
             destination = self._meet(target)
         else:
             self._destinations.move_to_end(target)
         if destination.state is State.OPEN:
             self._to_destination(destination, data)
-        elif destination.state is State.RESOLVING and len(destination.waiting) < MOST_WAITING:
+        elif destination.state is not State.DENIED and len(destination.waiting) < MOST_WAITING:
             destination.waiting.append(data)
 
     def _to_destination(self, destination: Destination, data: Datagram) -> None:
-        assert destination.address is not None
         if destination.chain is None:
-            self._to_server(destination, data, destination.address)
+            self._to_server(destination, data, destination.target)
         else:
             destination.chain.from_client(data, destination.target)
 
     def _to_server(self, destination: Destination, data: Datagram, _target: SocketAddress) -> None:
         """Send to the destination, whatever address its filters named: they cannot reach what was not judged."""
-        address = destination.address
-        if address is None or self.terminating:
+        if self.terminating:
             return
+        address = destination.address or destination.target
         try:
-            self._server(address.family).send_to(data, address.sockaddr)
+            if destination.way is None:
+                _send(self._server(address.family), data, address.sockaddr)
+            else:
+                destination.way.send_to(data, address.sockaddr)
         except OSError as error:
             # No room, no route, too long: UDP loses it. What the network reports comes by the same way.
             logger.debug("a datagram to %s is lost: %s", address, error)
@@ -212,9 +249,29 @@ class FWXDatagramConnection(ConnectionBase):
             self._take(server, self._server_received)
 
     def _server_received(self, data: Datagram, source: SocketAddress) -> None:
-        destination = self._by_address.get(source)
-        if destination is None or destination.state is not State.OPEN:
-            return  # a stranger
+        destination = self._answers.straight.get(source) or self._hear(source)
+        if destination is not None and destination.state in (State.OPEN, State.HEARD):  # else a stranger
+            self._answered(destination, data, source)
+
+    def _hear(self, source: SocketAddress) -> Destination | None:
+        """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
+        approval = self.approval
+        known = (each for each in self._destinations.values() if each.secondary and each.permission is None)
+        if approval is None or not approval.admits(source) or sum(1 for _ in known) >= MOST_STRANGERS:
+            return None
+        destination = self._remember(source)
+        destination.secondary = True
+        destination.verdict = approval.verdict(source, self.places_bound(FWX_PROTOCOL_UDP)[0])
+        if approval.bidirectional:
+            self._admitted(destination, [source])
+        else:
+            destination.address = source
+            if self._show(destination):
+                self._begin(destination)
+                destination.state = State.HEARD
+        return destination
+
+    def _answered(self, destination: Destination, data: Datagram, source: SocketAddress) -> None:
         destination.received += len(data)
         self._destinations.move_to_end(destination.target)
         if destination.chain is None:
@@ -238,17 +295,24 @@ class FWXDatagramConnection(ConnectionBase):
 
     # Destinations.
 
+    def _remember(self, target: SocketAddress) -> Destination:
+        """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
+        known = self._destinations.pop(target, None)
+        if known is None and len(self._destinations) >= self._most:
+            known = self._destinations.popitem(last=False)[1]
+        if known is not None:
+            self._forget(known)
+        destination = self._destinations[target] = Destination(target, self.engine.clock())
+        return destination
+
     def _meet(self, target: SocketAddress) -> Destination:
         """Judge a new destination (B2.15); what it is afterwards is remembered, a denial too."""
-        if len(self._destinations) >= self._most:
-            self._forget(self._destinations.popitem(last=False)[1])
-        destination = self._destinations[target] = Destination(target, self.engine.clock())
-        verdict, addresses = admit(self.engine, self.client_address, target, transport="UDP", who=self.session.who)
-        if self._diverted:
-            verdict, addresses = keep_to_protocols(self.session, target, verdict, addresses, "UDP")
-        destination.verdict = verdict
+        destination = self._remember(target)
+        verdict, addresses = self._judge(destination)
         if addresses:
             self._admitted(destination, addresses)
+        elif verdict.allowed and self.engine.routes[verdict.upstream].takes_names:
+            self._admitted(destination, None)
         elif verdict.allowed or verdict.needs_resolution:
             self._resolve(destination)
         else:
@@ -276,31 +340,51 @@ class FWXDatagramConnection(ConnectionBase):
             self._deny(destination, int(HRESULT_FROM_WIN32(code)), reason, Action.Failed)
             self._destinations.pop(destination.target, None)
             return
-        verdict, allowed = admit(
-            self.engine, self.client_address, destination.target, addresses, "UDP", self.session.who
-        )
-        destination.verdict = verdict
+        verdict, allowed = self._judge(destination, addresses)
         if allowed:
             self._admitted(destination, allowed)
         else:
             self._deny(destination, int(verdict.hresult), verdict.reason)
 
-    def _admitted(self, destination: Destination, addresses: list[SocketAddress]) -> None:
-        """Show it to the filters of its rule, open the way, and send what has waited."""
-        destination.address = addresses[0]
+    def _judge(
+        self, destination: Destination, resolved: list[SocketAddress] | None = None
+    ) -> tuple[Verdict, list[SocketAddress]]:
+        """Ask what was announced, then the rules."""
+        verdict, addresses, destination.permission = admit_client(
+            self.session, self.client_address, destination.target, resolved, "UDP", diverted=self._diverted
+        )
+        destination.verdict, destination.secondary = verdict, destination.permission is not None
+        return verdict, addresses
+
+    def _admitted(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
+        """Show it to the filters of its rule, and take its route, to the first address or to the name itself."""
+        assert destination.verdict is not None
+        upstream = destination.verdict.upstream
+        if upstream and self._ways.rests(upstream):
+            self._drop(destination)
+            return
+        destination.address = addresses[0] if addresses else None
+        if destination.permission is not None:
+            destination.permission.take()
         if not self._show(destination):
             return
-        if destination.address in self._by_address:
-            # Two names for one address: answers belong to the one that was used last.
-            logger.debug("%s stands for several destinations", destination.address)
+        if upstream:
+            self._associate(destination, upstream)
+            return
+        assert destination.address is not None
         try:
             self._open_way(destination.address)
         except OSError as error:
             result = int(HRESULT_FROM_WIN32(WSAEACCES))
             self._deny(destination, result, f"the way out could not be opened: {error}", Action.Failed)
             return
-        self._by_address[destination.address] = destination
+        self._begin(destination)
+
+    def _begin(self, destination: Destination) -> None:
+        """Its way is open: let its filters work, and send what has waited."""
         destination.state = State.OPEN
+        if destination.address is not None:
+            self._answers.learn(destination, destination.address)
         if destination.members:
             destination.chain = DatagramChain(
                 _ordered(destination.members),
@@ -310,9 +394,55 @@ class FWXDatagramConnection(ConnectionBase):
             )
             if not self._set_sockets(destination.members):
                 return
+        if destination.permission is not None:
+            destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()
         for data in waiting:
             self._to_destination(destination, data)
+
+    # Through upstreams.
+
+    def _associate(self, destination: Destination, upstream: str) -> None:
+        """Have it wait until datagrams can go through *upstream*, if they cannot yet."""
+        way = self._ways.through(upstream)
+        destination.way = way
+        if way.code:
+            self._way_failed(way)
+        elif way.is_open:
+            self._begin(destination)
+        else:
+            destination.state = State.ASSOCIATING
+
+    def _way_event(self, way: UpstreamDatagrams, mask: int) -> None:
+        if self.terminating:
+            return
+        if way.code:
+            self._way_failed(way)
+            return
+        for destination in self.destinations:
+            if destination.state is State.ASSOCIATING and destination.way is way and not self.terminating:
+                self._begin(destination)
+        if mask & INPUT:
+            self._take(way, partial(self._way_received, way))
+
+    def _way_received(self, way: UpstreamDatagrams, data: Datagram, source: SocketAddress) -> None:
+        destination = self._answers.through(way, source, self._destinations.values())
+        if destination is not None and destination.state is State.OPEN:
+            self._answered(destination, data, source)
+
+    def _way_failed(self, way: UpstreamDatagrams) -> None:
+        """End what went through it; the next datagram tries again, after a rest."""
+        self._answers.close(way)
+        result = int(HRESULT_FROM_WIN32(way.code))
+        for destination in self.destinations:
+            if destination.way is way and self._destinations.pop(destination.target, None) is not None:
+                self._forget(destination, Action.Failed, result, way.reason)
+
+    def _drop(self, destination: Destination) -> None:
+        """Not remembered: the next datagram may fare better."""
+        destination.state = State.DENIED
+        destination.waiting.clear()
+        self._destinations.pop(destination.target, None)
 
     def _show(self, destination: Destination) -> bool:
         """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18)."""
@@ -323,9 +453,10 @@ class FWXDatagramConnection(ConnectionBase):
             return True
         before = len(self._members)
         told = FWXUdpDestination(self)
-        event = partial(udp_destination_event, self, destination.target, verdict, told)
+        secondary = destination.secondary
+        event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED)
+            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary)
         finally:
             told.invalidate()
         destination.members = self._members[before:]
@@ -339,27 +470,35 @@ class FWXDatagramConnection(ConnectionBase):
         return False
 
     def _deny(self, destination: Destination, result: int, reason: str, action: Action = Action.Denied) -> None:
-        destination.state = State.DENIED
-        destination.waiting.clear()
+        self._stop(destination)
         if destination.verdict is None or destination.verdict.log:
             self._log(destination, action, result, reason)
 
-    def _forget(self, destination: Destination) -> None:
-        """The destination makes room for others: it is logged, its filters are detached, its way is closed."""
+    def _stop(self, destination: Destination) -> None:
+        """Nothing goes there any more; what let the client do so is open again, unless it was used."""
+        destination.state = State.DENIED
+        destination.waiting.clear()
+        if destination.permission is not None:
+            destination.permission.give_back()
+
+    def _forget(
+        self, destination: Destination, action: Action = Action.Terminate, result: int = S_OK, reason: str = ""
+    ) -> None:
+        """It makes room for others, or has failed: it is logged, its filters are detached, its way is closed."""
         cancel: Any = destination.cancel
         if cancel is not None:
             cancel()
-        was_open, destination.state = destination.state is State.OPEN, State.DENIED
-        address = destination.address
-        if address is not None and self._by_address.get(address) is destination:
-            del self._by_address[address]
+        had_way = destination.state in STANDING
+        self._stop(destination)
+        orphans = self._answers.forget(destination, self._destinations.values())
+        for address in orphans if destination.way is None else ():
             self._close_way(address)
         if destination.chain is not None:
             destination.chain.abort()
         names = ", ".join(member.host.name for member in destination.members)
         self._release(destination.members)
-        if was_open and destination.verdict is not None and destination.verdict.log:
-            self._log(destination, Action.Terminate, S_OK, "", names)
+        if had_way and destination.verdict is not None and destination.verdict.log:
+            self._log(destination, action, result, reason, names)
 
     def _release(self, members: list[Member]) -> None:
         for member in members:
@@ -400,11 +539,14 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _open_way(self, address: SocketAddress) -> None:
         """Open the own port to *address* alone (B4.21). :raises OSError: it cannot be."""
+        local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
+        self._claim(address, Opening(FWX_PROTOCOL_UDP, local, address))
+
+    def _claim(self, address: SocketAddress, opening: Opening) -> None:
+        """Claim *opening*, for *address*: the peer's, or the own one where it is for everybody."""
         if address in self._claims:
             return
-        local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
-        claim = Claim(Opening(FWX_PROTOCOL_UDP, local, address), partial(self._way_answered, address))
-        self._claims[address] = claim
+        claim = self._claims[address] = Claim(opening, partial(self._way_answered, address))
         try:
             self.engine.packet_filter.open(claim)
         except OSError:
@@ -422,7 +564,7 @@ class FWXDatagramConnection(ConnectionBase):
         if claim is not None:
             self.engine.packet_filter.close(claim)
 
-    def _take(self, transport: DatagramTransport, received: Callable[[Datagram, SocketAddress], None]) -> None:
+    def _take(self, transport: Receiver, received: Callable[[Datagram, SocketAddress], None]) -> None:
         """Hand on what has come, a turn's worth; the rest in the loop's next round."""
         for _ in range(_TAKEN_AT_ONCE):
             if self.terminating:
@@ -446,6 +588,7 @@ class FWXDatagramConnection(ConnectionBase):
         self._client.close(True)
         for server in self._servers.values():
             server.close(True)
+        self._ways.close()
         if self._bind_chain is not None:
             self._bind_chain.abort()
         for destination in self._destinations.values():
@@ -461,7 +604,8 @@ class FWXDatagramConnection(ConnectionBase):
         """Log every destination, then what every connection does."""
         result, reason = self.result
         for destination in self._destinations.values():
-            if destination.state is State.OPEN and destination.verdict is not None and destination.verdict.log:
+            stands = destination.state in STANDING
+            if stands and destination.verdict is not None and destination.verdict.log:
                 names = ", ".join(member.host.name for member in destination.members)
                 self._log(destination, action, result, reason, names)
         super()._take_leave(action)
@@ -469,11 +613,23 @@ class FWXDatagramConnection(ConnectionBase):
     def _let_go(self) -> None:
         self._bind_chain = None
         self._destinations.clear()
-        self._by_address.clear()
+        self._answers.clear()
         self._servers.clear()
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         """Its destinations have their records."""
+
+
+def _send(server: DatagramTransport, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
+    """Send one datagram; once more, if what failed was an earlier one, of which the network has told meanwhile."""
+    try:
+        server.send_to(data, sockaddr)
+    except OSError as error:
+        if error.errno not in REPORTED or server.take_error() is None:
+            raise
+        while server.take_error() is not None:
+            """None of them is this datagram's."""
+        server.send_to(data, sockaddr)
 
 
 def _ordered(members: Iterable[Member]) -> list[Member]:

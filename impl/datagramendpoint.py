@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
 # What the kernel reports of an earlier datagram, by ICMP, and not of the call that it answers so.
-_REPORTED = frozenset(
+REPORTED = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO, errno.ENOPROTOOPT}
 )
 
@@ -170,7 +170,7 @@ class DatagramEndpoint:
                 self._readable = False
                 return
             except OSError as error:
-                if error.errno in _REPORTED:
+                if error.errno in REPORTED:
                     self._take_errors()
                 else:
                     recvs.popleft().fail(self._queue, winsock_code(error))
@@ -210,7 +210,7 @@ class DatagramEndpoint:
         except BlockingIOError:
             raise
         except OSError as error:
-            if error.errno not in _REPORTED or not self._take_errors():
+            if error.errno not in REPORTED or not self._take_errors():
                 raise
             self._transmit_once(operation)
 

@@ -17,6 +17,7 @@ from fwx.impl.datagramflows import DatagramFlows
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
+from fwx.impl.routeddatagrams import RoutedDatagrams
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.sockets import check_address
 from fwx.impl.winsock import winsock_code
@@ -60,7 +61,7 @@ class FWXDatagramSocket(OwnedSocket):
     every socket of a session, only the answers of those it has sent to.
     """
 
-    __slots__ = ("_connected", "_dial", "_endpoint", "_flows", "_local", "_replies_only")
+    __slots__ = ("_connected", "_dial", "_endpoint", "_flows", "_local", "_replies_only", "_routed")
 
     def __init__(self, engine: Engine, keeper: SocketKeeper, session: FWXSession | None = None) -> None:
         """Made by the registry's adapters; *keeper* closes it when its owner ends."""
@@ -70,7 +71,9 @@ class FWXDatagramSocket(OwnedSocket):
         self._dial: Any = None
         self._local: SocketAddress | None = None
         self._replies_only = True
-        self._flows = DatagramFlows(self._log, engine.clock, lambda: self._local, self._local_end.close_port)
+        # Of a session's socket alone: the firewall's own goes straight, no rule is asked about it.
+        self._routed: RoutedDatagrams | None = None
+        self._flows = DatagramFlows(self._log, engine.clock, lambda: self._local, self._flow_ended)
 
     # IFWXSocket.
 
@@ -198,12 +201,7 @@ class FWXDatagramSocket(OwnedSocket):
         transport = self._local_end.transport
         if transport is None:
             raise winsock_error(WSAEINVAL, "the socket is not bound")
-        try:
-            (present,) = struct.unpack("i", transport.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4))
-            wanted = max(present // 2, BURST_BYTES * _KERNEL_SHARE)  # the kernel doubles what it is told
-            transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
-        except OSError as error:
-            raise winsock_error(winsock_code(error), str(error)) from error
+        keep_bursts(transport)
 
     def terminate_connection(self) -> None:
         """End the socket because its owner ends; what is pending fails, also behind a Close that still sends."""
@@ -274,6 +272,8 @@ class FWXDatagramSocket(OwnedSocket):
         transport: DatagramTransport | None = self._local_end.transport
         assert transport is not None
         self._local = self._local_end.name()
+        if self.session is not None:
+            transport = self._routed = RoutedDatagrams(self.engine, transport)
         self._endpoint = DatagramEndpoint(transport, self._queue, self)
         if self._neighbour is None:
             self._neighbour = self._endpoint
@@ -301,7 +301,9 @@ class FWXDatagramSocket(OwnedSocket):
         if self._endpoint.closed:  # before this came from another thread
             return
         if external not in self._flows:
-            if self._replies_only:
+            if self._routed is not None and verdict is not None:
+                self._routed.route(external, verdict.upstream)
+            if self._replies_only and (verdict is None or not verdict.upstream):
                 try:
                     self._local_end.open_port(external, self._port_answered)
                 except COMError:
@@ -310,14 +312,21 @@ class FWXDatagramSocket(OwnedSocket):
                     raise
             self._flows.open(external, verdict, self._protocol_name)
 
+    def _flow_ended(self, external: SocketAddress) -> None:
+        self._local_end.close_port(external)
+        if self._routed is not None:
+            self._routed.forget(external)
+
     # Connecting.
 
     def _connect(self, address: SocketAddress, verdict: Verdict | None) -> None:
         self._require_endpoint(address.family)
         self._require_family(address)
-        transport = self._local_end.transport
+        transport = self._routed or self._local_end.transport
         assert transport is not None
         try:
+            if self._routed is not None and verdict is not None:
+                self._routed.route(address, verdict.upstream)
             transport.connect(address.sockaddr)
         except OSError as error:
             raise winsock_error(winsock_code(error), f"connecting to {address}: {error.strerror}") from error
@@ -374,3 +383,16 @@ class FWXDatagramSocket(OwnedSocket):
             self._endpoint.close(True)
         else:
             self._gone()
+
+
+def keep_bursts(transport: DatagramTransport) -> None:
+    """Have the kernel keep bursts of 64 KiB for *transport* (B6.21); what it keeps never shrinks.
+
+    :raises COMError: the Winsock error.
+    """
+    try:
+        (present,) = struct.unpack("i", transport.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4))
+        wanted = max(present // 2, BURST_BYTES * _KERNEL_SHARE)  # the kernel doubles what it is told
+        transport.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+    except OSError as error:
+        raise winsock_error(winsock_code(error), str(error)) from error

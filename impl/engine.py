@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from fwx.impl.lookups import LookUps
+from fwx.impl.permissions import Permissions
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue, Timer
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.gateway import Gateway
     from fwx.impl.handles import Handles
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.packetfilter import PacketFilter
     from fwx.impl.policy import Policy
     from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
+    from fwx.impl.sessions import Sessions
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
@@ -81,6 +84,8 @@ class Engine:
     :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar look_ups: the names that are being looked up for connections.
+    :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
+    :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -106,5 +111,11 @@ class Engine:
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     look_ups: LookUps = field(default_factory=LookUps)
+    sessions: Sessions = field(init=False)
+    gateway: Gateway = field(init=False)
+    permissions: Permissions = field(init=False)
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.permissions = Permissions(self)

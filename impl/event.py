@@ -10,6 +10,7 @@ from fwx.interfaces.enums import (
     fwx_Bind_Udp,
     fwx_Connect_Tcp,
     fwx_ConnectionTerminating,
+    fwx_EstablishedConnection,
     fwx_Listen,
     fwx_Udp_Destination,
 )
@@ -18,6 +19,7 @@ from fwx.interfaces.structs import (
     FwxBindEvent,
     FwxConnectEvent,
     FwxEndConnectionEvent,
+    FwxEstablishedConnectionEvent,
     FwxFirewallEvent,
     FwxFirewallEventParameters,
     FwxListenEvent,
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
-    from fwx.interfaces import IFWXUdpDestination, SocketAddress
+    from fwx.interfaces import IFWXUdpDestination, IUnknown, SocketAddress
 
 
 def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
     """Make ``fwx_Connect_Tcp`` for a connection that is not dialled yet (B2.12), with what the client named."""
     target = connection.target
-    details = FwxConnectEvent(target, target.length, connection, ProtocolGuid=connection.verdict.protocol_guid)
+    guid, secondary = connection.verdict.protocol_guid, connection.is_secondary
+    details = FwxConnectEvent(target, target.length, connection, ProtocolGuid=guid, IsSecondary=secondary)
     return FwxFirewallEvent(
         fwx_Connect_Tcp, connection.session.source, FwxFirewallEventParameters.of(fwx_Connect_Tcp, details)
     )
@@ -90,12 +93,34 @@ def bind_udp_event(connection: ConnectionBase, address: SocketAddress) -> FwxFir
 
 
 def udp_destination_event(
-    connection: ConnectionBase, target: SocketAddress, verdict: Verdict, destination: IFWXUdpDestination
+    connection: ConnectionBase,
+    target: SocketAddress,
+    verdict: Verdict,
+    destination: IFWXUdpDestination,
+    secondary: bool,
 ) -> FwxFirewallEvent:
-    """Make ``fwx_Udp_Destination`` for a *target* that the connection did not know (B2.15, B2.16)."""
-    details = FwxUdpDestination(target, target.length, connection, destination, ProtocolGuid=verdict.protocol_guid)
+    """Make ``fwx_Udp_Destination`` for a *target* that the connection did not know (B2.15, B2.16).
+
+    *secondary*: a filter has announced it (B2.11).
+    """
+    guid = verdict.protocol_guid
+    details = FwxUdpDestination(
+        target, target.length, connection, destination, ProtocolGuid=guid, IsSecondary=secondary
+    )
     return FwxFirewallEvent(
         fwx_Udp_Destination,
         connection.session.source,
         FwxFirewallEventParameters.of(fwx_Udp_Destination, details),
+    )
+
+
+def established_event(
+    connection: ConnectionBase, protocol: int, address: SocketAddress, context: IUnknown | None
+) -> FwxFirewallEvent:
+    """Make ``fwx_EstablishedConnection`` for a connection to *address* that was announced with *context* (B2.31)."""
+    details = FwxEstablishedConnectionEvent(protocol, address, address.length, connection, context)
+    return FwxFirewallEvent(
+        fwx_EstablishedConnection,
+        connection.session.source,
+        FwxFirewallEventParameters.of(fwx_EstablishedConnection, details),
     )

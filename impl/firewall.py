@@ -1,4 +1,4 @@
-"""IFWXFirewall and IFWXFirewall2: what the service offers a filter apart from any session."""
+"""IFWXFirewall, IFWXFirewall2 and IFWXFirewall3: what the service offers a filter apart from any session."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ from uuid import UUID
 
 from zope.interface import implementer
 
+from fwx.impl.announcement import check_protocol
+from fwx.impl.argument import whole
 from fwx.impl.blocking import BlockingOperations
 from fwx.impl.externalio import ExternalIO
 from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
+from fwx.impl.loopthread import on_loop
 from fwx.impl.overlapped import FWXOverlapped
+from fwx.impl.portrun import MOST_PORTS
+from fwx.impl.reservedports import Reservations
 from fwx.impl.socketmaking import make_socket
+from fwx.impl.sockets import check_address
 from fwx.impl.taskcompletion import TaskCompletions
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.impl.tlsparameters import parameters_of
 from fwx.impl.unknown import Unknown
-from fwx.interfaces import GUID_NULL, IFWXFirewall2, IFWXNetworkSocket
+from fwx.impl.user import FWXAuthenticatedUser
+from fwx.interfaces import GUID_NULL, IFWXFirewall3, IFWXNetworkSocket
 from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.interfaces import (
+        FwxNetworkRelation,
         Hostent,
         IFWXAuthenticatedUser,
         IFWXIOBuffer,
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
         IFWXNetConfigDetector,
         IFWXOverlapped,
         IFWXRadiusAuthenticator,
+        IFWXReservedPorts,
         IFWXSession,
         IFWXSocket,
         IFWXTaskCompletion,
@@ -39,11 +48,11 @@ if TYPE_CHECKING:
     )
 
 
-@implementer(IFWXFirewall2)
+@implementer(IFWXFirewall3)
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_blocking", "_external", "_nobody", "_sockets", "_tasks", "engine", "names")
+    __slots__ = ("_blocking", "_external", "_nobody", "_reservations", "_sockets", "_tasks", "engine", "names")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -53,6 +62,7 @@ class FWXFirewall(Unknown):
         self.names = HostNames(engine)
         self._sockets: set[Any] = set()
         self._nobody: TlsCredentials | None = None
+        self._reservations = Reservations(engine)
 
     @property
     def _registry(self) -> Any:
@@ -74,6 +84,7 @@ class FWXFirewall(Unknown):
         """
         for socket in list(self._sockets):
             socket.terminate_connection()
+        self._reservations.close()
         self.names.close()
         self._external.close()
 
@@ -144,7 +155,15 @@ class FWXFirewall(Unknown):
         self._blocking.end()
 
     def GetClientSession(self, Address: SocketAddress, AddressLength: int | None = None) -> IFWXSession:
-        raise COMError(E_NOTIMPL)
+        """Find or make the session of a SecureNAT client (B6.28); its port does not matter. From any thread.
+
+        One without connections ends after a while, as every session does.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address.
+        """
+        client = _client(Address, AddressLength)
+        session: IFWXSession = on_loop(self.engine.queue, self.engine.sessions.find_or_make, client)
+        return session
 
     def CreatePrivateSession(
         self,
@@ -154,7 +173,19 @@ class FWXFirewall(Unknown):
         ProxyInternalAddressLength: int | None,
         AuthenticatedUser: IFWXAuthenticatedUser | None,
     ) -> IFWXSession:
-        raise COMError(E_NOTIMPL)
+        """Make a session for a client that the service does not know (B6.29). From any thread.
+
+        It ends after a while without connections and without sockets, and with the service.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address, a user that is none of the service's.
+        """
+        client = _client(ClientAddress, ClientAddressLength)
+        inside = None if ProxyInternalAddress is None else _client(ProxyInternalAddress, ProxyInternalAddressLength)
+        if AuthenticatedUser is not None and not isinstance(AuthenticatedUser, FWXAuthenticatedUser):
+            raise COMError(E_INVALIDARG, f"{AuthenticatedUser!r} is no user of GetAuthenticatedUser")
+        make = self.engine.sessions.make_private
+        session: IFWXSession = on_loop(self.engine.queue, make, client, AuthenticatedUser, inside)
+        return session
 
     def GetHostByName(self, name: str) -> Hostent:
         """Look *name* up, under no policy and in no log. On the loop thread it answers at once or not yet, on any other
@@ -240,3 +271,44 @@ class FWXFirewall(Unknown):
         if self._nobody is None:
             self._nobody = TlsCredentials()
         return self._nobody
+
+    # IFWXFirewall3.
+
+    def GetNetworkRelation(
+        self,
+        pFromSocket: SocketAddress,
+        dwFromSocketLength: int | None,
+        pToSocket: SocketAddress,
+        dwToSocketLength: int | None = None,
+    ) -> FwxNetworkRelation:
+        """The policy of this version has no network rules, so there is nothing to tell.
+
+        :raises COMError: ``E_NOTIMPL``.
+        """
+        raise COMError(E_NOTIMPL)
+
+    def ReservePorts(
+        self, TransportProtocol: int, pSocket: SocketAddress, dwSocketLength: int | None, usCount: int
+    ) -> IFWXReservedPorts:
+        """Bind *usCount* consecutive ports of the firewall's address *pSocket*, for one call of a session (B6.26).
+
+        They are not open to anybody yet. The port of *pSocket* is the first of them, 0 leaves that to the service. From
+        any thread.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``WSAEADDRINUSE`` no such run is free;
+            ``WSAENOBUFS`` too many ports are reserved; another Winsock error of the bind.
+        """
+        protocol = check_protocol(TransportProtocol)
+        check_address(pSocket, dwSocketLength)
+        if pSocket.address is None:
+            raise COMError(E_INVALIDARG, f"{pSocket} is no literal address")
+        return self._reservations.reserve(protocol, pSocket, whole(usCount, "usCount", 1, MOST_PORTS))
+
+
+def _client(address: Any, length: Any) -> SocketAddress:
+    """Return *address* with port 0. :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` it is no literal address."""
+    check_address(address, length)
+    if address.address is None or address.address.is_unspecified:
+        raise COMError(E_INVALIDARG, f"{address} is no literal address of a computer")
+    found: SocketAddress = address.with_port(0)
+    return found

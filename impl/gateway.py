@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit, keep_to_protocols
+from fwx.impl.admission import admit_client
 from fwx.impl.binding import Binding, Waiter
 from fwx.impl.connection import FWXConnection
 from fwx.impl.departure import Departure
@@ -17,6 +17,7 @@ from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
 from fwx.impl.policy import Verdict
+from fwx.impl.portrun import bind_to
 from fwx.impl.stragglers import Stragglers
 from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
@@ -31,12 +32,15 @@ from fwx.interfaces.hresult import (
     WSAECONNABORTED,
     WSAECONNRESET,
     WSAETIMEDOUT,
+    COMError,
 )
 
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine
+    from fwx.impl.permission import Permission
+    from fwx.impl.session import FWXSession
     from fwx.impl.sessions import Sessions
     from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
@@ -74,7 +78,9 @@ class Request:
         "entry",
         "interface",
         "on_ended",
+        "permission",
         "proxy_header",
+        "session",
         "source",
         "source_proxy",
         "target",
@@ -99,6 +105,8 @@ class Request:
         announcement: bytes = b"",
         source_proxy: SocketAddress | None = None,
         proxy_header: object = None,
+        session: FWXSession | None = None,
+        permission: Permission | None = None,
         diverted: bool = False,
         departure: Departure | None = None,
         to_tls: Callable[[], Role] | None = None,
@@ -110,6 +118,8 @@ class Request:
             log. :param on_ended: called when the connection that is made for the request is gone.
         :param announcement: what the server is told first, which no filter sees: a PROXY header.
         :param source_proxy: who spoke for the client, by the PROXY header that came from it, which is *proxy_header*.
+        :param session: whose connection it is, where the entry knows; else it is found by client, source and user.
+        :param permission: what lets the client reach the target, where the entry knows that.
         :param diverted: the client asked for nothing, its packets were taken: only what a defined protocol begins with,
             or a filter has announced, is let on (B2.13).
         :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
@@ -129,6 +139,8 @@ class Request:
         self.announcement = announcement
         self.source_proxy = source_proxy
         self.proxy_header = proxy_header
+        self.session = session
+        self.permission = permission
         self.diverted = diverted
         self.departure = departure
         self.to_tls = to_tls
@@ -153,6 +165,7 @@ class Gateway:
         self.departure = Departure(engine.network)
         self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
+        engine.gateway = self
 
     def open(self, request: Request) -> None:
         """Begin; the entry hears the outcome, the log too."""
@@ -177,6 +190,8 @@ class Gateway:
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
         end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")
+        for session in self.sessions:
+            session.secondary.close()
 
     @property
     def hosts_everywhere(self) -> tuple[FilterHost, ...]:
@@ -196,7 +211,7 @@ class Gateway:
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_request", "_verdict")
+    __slots__ = ("_cancel", "_connection", "_gateway", "_permission", "_request", "_session", "_verdict")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
@@ -204,6 +219,8 @@ class Opening:
         self._cancel: Callable[[], None] | None = None
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
+        self._permission: Permission | None = None
+        self._session = request.session or gateway.sessions.of(request.client_address, request.source, request.user)
 
     def step(self, function: Callable[..., None], *args: Any) -> None:
         """Go one step; a fault of ours on the way refuses the client: a firewall fails closed."""
@@ -216,11 +233,7 @@ class Opening:
 
     def start(self) -> None:
         request = self._request
-        verdict, addresses = admit(self._gateway.engine, request.client_address, request.target, who=request.who)
-        if request.diverted:
-            session = self._gateway.sessions.of(request.client_address, request.source, request.user)
-            verdict, addresses = keep_to_protocols(session, request.target, verdict, addresses)
-        self._verdict = verdict
+        verdict, addresses = self._judge()
         if addresses:
             self._admitted(addresses)
         elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
@@ -264,17 +277,31 @@ class Opening:
             how = "was not resolved in time" if code == WSAETIMEDOUT else "could not be resolved"
             self._refuse(HRESULT_FROM_WIN32(code), f"{request.target.host} {how}", Action.Failed)
             return
-        self._verdict, allowed = admit(
-            self._gateway.engine, request.client_address, request.target, addresses, who=request.who
-        )
+        verdict, allowed = self._judge(addresses)
         if allowed:
             self._admitted(allowed)
         else:
-            self._deny(self._verdict)
+            self._deny(verdict)
+
+    def _judge(self, resolved: list[SocketAddress] | None = None) -> tuple[Verdict, list[SocketAddress]]:
+        """Ask what was announced, then the rules."""
+        request = self._request
+        verdict, addresses, self._permission = admit_client(
+            self._session,
+            request.client_address,
+            request.target,
+            resolved,
+            permission=request.permission,
+            diverted=request.diverted,
+        )
+        self._verdict = verdict
+        return verdict, addresses
 
     def _admitted(self, addresses: list[SocketAddress] | None) -> None:
         """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
+        if self._permission is not None:
+            self._permission.take()
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
         if hosts and not connection.raise_connect_event(hosts):
@@ -284,11 +311,28 @@ class Opening:
         self._request.client.watch(self._client_event)
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
-        departure = self._gateway.departure if connection.verdict.upstream else self._request.departure
-        departure = departure or self._gateway.departure
+        try:
+            departure = self._departure()
+        except COMError as error:
+            self._refuse(error.hresult, f"connecting failed: {error}", Action.Failed)
+            return
         cancel = route.dial(engine, departure, self._request.target, addresses, dialled)
         if self in self._gateway.opening:  # it has not ended yet
             self._cancel = cancel
+
+    def _departure(self) -> Departure:
+        """Return where the connection leaves from: from the address that was announced (B6.9), from where the request
+        says when it goes straight out, or anywhere.
+
+        :raises COMError: the Winsock error of the bind.
+        """
+        leaves_from = None if self._permission is None else self._permission.leaves_from
+        if leaves_from is None:
+            assert self._verdict is not None
+            straight = None if self._verdict.upstream else self._request.departure
+            return straight or self._gateway.departure
+        network = self._gateway.engine.network
+        return Departure(network, bind_to(network.stream, leaves_from), leaves_from.family)
 
     def _dialled(self, dialled: Dialled) -> None:
         self._cancel = None
@@ -353,11 +397,23 @@ class Opening:
         if request.entry.connected(bound):
             connection.address = dialled.address
             connection.establish(request.client, server, request.early, dialled.early)
+            self._use_permission(connection)
         else:
             server.close(True)
             request.client.close(True)
+            self._give_permission_back()
             connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
         self._gateway.opening.discard(self)
+
+    def _use_permission(self, connection: FWXConnection) -> None:
+        permission, self._permission = self._permission, None
+        if permission is not None:
+            permission.use(connection)
+
+    def _give_permission_back(self) -> None:
+        permission, self._permission = self._permission, None
+        if permission is not None:
+            permission.give_back()
 
     def _deny(self, verdict: Verdict) -> None:
         """Refuse what policy denies; the entry hears it where a user could have changed that."""
@@ -370,15 +426,15 @@ class Opening:
             return
         gateway.opening.discard(self)
         connection = self._connection or self._make_connection()
+        self._give_permission_back()
         connection.refuse(result, reason, action)
         self._request.entry.refused(result if told is None else told)
 
     def _make_connection(self) -> FWXConnection:
-        request, gateway = self._request, self._gateway
+        request = self._request
         assert self._verdict is not None
-        session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._connection = FWXConnection(
-            session,
+            self._session,
             request.client_address,
             request.target,
             self._verdict,
@@ -386,6 +442,7 @@ class Opening:
             agent=request.agent,
             on_ended=self._ended,
         )
+        self._connection.is_secondary = self._permission is not None
         self._connection.claimed_user = request.claimed_user
         self._connection.source_proxy = request.source_proxy
         self._connection.proxy_header = request.proxy_header

@@ -35,6 +35,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.bindapproval import BindApproval
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
@@ -77,7 +78,6 @@ class FWXListeningConnection(ConnectionBase):
         "_side",
         "bound",
         "claimed_user",
-        "is_secondary",
         "proxy_header",
         "source_proxy",
     )
@@ -134,6 +134,12 @@ class FWXListeningConnection(ConnectionBase):
         self.bound = self._local_end.name()
         return self.bound
 
+    def take_over(self, transport: Transport) -> SocketAddress:
+        """Use *transport*, which is bound already, in the place of :meth:`take`; it belongs to the connection."""
+        self._local_end.transport = transport
+        self.bound = self._local_end.name()
+        return self.bound
+
     def bind(self, verdict: Verdict) -> bool:
         """Show the bind to the filters of *verdict* (B2.20); ``False`` when one refuses, :attr:`result` says why.
 
@@ -155,6 +161,15 @@ class FWXListeningConnection(ConnectionBase):
             listen_on(self._local_end, backlog, partial(self._opened, done))
         except COMError as error:
             self.refuse(error.hresult, f"listening at {self.bound}: {error}")
+
+    def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
+        return () if self.bound is None or protocol != FWX_PROTOCOL_TCP else (self.bound,)
+
+    def approve(self, approval: BindApproval, bursts: bool) -> None:
+        """What comes from now on is secondary, and the approval's IP filter holds for it (B6.18)."""
+        self.approval = approval
+        self.is_secondary = True
+        self._local_end.restrict(approval.ip_filter)
 
     def listen_elsewhere(self, bound: SocketAddress) -> bool:
         """Another machine listens for the client, at *bound*: tell the filters, and give the own port back.
@@ -221,9 +236,10 @@ class FWXListeningConnection(ConnectionBase):
 
     def _admit(self, accepted: Accepted) -> Accepted | None:
         """Return *accepted* if the peer may connect; who may not is logged (B6.34)."""
-        peer = accepted.remote
+        peer, approval = accepted.remote, self.approval
         if self._local_end.admits(peer):
-            verdict = self._judge(peer, accepted.local)
+            ask = self._judge if approval is None else approval.verdict
+            verdict = ask(peer, accepted.local)
             if verdict.allowed:
                 return accepted._replace(verdict=verdict)
             result, reason = int(verdict.hresult), verdict.reason

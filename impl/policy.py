@@ -301,6 +301,22 @@ class Policy:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
         return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
 
+    def rule_for(self, source: str, guid: UUID, who: Who = NOBODY) -> Rule | None:
+        """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere."""
+        wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)
+        for compiled in self._compiled:
+            applies = compiled.is_about(who) and not compiled.source.isdisjoint(client)
+            if applies and compiled.rule.action == "allow" and not compiled.protocols.isdisjoint(wanted):
+                return compiled.rule
+        return None
+
+    def networks_of(self, address: str) -> tuple[str, ...]:
+        """Return every name that the literal *address* has: configured networks, then the predefined ones.
+
+        :raises ValueError: *address* is none.
+        """
+        return self._networks.of(address)
+
     def _judge(
         self, source: str, destination: SocketAddress, traffic: Traffic, resolved: str | Address | None, who: Who
     ) -> Verdict:

@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.upstreambind import BindHandshake
+    from fwx.impl.upstreamdatagrams import Relaying
     from fwx.interfaces import SocketAddress
 
 
 class Route(Protocol):
-    """One way out, for connections over TCP.
+    """One way out. Datagrams take it by :class:`fwx.impl.datagramways.DatagramWays`.
 
     :ivar takes_names: a name that may be reached need not be resolved here.
+    :ivar no_datagrams: why it carries no datagrams, in words for the log; empty where it does.
     :ivar path: the names of the upstreams on the way, the nearest first, joined by a comma and a space.
     """
 
     takes_names: bool
+    no_datagrams: str
     path: str
 
     def dial(
@@ -46,6 +49,7 @@ class Direct:
     """Straight out."""
 
     takes_names = False
+    no_datagrams = ""
     path = ""
 
     def dial(
@@ -73,6 +77,7 @@ class Upstream:
         connect: Callable[[SocketAddress], Handshake],
         failure: EventDefinition,
         via: Upstream | None = None,
+        relaying: Relaying | None = None,
         *,
         binding: Callable[[SocketAddress], BindHandshake] | None = None,
     ) -> None:
@@ -80,11 +85,16 @@ class Upstream:
 
         :param connect: makes the handshake that asks it for a connection to an address or a name.
         :param failure: signalled when the upstream itself fails, or refuses the account. :param via: what it is
-            reached through.
+            reached through. :param relaying: how it relays datagrams, ``None`` where its protocol has no way to.
         :param binding: makes the handshake that asks it to bind for an address; ``None`` where its protocol cannot.
         """
         self.name = name
+        self.via = via
+        self.relaying = relaying
         self.binding = binding
+        self.no_datagrams: str = via.no_datagrams if via is not None else ""
+        if relaying is None:
+            self.no_datagrams = f"through upstream {name!r}, whose protocol carries no UDP"
         self.hops: tuple[Hop, ...] = (*(via.hops if via is not None else ()), Hop(name, address, connect))
         self.path = ", ".join(hop.name for hop in self.hops)
         self.failure = failure

@@ -1,4 +1,4 @@
-"""IFWXSession: the connections of one client."""
+"""IFWXSession and IFWXSession2: the connections of one client."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from uuid import UUID
 
 from zope.interface import implementer
 
+from fwx.impl.announcement import Terms
+from fwx.impl.bindapproval import retroactive_allow_bind
+from fwx.impl.clientbinding import bind_for_client
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
+from fwx.impl.redirecting import redirect
+from fwx.impl.secondary import Secondary
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.unknown import Unknown
 from fwx.impl.user import NOBODY
-from fwx.interfaces import IFWXSession
-from fwx.interfaces.constants import FWX_SESSION_AUTHENTICATED, FWX_SESSION_NAT, FWX_SESSION_TERMINATED
-from fwx.interfaces.enums import fwxSourceNAT
+from fwx.interfaces import IFWXSession2
+from fwx.interfaces.constants import (
+    FWX_SESSION_AUTHENTICATED,
+    FWX_SESSION_NAT,
+    FWX_SESSION_PRIVATE,
+    FWX_SESSION_TERMINATED,
+)
+from fwx.interfaces.enums import fwxAssociatedProtocolsAllConnections, fwxSourceNAT
 from fwx.interfaces.hresult import (
     E_NOTIMPL,
     E_UNEXPECTED,
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.user import FWXAuthenticatedUser, Who
     from fwx.interfaces import (
+        HRESULT,
         FwxFirewallEventSource,
         Hostent,
         IClassFactory,
@@ -40,13 +51,14 @@ if TYPE_CHECKING:
         IFWXFirewallAction,
         IFWXIpFilter,
         IFWXNetworkSocket,
+        IFWXReservedPorts,
         IFWXSessionFilter,
         IUnknown,
         SocketAddress,
     )
 
 
-@implementer(IFWXSession)
+@implementer(IFWXSession2)
 class FWXSession(Unknown):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
@@ -57,8 +69,11 @@ class FWXSession(Unknown):
         "connections",
         "engine",
         "id",
-        "last_ended",
+        "inside_address",
+        "is_private",
         "names",
+        "rests",
+        "secondary",
         "source",
         "terminated",
         "user",
@@ -70,17 +85,25 @@ class FWXSession(Unknown):
         address: SocketAddress,
         source: FwxFirewallEventSource,
         user: FWXAuthenticatedUser | None = None,
+        *,
+        is_private: bool = False,
     ) -> None:
         """Made by the service when a client first connects (B1.16).
 
         :param address: with port 0. :param user: whom an entry has authenticated, ``None`` for nobody.
+        :param is_private: a filter has made it, for a client that the service does not know (B6.29).
         """
         self.engine = engine
         self.address = address
         self.source = source
         self.id = next(engine.session_ids)
         self.connections: set[ConnectionBase] = set()
-        self.last_ended = 0
+        # How often it was left without connections.
+        self.rests = 0
+        self.is_private = is_private
+        # Where the client reaches the firewall, if the filter that made the session has said so.
+        self.inside_address: SocketAddress | None = None
+        self.secondary = Secondary(self)
         self.terminated = False
         self.names = HostNames(engine, self)
         self.user = user
@@ -103,25 +126,23 @@ class FWXSession(Unknown):
         """By which names the rules know the client."""
         return NOBODY if self.user is None else self.user.who
 
-    def announces(self, target: SocketAddress, transport: str) -> bool:
-        """Tell whether a filter has announced that the client will connect to *target* over ``TCP`` or ``UDP`` (B2.13).
-
-        ``AllowFutureConnect`` announces it; this version has none, so nobody has.
-        """
-        return False
-
-    def session_filter(self, host: FilterHost, event_type: int) -> IFWXSessionFilter | None:
+    def session_filter(self, host: FilterHost, event_type: int, secondary: bool = False) -> IFWXSessionFilter | None:
         """Return *host*'s session filter if this event is for it, made now if this is the first such event (B1.17).
 
+        :param secondary: whether it is an event of a secondary connection.
         :raises FilterFault: AttachToSession failed; the next event tries again.
         """
         attached = self._filters.get(host)
         if attached is None:
-            if not wants(host.mask, event_type, self.source):
+            if not wants(host.mask, event_type, self.source, secondary):
                 return None
             attached = self._filters[host] = host.attach(self)
         session_filter, mask = attached
-        return session_filter if wants(mask, event_type, self.source) else None
+        return session_filter if wants(mask, event_type, self.source, secondary) else None
+
+    def host_of(self, session_filter: object) -> FilterHost | None:
+        """Return the filter whose session filter here is *session_filter*."""
+        return next((host for host, (attached, _) in self._filters.items() if attached is session_filter), None)
 
     def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
         """Return the session filters there are that asked for *event_type*; none is made for it."""
@@ -136,12 +157,31 @@ class FWXSession(Unknown):
         if self.terminated:
             return
         self.terminated = True
+        self.secondary.close()
         self.names.close()
         for socket in list(self._sockets):
             socket.terminate_connection()
         attached, self._filters = self._filters, {}
         for host, (session_filter, _) in attached.items():
             host.call(session_filter, "Detach")
+
+    def announces(self, target: SocketAddress, transport: str = "TCP") -> bool:
+        """Tell whether a filter has announced that the client connects to the literal *target* (B2.13).
+
+        *transport* is ``TCP`` or ``UDP``. Asked by entries that let through what no protocol definition has for
+        announced destinations alone.
+        """
+        return self.engine.permissions.find(self, target, transport) is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """There is a connection; a port that waits for one, for a filter's sake, does not count."""
+        return any(not connection.waits for connection in self.connections)
+
+    @property
+    def has_sockets(self) -> bool:
+        """Filters have sockets of this session."""
+        return bool(self._sockets)
 
     def keep(self, socket: Any) -> None:
         """Remember a socket of this session, to be closed with it."""
@@ -175,8 +215,9 @@ class FWXSession(Unknown):
 
     def GetSessionFlags(self) -> int:
         """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_AUTHENTICATED`` with a user,
-        ``FWX_SESSION_TERMINATED`` (B10.3)."""
+        ``FWX_SESSION_PRIVATE`` if a filter made it, ``FWX_SESSION_TERMINATED`` (B10.3)."""
         flags = FWX_SESSION_NAT if self.source == fwxSourceNAT else 0
+        flags |= FWX_SESSION_PRIVATE if self.is_private else 0
         flags |= FWX_SESSION_AUTHENTICATED if self.user is not None else 0
         return flags | (FWX_SESSION_TERMINATED if self.terminated else 0)
 
@@ -221,7 +262,25 @@ class FWXSession(Unknown):
         punkContext: IUnknown | None,
         pConnection: IFWXConnection | None,
     ) -> IFWXFirewallAction:
-        raise COMError(E_NOTIMPL)
+        """Let the client connect to *Address* later, whatever the rules say (B6.5 to B6.11). From any thread.
+
+        The rule is that of *pConnection*, the primary connection, or of the session's newest one; it also gives the way
+        out, the filters and the log flag. *Address* may be a name, for a client that asks for that name.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` beyond what
+            *dwFlags* allow, or an address of the firewall itself; ``FWX_E_TERMINATING`` the session has ended, or
+            *pConnection*; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none; ``WSAENOBUFS``
+            too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*.
+        """
+        action: IFWXFirewallAction = self.secondary.allow_future_connect(
+            Address,
+            AddressLength,
+            ProxyExternalAddress,
+            ProxyExternalAddressLength,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+            pConnection,
+        )
+        return action
 
     def BindForClient(
         self,
@@ -238,7 +297,30 @@ class FWXSession(Unknown):
         punkContext: IUnknown | None,
         pIpFilter: IFWXIpFilter | None,
     ) -> tuple[SocketAddress, tuple[IFWXConnection, ...]]:
-        raise COMError(E_NOTIMPL)
+        """Bind ports on the outside for the client, one for each of *ClientAddresses*, and wait there for others, whose
+        connections go on to that address (B6.12 to B6.17). From any thread.
+
+        Each takes one connection, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the connection ends it. The
+        rule of the session's newest connection stands behind it; without a connection the rules are asked. The client's
+        addresses are its own, unless *dwFlags* say otherwise.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` a client
+            address that *dwFlags* do not allow, or where the service itself listens; ``FWX_E_POLICY_RULES_DENIED`` the
+            rules let nobody come; ``WSAEADDRINUSE`` no run of ports is free, or a filter refuses the bind;
+            ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; another Winsock error of
+            binding and listening; ``E_NOTIMPL`` for UDP.
+        """
+        address, connections = bind_for_client(
+            self.secondary,
+            ClientAddresses,
+            ClientAddressLength,
+            dwNumberOfAddresses,
+            (ProxyAddress, ProxyAddressLength),
+            Backlog,
+            pIpFilter,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+        )
+        return address, connections
 
     def EmulateClientBind(
         self,
@@ -265,7 +347,23 @@ class FWXSession(Unknown):
         pSessionFilter: IFWXSessionFilter | None,
         punkContext: IUnknown | None,
     ) -> tuple[SocketAddress, tuple[IFWXFirewallAction, ...]]:
-        raise COMError(E_NOTIMPL)
+        """Give the client an inside address of the firewall, from where its connections go on to each of
+        *ConnectAddresses*, on consecutive ports (B6.22 to B6.25). Whoever else comes is turned away. From any thread.
+
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` an address of
+            the firewall itself; ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced;
+            ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening; ``E_NOTIMPL`` for UDP.
+        """
+        first, actions = redirect(
+            self.secondary,
+            ConnectAddresses,
+            ConnectAddressLength,
+            dwNumberOfAddresses,
+            ProxyExternalAddress,
+            ProxyExternalAddressLength,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+        )
+        return first, actions
 
     def SetDataFilterFactory(
         self,
@@ -287,8 +385,18 @@ class FWXSession(Unknown):
         ProtocolGuid: UUID,
         dwFlags: int,
         pIpFilter: IFWXIpFilter | None,
-    ) -> Any:
-        raise COMError(E_NOTIMPL)
+    ) -> HRESULT:
+        """Let others come to a port that the client, one of the proxy port, has bound by itself (B6.18 to B6.21).
+
+        What comes then is secondary, and *pIpFilter* says who may, not the rules. Over UDP the client hears strangers,
+        and with ``FWX_FLAG_BIDIRECTIONAL`` may answer them. From any thread.
+
+        :returns: ``S_OK`` it is allowed now; ``S_FALSE`` it was allowed before, and nothing has changed.
+        :raises COMError: ``ERROR_NOT_FOUND`` the client has no such bind; ``FWX_E_POLICY_RULES_DENIED`` no rule lets
+            it use the protocol; ``FWX_E_TERMINATING`` the bind, or the session, is ending; ``E_POINTER``,
+            ``E_INVALIDARG`` a wrong argument, ``GUID_NULL`` among them; the Winsock error of the packet filter.
+        """
+        return retroactive_allow_bind(self, Protocol, Address, AddressLength, ProtocolGuid, dwFlags, pIpFilter)
 
     def HostAccessCheck(
         self,
@@ -320,7 +428,72 @@ class FWXSession(Unknown):
         """
         return self.names.by_address(addr, len, type)
 
+    # IFWXSession2.
 
-def wants(mask: int, event_type: int, source: int) -> bool:
-    """Tell whether a mask of events asks for this type from this source (B2.5)."""
-    return bool(mask & event_type and mask & source)
+    def RedirectConnectionsReservedPorts(
+        self,
+        ConnectAddresses: Sequence[SocketAddress],
+        ConnectAddressLength: int | None,
+        dwNumberOfAddresses: int | None,
+        ReservedPorts: IFWXReservedPorts,
+        ProxyExternalAddress: SocketAddress | None,
+        ProxyExternalAddressLength: int | None,
+        Protocol: int,
+        dwFlags: int,
+        ProtocolGuid: UUID,
+        pSessionFilter: IFWXSessionFilter | None,
+        punkContext: IUnknown | None,
+    ) -> tuple[IFWXFirewallAction, ...]:
+        """Do :meth:`RedirectConnections` on ports that the filter has reserved, the first for the first address.
+
+        :raises COMError: as there, without ``WSAEADDRINUSE``; ``E_POINTER``, ``E_INVALIDARG`` also for a reservation
+            that is none of the service's, has been used, is for another transport, or has fewer ports.
+        """
+        _, actions = redirect(
+            self.secondary,
+            ConnectAddresses,
+            ConnectAddressLength,
+            dwNumberOfAddresses,
+            ProxyExternalAddress,
+            ProxyExternalAddressLength,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+            reserved=[ReservedPorts],
+        )
+        return actions
+
+    def BindForClientOnReservedPorts(
+        self,
+        ClientAddresses: Sequence[SocketAddress],
+        ClientAddressLength: int | None,
+        ReservedPorts: IFWXReservedPorts,
+        Protocol: int,
+        dwNumberOfAddresses: int | None,
+        dwFlags: int,
+        Backlog: int,
+        ProtocolGuid: UUID,
+        pSessionFilter: IFWXSessionFilter | None,
+        punkContext: IUnknown | None,
+        pIpFilter: IFWXIpFilter | None,
+    ) -> tuple[IFWXConnection, ...]:
+        """Do :meth:`BindForClient` on ports that the filter has reserved, the first for the first address.
+
+        :raises COMError: as there; ``E_POINTER``, ``E_INVALIDARG`` also for a reservation that is none of the
+            service's, has been used, is for another transport, or has fewer ports.
+        """
+        _, connections = bind_for_client(
+            self.secondary,
+            ClientAddresses,
+            ClientAddressLength,
+            dwNumberOfAddresses,
+            (None, None),
+            Backlog,
+            pIpFilter,
+            Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
+            reserved=[ReservedPorts],
+        )
+        return connections
+
+
+def wants(mask: int, event_type: int, source: int, secondary: bool = False) -> bool:
+    """Tell whether a mask of events asks for this type from this source (B2.5), on secondary connections too (B2.4)."""
+    return bool(mask & event_type and mask & source and (not secondary or mask & fwxAssociatedProtocolsAllConnections))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from fwx.impl.session import FWXSession
+from fwx.interfaces.enums import fwxSourceNAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +28,14 @@ class Sessions:
         self._engine = engine
         self._idle = idle_deadlines
         self._sessions: dict[_Key, FWXSession] = {}
+        self._private: set[FWXSession] = set()
+        engine.sessions = self
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._sessions) + len(self._private)
 
     def __iter__(self) -> Iterator[FWXSession]:
-        return iter(list(self._sessions.values()))
+        return iter([*self._sessions.values(), *self._private])
 
     def of(
         self, client: SocketAddress, source: FwxFirewallEventSource, user: FWXAuthenticatedUser | None = None
@@ -44,27 +47,60 @@ class Sessions:
             session = self._sessions[key] = FWXSession(self._engine, client.with_port(0), source, user)
         return session
 
+    def find_or_make(self, client: SocketAddress) -> FWXSession:
+        """Return the session of a SecureNAT client for a filter (B6.28); without connections it ends after a while."""
+        session = self.of(client, fwxSourceNAT)
+        self._rest(session)
+        return session
+
+    def make_private(
+        self, client: SocketAddress, user: FWXAuthenticatedUser | None, inside: SocketAddress | None
+    ) -> FWXSession:
+        """Make a session that only the filter which asks for it knows (B6.29).
+
+        It ends after a while without connections and without sockets. *inside*: the address that *client* reaches the
+        firewall by.
+        """
+        session = FWXSession(self._engine, client.with_port(0), fwxSourceNAT, user, is_private=True)
+        session.inside_address = inside
+        self._private.add(session)
+        self._rest(session)
+        return session
+
     def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
-        session = connection.session
-        if not session.connections and not session.terminated:
-            ended = session.last_ended = connection.id
-            self._idle.add(lambda: self._end_if_idle(session, ended))
+        self._rest(connection.session)
 
     def connections(self) -> list[ConnectionBase]:
         return [connection for session in self for connection in session.connections]
 
     def close(self) -> None:
         """End every session; their connections must have ended."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
+        sessions = list(self)
+        self._sessions.clear()
+        self._private.clear()
+        for session in sessions:
             session.terminate()
+        self._engine.permissions.close()
 
-    def _end_if_idle(self, session: FWXSession, last: int) -> None:
-        """End *session* unless it has connections, or lost another one (and so got a later deadline) since *last*."""
-        if session.connections or session.last_ended != last or session.terminated:
+    def _rest(self, session: FWXSession) -> None:
+        """Start the idle time of *session* if it has no connection."""
+        if not session.is_busy and not session.terminated:
+            session.rests += 1
+            rest = session.rests
+            self._idle.add(lambda: self._end_if_idle(session, rest))
+
+    def _end_if_idle(self, session: FWXSession, rest: int) -> None:
+        """End *session* unless it has connections, or began to rest another time (and so got a later deadline)."""
+        if session.is_busy or session.rests != rest or session.terminated:
             return
-        self._sessions.pop(_key(session.address, session.source, session.user), None)
+        if session.is_private:
+            if session.has_sockets:
+                self._rest(session)
+                return
+            self._private.discard(session)
+        else:
+            self._sessions.pop(_key(session.address, session.source, session.user), None)
         session.terminate()
 
 

@@ -152,8 +152,10 @@ class FWXSocket(Unknown):
     ) -> None:
         """Post one datagram to *Address*, on the internal socket as if it came from there (B3.21, B3.23).
 
+        A data filter's socket takes the name that a client has used, too: it is what a Recv has brought.
+
         :raises COMError: ``WSAEOPNOTSUPP`` a TCP socket; ``E_POINTER`` no buffer or address; ``E_INVALIDARG`` not an
-            address, a name, or one shorter than *AddressLength*; otherwise as :meth:`Send`.
+            address, or one shorter than *AddressLength*; otherwise as :meth:`Send`.
         """
         self._require_open()
         neighbour = self._require_neighbour()
@@ -162,8 +164,6 @@ class FWXSocket(Unknown):
         if pIOBuffer is None:
             raise COMError(E_POINTER, "SendTo needs a buffer")
         check_address(Address, AddressLength)
-        if Address.address is None:
-            raise COMError(E_INVALIDARG, f"{Address.host} is a name; SendTo takes an address: ask GetHostByName")
         if self._shut:
             raise winsock_error(WSAESHUTDOWN, "SendTo after Shutdown")
         if not neighbour.takes_send() or self._crossing_is_full():

@@ -16,40 +16,56 @@ if TYPE_CHECKING:
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram, DatagramChain
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
+    from fwx.impl.upstreamdatagrams import UpstreamDatagrams
     from fwx.interfaces import SocketAddress
 
 MOST_WAITING = 16
-"""Datagrams that wait while a destination's name is looked up; more are lost."""
+"""Datagrams that wait while a destination's name is looked up, or its upstream asked; more are lost."""
 
 
 class State(Enum):
     """How a destination stands."""
 
     RESOLVING = auto()
+    ASSOCIATING = auto()
     OPEN = auto()
+    HEARD = auto()  # it has written to the client, who has not asked for it
     DENIED = auto()
+
+
+STANDING = frozenset({State.ASSOCIATING, State.OPEN, State.HEARD})
+"""What is logged when it ends."""
 
 
 class Destination:
     """What the connection remembers of one destination (B2.16).
 
-    :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known.
+    :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known; of a
+        name that an upstream looks up it stays ``None``. :ivar way: the upstream's association that leads there.
+    :ivar answering: the addresses that its answers come from.
+    :ivar secondary: a filter has announced it, or approved that it writes to the client (B2.11).
+    :ivar permission: what lets the client reach it, where that is no rule.
     :ivar members: the filters that were attached for this destination alone (B2.18).
     """
 
     __slots__ = (
         "address",
+        "answering",
         "cancel",
         "chain",
         "members",
+        "permission",
         "received",
+        "secondary",
         "sent",
         "started",
         "state",
         "target",
         "verdict",
         "waiting",
+        "way",
     )
 
     def __init__(self, target: SocketAddress, started: float) -> None:
@@ -58,10 +74,14 @@ class Destination:
         self.state = State.RESOLVING
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
+        self.permission: Permission | None = None
+        self.secondary = False
         self.members: list[Member] = []
         self.chain: DatagramChain | None = None
         self.cancel: object = None
         self.waiting: deque[Datagram] = deque()
+        self.way: UpstreamDatagrams | None = None
+        self.answering: set[SocketAddress] = set()
         self.sent = 0
         self.received = 0
 

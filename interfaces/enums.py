@@ -87,8 +87,7 @@ class FwxFirewallEventSource(IntFlag):
 class FwxFirewallEventProtocolSource(IntFlag):
     """The protocols and connections whose events a filter wants; to be ORed into ``dwGlobalEvents`` (B2.4).
 
-    In this version both bits are accepted and change nothing: rules say which connections a filter sees, and none of
-    them is a secondary one.
+    In this version the first bit is accepted and changes nothing: rules say which connections a filter sees.
     """
 
     fwxAnyProtocol = 0x0100_0000

@@ -152,8 +152,8 @@ class IFWXFirewall(IUnknown):
         :param Address: the client; the port is not looked at.
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: *ppiClientSession*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, not
-            an address.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one, or
+            a user that is none of the service's.
         """
 
     def CreatePrivateSession(
@@ -172,8 +172,8 @@ class IFWXFirewall(IUnknown):
         :param ProxyInternalAddressLength: its size in bytes; ``None`` for its own.
         :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone.
         :returns: *ppPrivateSession*, with ``FWX_SESSION_PRIVATE`` among its flags (B10.3).
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, not
-            an address.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one, or
+            a user that is none of the service's.
         """
 
     def GetHostByName(
@@ -316,7 +316,6 @@ class IFWXReservedPorts(IUnknown):
     """A run of ports, reserved by ``IFWXFirewall3.ReservePorts`` (B6.26). Implemented by the service.
 
     Only its shape is documented. No method withdraws the reservation: the ports are free again with the last reference.
-    This version makes none.
     """
 
     taggedValue("iid", UUID("252FE376-A405-44F1-988F-B49B4A5A3650"))
@@ -345,8 +344,7 @@ class IFWXReservedPorts(IUnknown):
 
 class IFWXFirewall3(IFWXFirewall2):
     """Relates networks to one another and reserves ports. Had by ``QueryInterface`` on the object that ``FilterInit``
-    got; implemented by the service. Only its shape is documented. The firewall object of this version answers
-    ``E_NOINTERFACE``.
+    got; implemented by the service. Only its shape is documented.
     """
 
     taggedValue("iid", UUID("C473A3F1-2F91-4C55-B6A6-8DC1555934C2"))
@@ -367,7 +365,8 @@ class IFWXFirewall3(IFWXFirewall2):
         :param pToSocket: the destination; its port is not looked at.
         :param dwToSocketLength: its size in bytes; ``None`` for its own.
         :returns: *peRelation*.
-        :raises COMError: not specified; here ``E_INVALIDARG``, not an address.
+        :raises COMError: not specified; here ``E_NOTIMPL``, not in this version: its policy has no network rules; once
+            served, ``E_INVALIDARG``, not an address.
         """
 
     def ReservePorts(
@@ -384,6 +383,7 @@ class IFWXFirewall3(IFWXFirewall2):
         :param dwSocketLength: its size in bytes; ``None`` for its own.
         :param usCount: how many ports.
         :returns: *ppReservedPort*, the reservation.
-        :raises COMError: not specified; here ``E_INVALIDARG``, a bad argument; ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``,
-            no such run is free.
+        :raises COMError: not specified; here ``E_POINTER``, no address; ``E_INVALIDARG``, a bad argument;
+            ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``, no such run is free; ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too many are
+            reserved; ``FWX_E_TERMINATING``, the service stops; else the Winsock error as an HRESULT.
         """

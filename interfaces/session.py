@@ -46,7 +46,7 @@ class IFWXFirewallAction(IUnknown):
     """A permission or request given in advance, as ``AllowFutureConnect`` makes one. Implemented by the service.
 
     The service cancels it by itself when a single use is used up, its time has run out, or its session ends. An action
-    that is released without ``Cancel`` stands (B6.11). This version makes none.
+    that is released without ``Cancel`` stands (B6.11).
     """
 
     taggedValue("iid", UUID("03B9F4A0-DF6D-11D2-ACD1-00A0C9D7559D"))
@@ -125,9 +125,11 @@ class IFWXSession(IUnknown):
         :param punkContext: handed over in that event as ``UserContext``; may be ``None`` (B2.33).
         :param pConnection: the primary connection, or ``None``.
         :returns: *ppFirewallAction*, whose ``Cancel`` withdraws the leave (B6.11).
-        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_ADDRESS_NOT_ALLOWED``, beyond the allowed addresses; ``FWX_E_TERMINATING``, the
-            session has ended.
+        :raises COMError: the SDK's list is lost; here ``E_POINTER``, no address or GUID; ``E_INVALIDARG``, a bad
+            argument; ``FWX_E_ADDRESS_NOT_ALLOWED``, beyond the allowed addresses, or the firewall itself;
+            ``FWX_E_TERMINATING``, the session or the primary connection has ended; ``FWX_E_POLICY_RULES_DENIED``, UDP
+            through an upstream that carries none; ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too much is announced;
+            ``E_NOTIMPL``, UDP with a *ProxyExternalAddress*.
         """
 
     def BindForClient(
@@ -176,9 +178,12 @@ class IFWXSession(IUnknown):
         :param punkContext: handed over in that event as ``UserContext``; may be ``None`` (B2.33).
         :param pIpFilter: who may connect; ``None`` for everyone (B6.33).
         :returns: *ProxyAddress*, the address bound (B6.15), and *ConnectionArray*, one connection for each address.
-        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_POLICY_RULES_DENIED``, the rules refuse; ``FWX_E_TERMINATING``, the session has ended;
-            else the Winsock error as an HRESULT.
+        :raises COMError: the SDK's list is lost; here ``E_POINTER``, no address or GUID; ``E_INVALIDARG``, a bad
+            argument; ``FWX_E_ADDRESS_NOT_ALLOWED``, a client address that the flags do not allow, or the firewall
+            itself; ``FWX_E_POLICY_RULES_DENIED``, the rules refuse; ``FWX_E_TERMINATING``, the session has ended;
+            ``HRESULT_FROM_WIN32(WSAEADDRINUSE)``, no run of ports is free, or a filter refuses the bind;
+            ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too much is announced; ``E_NOTIMPL``, UDP; else the Winsock error as an
+            HRESULT.
         """
 
     def EmulateClientBind(
@@ -209,7 +214,7 @@ class IFWXSession(IUnknown):
         """Return the session's flags. Called at any time.
 
         :returns: *pOutputFlags*, an OR of ``FWX_SESSION_NAT``, ``FWX_SESSION_AUTHENTICATED``,
-            ``FWX_SESSION_TERMINATED`` and ``FWX_SESSION_PRIVATE`` (B10.3); this version sets the first three.
+            ``FWX_SESSION_TERMINATED`` and ``FWX_SESSION_PRIVATE`` (B10.3).
         :raises COMError: the SDK names no code; this implementation never fails.
         """
 
@@ -266,9 +271,10 @@ class IFWXSession(IUnknown):
         :returns: *InternalAddress*, with the lowest of the consecutive ports taken (B6.24), and *FirewallActionArray*,
             one action for each target (B6.25). *InternalAddressLength* of the COM face holds the room there is and gets
             the length.
-        :raises COMError: the SDK's list is lost. ``E_NOTIMPL``, not in this version; once served, ``E_INVALIDARG``, a
-            bad argument; ``FWX_E_TERMINATING``, the session has ended; ``HRESULT_FROM_WIN32(WSAEFAULT)``, too little
-            room (COM face only); else the Winsock error as an HRESULT.
+        :raises COMError: the SDK's list is lost; here ``E_POINTER``, no address or GUID; ``E_INVALIDARG``, a bad
+            argument; ``FWX_E_ADDRESS_NOT_ALLOWED``, the firewall itself; ``FWX_E_TERMINATING``, the session has ended;
+            ``HRESULT_FROM_WIN32(WSAEFAULT)``, too little room (COM face only); ``HRESULT_FROM_WIN32(WSAENOBUFS)``, too
+            much is announced; ``E_NOTIMPL``, UDP; else the Winsock error as an HRESULT.
         """
 
     def AttachFilter(guidFilter: REFCLSID) -> None:
@@ -328,7 +334,7 @@ class IFWXSession(IUnknown):
             truth.
         :raises COMError: ``HRESULT_FROM_WIN32(ERROR_NOT_FOUND)``, no such bind; ``FWX_E_POLICY_RULES_DENIED``, the
             rules deny the protocol; ``FWX_E_TERMINATING``, the bind is being torn down; ``E_INVALIDARG``, a bad
-            argument (B6.19). ``E_NOTIMPL``, not in this version.
+            argument (B6.19). Here also ``E_POINTER``, no address or GUID; else the Winsock error as an HRESULT.
         """
 
     def CreateNetworkSocket(Protocol: INT) -> Annotated[IFWXNetworkSocket, Out("piSocket")]:
@@ -419,8 +425,7 @@ class IFWXSession2(IFWXSession):
     """A session that can work on ports reserved before (B6.26). Had by ``QueryInterface`` on a session; implemented by
     the service.
 
-    Only its shape is documented; the meaning follows from the methods of :class:`IFWXSession` with like names. Sessions
-    of this version answer ``E_NOINTERFACE``.
+    Only its shape is documented; the meaning follows from the methods of :class:`IFWXSession` with like names.
     """
 
     taggedValue("iid", UUID("88705773-A238-4967-A39C-C170E1525E35"))

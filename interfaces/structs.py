@@ -105,7 +105,7 @@ class FwxConnectEvent:
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
-    """Whether the connection is a secondary one (B2.11). This version has none."""
+    """Whether the connection is a secondary one (B2.11)."""
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class FwxUdpDestination:
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
-    """Whether the connection is a secondary one (B2.11). This version has none."""
+    """Whether the connection is a secondary one (B2.11)."""
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class FwxBindEvent:
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
-    """Whether the connection is a secondary one (B2.11). This version has none."""
+    """Whether the connection is a secondary one (B2.11)."""
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class FwxAcceptEvent:
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
-    """Whether the connection is a secondary one (B2.11). This version has none."""
+    """Whether the connection is a secondary one (B2.11)."""
 
 
 @dataclass(slots=True)
@@ -254,7 +254,7 @@ class FwxEndConnectionEvent:
 class FwxEstablishedConnectionEvent:
     """A connection that the filter prepared has come about (B2.31).
 
-    It goes to the session filter that was given then and to nobody else (B2.32). This version raises none.
+    It goes to the session filter that was given then and to nobody else (B2.32).
     """
 
     Protocol: int

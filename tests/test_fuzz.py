@@ -49,7 +49,7 @@ def test_a_target_notices(targets: Any, monkeypatch: pytest.MonkeyPatch, name: s
     ):
         monkeypatch.setattr(f"{place}.receive", broken)
     monkeypatch.setattr("fwx.proxy.socks5_datagram.parse_datagram", lambda data: broken(None, data))
-    monkeypatch.setattr("fwx.impl.clienthello.read_greeting", lambda data: broken(None, data))
+    monkeypatch.setattr("fwx.impl.clienthello._message", lambda data: broken(None, data))
     with pytest.raises(ZeroDivisionError):
         targets(name).one_input(b"x")
 

@@ -82,6 +82,22 @@ def test_bind(data: bytes, target: SocketAddress) -> None:
         assert handshake.refused(Outcome.TIMED_OUT) == failure(6)
 
 
+@pytest.mark.parametrize(
+    ("packed", "target"),
+    [
+        (b"\x01\0\0\0\0\0\0", SocketAddress("0.0.0.0", 0)),
+        (b"\x01\xc0\0\2\1\x9c\x40", SocketAddress("192.0.2.1", 40000)),
+        (b"\x04" + bytes(16) + b"\0\0", SocketAddress("::", 0)),
+    ],
+)
+def test_association(packed: bytes, target: SocketAddress) -> None:
+    """The target is what the client says that it sends from; zeros are what a client says that does not know."""
+    handshake = ProxyHandshake()
+    handshake.receive(GREETING)
+    handshake.receive(b"\x05\x03\x00" + packed)
+    assert handshake.request == ProxyRequest("SOCKS5", "udp", target, "", b"")
+
+
 @pytest.mark.parametrize("greeting", [GREETING, b"\x05\x03\x02\x01\x00", b"\x05\xff" + bytes(range(255))])
 def test_pipelined_greeting_request_and_data(greeting: bytes) -> None:
     handshake = ProxyHandshake()
@@ -107,6 +123,7 @@ def test_no_acceptable_method(greeting: bytes, reason: str) -> None:
 BAD_REQUESTS = {
     "BIND for no name": (to_name(b"", 0, 2), 0x01, "SOCKS5 BIND: '' is not a host name"),
     "BIND for a short IPv4": (to_name(b"127.1", 0, 2), 0x01, "four decimal parts"),
+    "UDP ASSOCIATE from a name": (b"\x05\x03\x00\x03\x01a\x00\x35", 0x08, "SOCKS5 UDP ASSOCIATE: a name for where"),
     "command": (b"\x05\x09\x00\x01", 0x07, "command 0x09 is not supported"),
     "address type": (b"\x05\x01\x00\x02", 0x08, "address type 0x02"),
     "version": (b"\x04", 0x01, "starts with 0x04"),

@@ -23,6 +23,7 @@ from fwx.interfaces import (
     fwx_ConnectionTerminating,
     fwx_dfpc_Middle,
     fwx_Listen,
+    fwxAssociatedProtocolsAllConnections,
     fwxSourceWSP,
 )
 from fwx.interfaces.hresult import (
@@ -47,7 +48,7 @@ from tests.impl.inward import ANYWHERE, CLIENT, Called, Handed, Inward
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
 
-ALL = fwx_Bind_Tcp | fwx_Listen | fwx_AcceptedConnection | FWX_ALL_SOURCES
+ALL = fwx_Bind_Tcp | fwx_Listen | fwx_AcceptedConnection | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections
 ENDS = ALL | fwx_ConnectionTerminating
 DENY = Rule("no", "deny", ("any",), ("any", "localhost"), ("any", "localhost"))
 

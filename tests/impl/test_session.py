@@ -13,6 +13,7 @@ from fwx.impl.user import NOBODY, FWXAuthenticatedUser
 from fwx.interfaces import (
     FWX_SESSION_AUTHENTICATED,
     FWX_SESSION_NAT,
+    FWX_SESSION_PRIVATE,
     FWX_SESSION_TERMINATED,
     GUID_NULL,
     IFWXAuthenticatedUser,
@@ -23,13 +24,16 @@ from fwx.interfaces import (
     fwx_Bind_Tcp,
     fwx_Connect_Tcp,
     fwx_ConnectionTerminating,
+    fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
     fwxSourceWSP,
 )
 from fwx.interfaces.hresult import (
+    E_INVALIDARG,
     E_NOINTERFACE,
     E_NOTIMPL,
     E_OUTOFMEMORY,
+    E_POINTER,
     E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
@@ -64,6 +68,14 @@ def code_of(call: Any, *args: Any) -> int:
 def test_the_mask(mask: int, event: int, source: int, wanted: bool) -> None:
     """B2.5: type and source must both be asked for."""
     assert wants(mask, event, source) is wanted
+
+
+def test_the_mask_of_secondary_connections() -> None:
+    """B2.4: only who asks for them gets their events; primary ones come in any case."""
+    mask = fwx_Connect_Tcp | fwxSourceWSP
+    assert not wants(mask, fwx_Connect_Tcp, fwxSourceWSP, True)
+    assert wants(mask | fwxAssociatedProtocolsAllConnections, fwx_Connect_Tcp, fwxSourceWSP, True)
+    assert wants(mask | fwxAssociatedProtocolsAllConnections, fwx_Connect_Tcp, fwxSourceWSP)
 
 
 def test_one_session_per_client_and_kind(rig: Rig) -> None:
@@ -251,6 +263,78 @@ def test_a_users_session_ends_when_it_is_idle(rig: Rig) -> None:
     assert list(rig.sessions) == []
 
 
+def test_the_session_of_a_client(rig: Rig) -> None:
+    """B6.28: found or made, whatever the port; without a connection it ends after a while."""
+    made: Any = rig.firewall.GetClientSession(SocketAddress("10.0.0.6", 99), 16)
+    assert made is rig.firewall.GetClientSession(SocketAddress("10.0.0.6"))
+    assert made is rig.session("10.0.0.6", fwxSourceNAT)
+    assert (made.GetClientAddress(), made.GetSessionFlags()) == (SocketAddress("10.0.0.6"), FWX_SESSION_NAT)
+    rig.clock.advance(59.0)
+    assert made is rig.firewall.GetClientSession(SocketAddress("10.0.0.6"))
+    rig.clock.advance(59.0)
+    assert not made.terminated
+    rig.clock.advance(1.0)
+    assert made.terminated
+    assert rig.firewall.GetClientSession(SocketAddress("10.0.0.6")) is not made
+
+
+def test_a_private_session(rig: Rig) -> None:
+    """B6.29, B10.3: the service does not know it by the client's address; rules see its user, or the address alone."""
+    client, user = SocketAddress("10.0.0.7", 80), FWXAuthenticatedUser("ann", ("staff",))
+    made: Any = rig.firewall.CreatePrivateSession(client, None, None, None, None)
+    other: Any = rig.firewall.CreatePrivateSession(client, None, SocketAddress("10.0.0.1", 5), None, user)
+    assert made.GetSessionFlags() == FWX_SESSION_NAT | FWX_SESSION_PRIVATE
+    assert other.GetSessionFlags() == FWX_SESSION_NAT | FWX_SESSION_PRIVATE | FWX_SESSION_AUTHENTICATED
+    assert len({made, other, rig.session("10.0.0.7", fwxSourceNAT)}) == 3
+    assert (made.who, made.inside_address) == (NOBODY, None)
+    assert (other.who, other.inside_address) == (user.who, SocketAddress("10.0.0.1"))
+    assert other.GetAuthenticatedUser() is user
+    assert {made, other} <= set(rig.sessions)
+
+
+def test_a_private_session_ends(rig: Rig) -> None:
+    """B6.29: when a while has passed without connections and sockets."""
+    session: Any = rig.firewall.CreatePrivateSession(SocketAddress("10.0.0.7"), None, None, None, None)
+    socket = session.CreateNetworkSocket(6)
+    rig.clock.advance(600.0)
+    assert not session.terminated
+    socket.Close(False)
+    rig.settle()
+    rig.clock.advance(60.0)
+    assert session.terminated
+    assert session not in set(rig.sessions)
+
+
+def test_private_sessions_end_with_the_service(rig: Rig) -> None:
+    session: Any = rig.firewall.CreatePrivateSession(SocketAddress("10.0.0.7"), None, None, None, None)
+    rig.sessions.close()
+    assert session.terminated
+    assert len(rig.sessions) == 0
+
+
+CLIENT = SocketAddress("10.0.0.7", 80)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "code"),
+    [
+        ("GetClientSession", (None,), E_POINTER),
+        ("GetClientSession", ("10.0.0.7",), E_INVALIDARG),
+        ("GetClientSession", (SocketAddress("a.name"),), E_INVALIDARG),
+        ("GetClientSession", (SocketAddress("0.0.0.0"),), E_INVALIDARG),
+        ("GetClientSession", (CLIENT, 17), E_INVALIDARG),
+        ("CreatePrivateSession", (None, None, None, None, None), E_POINTER),
+        ("CreatePrivateSession", (SocketAddress("a.name"), None, None, None, None), E_INVALIDARG),
+        ("CreatePrivateSession", (CLIENT, None, SocketAddress("a.name"), None, None), E_INVALIDARG),
+        ("CreatePrivateSession", (CLIENT, None, CLIENT, 99, None), E_INVALIDARG),
+        ("CreatePrivateSession", (CLIENT, None, None, None, "ann"), E_INVALIDARG),
+    ],
+)
+def test_sessions_that_nobody_can_have(rig: Rig, method: str, arguments: tuple[Any, ...], code: int) -> None:
+    assert code_of(getattr(rig.firewall, method), *arguments) == code
+    assert len(rig.sessions) == 0
+
+
 def test_what_nobody_said(rig: Rig) -> None:
     """B10.1, B10.2."""
     assert code_of(rig.session().GetClientMachineName) == FWX_E_NOT_SUPPORTED
@@ -259,12 +343,8 @@ def test_what_nobody_said(rig: Rig) -> None:
 
 ADDRESS, ID = SocketAddress("10.0.0.1", 1), UUID(int=GUID_NULL.int)
 UNWRITTEN = {
-    "AllowFutureConnect": (ADDRESS, None, None, None, 6, 0, ID, None, None, None),
-    "BindForClient": ((ADDRESS,), None, ADDRESS, None, 6, None, 0, 5, ID, None, None, None),
     "EmulateClientBind": (ADDRESS, None, ADDRESS, None, 6, ID, False),
-    "RedirectConnections": ((ADDRESS,), None, None, None, None, 6, 0, ID, None, None),
     "SetDataFilterFactory": (1, ADDRESS, None, None, 3, None, 0),
-    "RetroactiveAllowBind": (6, ADDRESS, None, ID, 0, None),
     "HostAccessCheck": (ID, ID, None, 0, None, None, 0, None),
 }
 

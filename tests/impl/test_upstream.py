@@ -142,12 +142,12 @@ def test_a_mapped_address_is_judged_as_its_ipv4_address(rig: Rig, way: Way) -> N
 
 
 def test_datagrams_do_not_take_another_way(rig: Rig, way: Way) -> None:
-    """Until upstreams carry UDP a rule that names one allows none: straight out would not be the rule's way."""
+    """HTTP carries no UDP, so a rule that names such an upstream allows none: straight out is not the rule's way."""
     chain(rig, way, BY_NAME)
     for target, resolved in ((OUTSIDE, None), (NAME, None), (NAME, [OUTSIDE])):
         verdict, left = admit(rig.engine, CLIENT, target, resolved, "UDP")
         assert (verdict.allowed, verdict.hresult, left) == (False, FWX_E_POLICY_RULES_DENIED, [])
-    assert "upstream 'parent', which carries TCP only" in verdict.reason
+    assert "through upstream 'parent', whose protocol carries no UDP" in verdict.reason
 
 
 def test_the_own_listeners_are_no_target_of_an_upstream(rig: Rig, way: Way, door: Door) -> None:

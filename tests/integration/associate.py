@@ -8,8 +8,6 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 Address = tuple[str, int]
 
 
@@ -178,15 +176,3 @@ def uppers() -> Iterator[Callable[..., Upper]]:
     yield upper
     for each in made:
         each.socket.close()
-
-
-@pytest.fixture
-def associate() -> Iterator[Callable[..., Associated]]:
-    with associations() as made:
-        yield made
-
-
-@pytest.fixture
-def upper() -> Iterator[Callable[..., Upper]]:
-    with uppers() as made:
-        yield made
