@@ -167,6 +167,7 @@ class Service:
             workers=self.workers,
             tasks=self._tasks,
             filters=filters,
+            accepting=self._accepting,
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)

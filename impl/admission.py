@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL
-from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, FWX_E_POLICY_RULES_DENIED
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, FWX_E_IS_BUSY, FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -34,7 +34,26 @@ def admit_client(
     The permission that lets it pass is to be taken before anything else happens; no rule is asked about a request for
     which there is one already, *permission*. A name that no rule allows, but whose port was announced, has to be
     resolved too: it may stand for the address that was announced. What was *diverted* keeps to known protocols.
+    Nothing is let on that could not be logged (B9.18).
     """
+    verdict, addresses, permission = _admit_client(session, source, target, resolved, transport, permission, diverted)
+    if (verdict.allowed or verdict.needs_resolution) and not session.engine.accepting():
+        verdict = replace(
+            verdict, allowed=False, needs_resolution=False, hresult=FWX_E_IS_BUSY, reason="the firewall log fails"
+        )
+        return verdict, [], None
+    return verdict, addresses, permission
+
+
+def _admit_client(
+    session: FWXSession,
+    source: SocketAddress,
+    target: SocketAddress,
+    resolved: list[SocketAddress] | None,
+    transport: str,
+    permission: Permission | None,
+    diverted: bool,
+) -> tuple[Verdict, list[SocketAddress], Permission | None]:
     engine = session.engine
     if permission is None:
         granted = engine.permissions.find(session, target, transport, resolved)

@@ -251,7 +251,7 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _hear(self, source: SocketAddress) -> Destination | None:
         """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
-        approval = self.approval
+        approval = self.approval if self.engine.accepting() else None
         known = (each for each in self._destinations.values() if each.secondary and each.permission is None)
         if approval is None or not approval.admits(source) or sum(1 for _ in known) >= MOST_STRANGERS:
             return None
@@ -303,6 +303,11 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _meet(self, target: SocketAddress) -> Destination:
         """Judge a new destination (B2.15); what it is afterwards is remembered, a denial too."""
+        if not self.engine.accepting():
+            # Fails closed (B9.18), until the log works again.
+            lost = Destination(target, self.engine.clock())
+            lost.state = State.DENIED
+            return lost
         destination = self._remember(target)
         verdict, addresses = self._judge(destination)
         if addresses:

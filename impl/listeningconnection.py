@@ -249,6 +249,8 @@ class FWXListeningConnection(ConnectionBase):
 
     def _admit(self, accepted: Accepted) -> Accepted | None:
         """Return *accepted* if the peer may connect; who may not is logged (B6.34)."""
+        if not self.engine.accepting():
+            return None  # fails closed (B9.18); there is nowhere to log it to
         peer, approval = accepted.remote, self.approval
         if self._local_end.admits(peer):
             ask = self._judge if approval is None else approval.verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.bind_client import BindClient
 
 
 class SmallDisk:
@@ -103,6 +106,54 @@ def test_a_full_disk(serve: Any, origin: Any, client: Any, eventually: Any, disk
     (alert,) = firewall.alerts()
     assert alert["event"] == "Log failure"
     firewall.wait_base_line()
+    firewall.stop()
+
+
+def one_page(opened: socket.socket) -> None:
+    """Answer one request, and close."""
+    opened.recv(65536)
+    opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def test_what_is_open_begins_nothing_new(
+    serve: Any, origin: Any, client: Any, associate: Any, upper: Any, eventually: Any, disk: Callable[[Path], Any]
+) -> None:
+    """Neither a new destination of an association, nor another request, nor the peer that a client waits for."""
+    folder = serve.make_folder()
+    full = disk(folder)
+    firewall = serve(folder=folder, prelude=full.prelude)
+    proxy, server, page = firewall.address(), origin(), origin(one_page)
+    association, old, new = associate(proxy), upper(), upper()
+    association.say(b"before", old.address)
+    old.answer()
+    assert association.hear()[0] == b"BEFORE"
+    web = client.connect(proxy)
+    request = f"GET http://127.0.0.1:{page.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    web.sendall(request)
+    assert b" 200 " in web.recv(65536)
+    with BindClient(proxy) as waiting:
+        bound = waiting.bind(("127.0.0.1", 0))
+        full.fill(firewall)
+        for opened in [client.socks(proxy, server.address) for _ in range(20)]:
+            opened.close()
+        eventually(lambda: "new connections are refused" in firewall.stderr(), "the log to fail")
+
+        association.say(b"new", new.address)
+        association.say(b"old", old.address)
+        assert old.answer()[0] == b"old"
+        assert association.hear()[0] == b"OLD"
+        assert new.heard_nothing()
+        web.sendall(request)
+        assert b" 503 " in web.recv(65536)
+        with pytest.raises(ConnectionResetError):
+            client.connect(bound).recv(1)
+
+        full.empty(firewall)
+        eventually(lambda: "the firewall log works again" in firewall.stderr(), "the log to work again")
+        association.say(b"new", new.address)
+        assert new.answer()[0] == b"new"
+        client.connect(bound)
+        waiting.reply()
     firewall.stop()
 
 
