@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 from fwx.impl.machine import NOWHERE, AddressState, MachineState, RouteState
-from fwx.impl.networks import Address, AddressRange
+from fwx.impl.networks import AddressRange
 
 if TYPE_CHECKING:
     from fwx.network import Poller
@@ -117,11 +117,18 @@ class _Reader:
         self.interrupted = False
 
     def state(self) -> MachineState:
+        """Return what there is. :raises OSError: the kernel refuses, or what it says makes no sense (``EBADMSG``)."""
+        try:
+            return self._state()
+        except (struct.error, ValueError) as error:
+            raise OSError(errno.EBADMSG, f"rtnetlink: {error}") from error
+
+    def _state(self) -> MachineState:
         adapters = sorted(_LINK.unpack_from(body)[2] for body in self._dump(_RTM_GETLINK, _RTM_NEWLINK))
         addresses = list(_addresses(self._dump(_RTM_GETADDR, _RTM_NEWADDR)))
         routes: list[RouteState] = []
         # An IPv6 address that is being tried out (tentative) has no route yet and is the machine's own all the same.
-        local = {AddressRange.between(each.interface.ip, each.interface.ip) for each in addresses}
+        local = {_range(each.interface.ip.packed, each.interface.max_prefixlen) for each in addresses}
         for body in self._dump(_RTM_GETROUTE, _RTM_NEWROUTE):
             _read_route(body, routes, local)
         return MachineState(
@@ -216,7 +223,7 @@ def _read_route(body: bytes, routes: list[RouteState], local: set[AddressRange])
     if _RTA_TABLE in found:
         (table,) = _NUMBER.unpack(found[_RTA_TABLE])
     wide = 4 if family == socket.AF_INET else 16
-    destination = AddressRange.between(*_ends(found.get(_RTA_DST, bytes(wide)), prefix))
+    destination = _range(found.get(_RTA_DST, bytes(wide)), prefix)
     if kind == _RTN_LOCAL:
         if table in (_RT_TABLE_MAIN, _RT_TABLE_LOCAL) or prefix == wide * 8:
             local.add(destination)
@@ -226,9 +233,10 @@ def _read_route(body: bytes, routes: list[RouteState], local: set[AddressRange])
         routes.extend(RouteState(destination, adapter, metric) for adapter in adapters)
 
 
-def _ends(packed: bytes, prefix: int) -> tuple[Address, Address]:
+def _range(packed: bytes, prefix: int) -> AddressRange:
+    """Return the range of a prefix. IPv4-mapped IPv6 stays IPv6 here: it is not by such a route that IPv4 is sent."""
     network = ip_interface(f"{ip_address(packed)}/{prefix}").network
-    return network[0], network[-1]
+    return AddressRange(network.version, int(network[0]), int(network[-1]))
 
 
 def _adapters_of(found: Attributes) -> Iterator[int]:

@@ -513,8 +513,8 @@ def test_looking_networks_up(rig: Rig) -> None:
     assert code(snapshot.LookupNetworkElementByGuid, UUID(int=5)) == NOT_FOUND
     for host, wanted in (
         ("10.1.0.2", internal), ("10.1.0.1", localhost), ("::ffff:10.1.0.2", internal), ("10.2.0.7", internal),
-        ("10.3.1.1", branch), ("127.0.0.9", localhost), ("8.8.8.8", external), ("0.0.0.0", localhost), ("::", localhost),
-        ("255.255.255.255", external), ("2001:db8::1", external), ("fe80::1234", localhost),
+        ("10.3.1.1", branch), ("127.0.0.9", localhost), ("8.8.8.8", external), ("0.0.0.0", localhost),
+        ("::", localhost), ("255.255.255.255", external), ("2001:db8::1", external), ("fe80::1234", localhost),
     ):  # fmt: skip
         for where in (snapshot, rig.detector):
             assert where.LookupNetworkElementByAddress(SocketAddress(host, 80)) is wanted, host
@@ -668,9 +668,8 @@ def test_every_method_of_the_com_face(rig: Rig) -> None:
         assert cell.value is None
     table = outs(picture, "GetIpRangesToNetworkElements")
     assert table == snapshot.GetIpRangesToNetworkElements()
-    for plural, kind in (("NetworkElements", IFWXNetworkElements), ("NetworkSets", IFWXNetworkSets),
-                         ("NetworkAdapters", IFWXNetworkAdapters), ("NetworkAddresses", IFWXNetworkAddresses)):  # fmt: skip
-        found = outs(picture, f"Get{plural}")
+    for kind in (IFWXNetworkElements, IFWXNetworkSets, IFWXNetworkAdapters, IFWXNetworkAddresses):
+        found = outs(picture, kind.__name__.replace("IFWX", "Get"))
         collection = raw(found, kind)
         assert outs(collection, "GetCount") == found.GetCount()
         assert outs(collection, "GetItem", 1) is found.GetItem(1)
@@ -683,10 +682,8 @@ def test_every_method_of_the_com_face(rig: Rig) -> None:
 
 
 def _every_method_of_items(rig: Rig, handle: int, client: SocketAddress) -> None:
-    items = {
-        kind: OBJECTS[kind](rig)
-        for kind in (IFWXNetworkElement, IFWXNetworkSet, IFWXNetworkAdapter2, IFWXNetworkAddress)
-    }
+    kinds = (IFWXNetworkElement, IFWXNetworkSet, IFWXNetworkAdapter2, IFWXNetworkAddress)
+    items = {kind: OBJECTS[kind](rig) for kind in kinds}
     for kind, item in items.items():
         face, context = raw(item, kind), Unknown()
         assert face.SetContext(handle, context) == S_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_the_bounds_say_the_same(claims: Any) -> None:
             six = IPv6Address(number)
             assert table.owner(six.ipv4_mapped or six) == owner
         first = int(upper) + 1
-    for (upper, owner), (_, after) in zip(bounds, bounds[1:], strict=False):
+    for (upper, owner), (_, after) in pairwise(bounds):
         assert owner != after or int(upper) in (MAPPED - 1, MAPPED + TOP)
 
 
