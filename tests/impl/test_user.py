@@ -71,7 +71,7 @@ def private(firewall: Any, user: Any) -> Any:
 
 
 def test_the_services_own() -> None:
-    """B10.2: both faces; for one who is no user of the system, Impersonate and RevertToSelf do nothing, with success."""
+    """B10.2: both faces; of one who is no user of the system Impersonate and RevertToSelf do nothing, with success."""
     user = FWXAuthenticatedUser("ann", ("staff", "admins"))
     face = raw(user, IFWXAuthenticatedUser)
     for name, wanted in (("Username", "ann"), ("Namespace", "fwx"), ("UserGroups", "staff;admins")):
