@@ -170,8 +170,8 @@ class IFWXFirewall(IUnknown):
         :param ClientAddressLength: its size in bytes; ``None`` for its own.
         :param ProxyInternalAddress: the internal address of the firewall towards it; ``None`` for any.
         :param ProxyInternalAddressLength: its size in bytes; ``None`` for its own.
-        :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone. Of a filter's own object
-            the name and the name space are read once; rules take it for authenticated, but for no user of the
+        :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone. Of a filter's own
+            object the name and the name space are read once; rules take it for authenticated, but for no user of the
             configuration, and for no member of a group.
         :returns: *ppPrivateSession*, with ``FWX_SESSION_PRIVATE`` among its flags (B10.3).
         :raises COMError: the SDK names no code; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one, or
@@ -231,8 +231,8 @@ class IFWXFirewall2(IFWXFirewall):
     taggedValue("iid", UUID("F3DA55EA-A8A9-47B0-A829-A0FD9CDA66E6"))
 
     def UpdateServiceStatus(dwWaitHint: DWORD) -> None:
-        """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``. Here systemd is
-        asked, where it wants to hear (``NOTIFY_SOCKET``); else nobody is there to ask, with success.
+        """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``. Here systemd
+        is asked, where it wants to hear (``NOTIFY_SOCKET``); else nobody is there to ask, with success.
 
         :param dwWaitHint: milliseconds that the stop still needs, by estimate.
         :raises COMError: the SDK names no code; here ``E_INVALIDARG``, not a number.

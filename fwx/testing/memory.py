@@ -297,7 +297,7 @@ class MemoryNetwork:
         return MemoryDatagrams(self, family)
 
     def machine(self, changed: Callable[[], None]) -> MemoryMachine:
-        """Follow the adapters, addresses and routes. :raises OSError: :attr:`machines` is set to fail."""
+        """Follow the adapters, addresses and routes. :raises OSError: ``machines`` is set to fail."""
         return self.machines.follow(changed)
 
     def pair(self, left: SocketAddress, right: SocketAddress) -> tuple[MemoryTransport, MemoryTransport]:

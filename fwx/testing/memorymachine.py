@@ -25,7 +25,7 @@ class MemoryMachines:
         self._loop = loop
 
     def follow(self, changed: Callable[[], None]) -> MemoryMachine:
-        """Have *changed* called from the loop after each change. :raises OSError: :attr:`error` is set."""
+        """Have *changed* called from the loop after each change. :raises OSError: ``error`` is set."""
         self.check()
         follower = MemoryMachine(self, changed)
         self.followers.append(follower)
@@ -43,7 +43,7 @@ class MemoryMachines:
 
 
 class MemoryMachine:
-    """One who follows (:class:`fwx.impl.machine.Machine`)."""
+    """One who follows the machine of :class:`MemoryMachines`."""
 
     def __init__(self, machines: MemoryMachines, changed: Callable[[], None]) -> None:
         self._machines = machines
