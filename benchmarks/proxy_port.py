@@ -97,7 +97,7 @@ class Bench:
 
 
 def parts(bench: Bench) -> dict[str, Part]:
-    streams = proxy_relays.streams()
+    streams, keeping = proxy_relays.streams(), proxy_relays.half_closing()
     udp = {
         name: unit
         for size in DATAGRAMS
@@ -105,8 +105,8 @@ def parts(bench: Bench) -> dict[str, Part]:
     }
     return {
         "connect": Part("SOCKS5 CONNECT", {"new": "conn/s", "new CPU": "us/conn"}, streams, bench.connect),
-        "bulk": Part("SOCKS5 CONNECT, bulk", {"bulk": "Gbit/s", "bulk CPU": "s/GB"}, streams, bench.bulk),
-        "udp": Part("SOCKS5 UDP ASSOCIATE", udp, proxy_relays.datagrams(), bench.datagrams),
+        "bulk": Part("SOCKS5 CONNECT, bulk", {"bulk": "Gbit/s", "bulk CPU": "s/GB"}, keeping, bench.bulk),
+        "udp": Part("SOCKS5 UDP ASSOCIATE", udp, keeping, bench.datagrams),
     }
 
 

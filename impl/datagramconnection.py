@@ -23,7 +23,7 @@ from fwx.impl.logrecord import Action
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, STANDING, Destination, FWXUdpDestination, State
+from fwx.impl.udpdestination import MOST_WAITING, STANDING, Destination, Exit, FWXUdpDestination, State
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
@@ -225,17 +225,13 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _to_server(self, destination: Destination, data: Datagram, _target: SocketAddress) -> None:
         """Send to the destination, whatever address its filters named: they cannot reach what was not judged."""
-        if self.terminating:
+        if self.terminating or destination.exit is None:
             return
-        address = destination.address or destination.target
         try:
-            if destination.way is None:
-                _send(self._server(address.family), data, address.sockaddr)
-            else:
-                destination.way.send_to(data, address.sockaddr)
+            _send(destination.exit, data, destination.sockaddr)
         except OSError as error:
             # No room, no route, too long: UDP loses it. What the network reports comes by the same way.
-            logger.debug("a datagram to %s is lost: %s", address, error)
+            logger.debug("a datagram to %s is lost: %s", destination.target, error)
             return
         destination.sent += len(data)
 
@@ -377,6 +373,9 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _begin(self, destination: Destination) -> None:
         """Its way is open: let its filters work, and send what has waited."""
+        address = destination.address or destination.target
+        destination.exit = destination.way or self._server(address.family)
+        destination.sockaddr = address.sockaddr
         destination.state = State.OPEN
         if destination.address is not None:
             self._answers.learn(destination, destination.address)
@@ -614,7 +613,7 @@ class FWXDatagramConnection(ConnectionBase):
         """Its destinations have their records."""
 
 
-def _send(server: DatagramTransport, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
+def _send(server: Exit, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
     """Send one datagram; once more, if what failed was an earlier one, of which the network has told meanwhile."""
     try:
         server.send_to(data, sockaddr)

@@ -290,10 +290,10 @@ class TlsTransport:
     def close(self, abortive: bool) -> None:
         if self._closed:
             return
-        self._closed = True
         self._handler = None
         if not abortive and not self._shut:
             self._end_write()
+        self._closed = True
         self._plain = b""
         if abortive or self._pending is None:
             self._close_lower(abortive)

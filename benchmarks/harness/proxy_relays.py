@@ -77,6 +77,6 @@ def streams() -> dict[str, Start]:
     return found
 
 
-def datagrams() -> dict[str, Start]:
-    """Return who is compared for UDP ASSOCIATE, which microsocks has not."""
+def half_closing() -> dict[str, Start]:
+    """Return who is compared for bulk and UDP: microsocks has no UDP, and ends a half-closed connection."""
     return {name: start for name, start in streams().items() if name != "microsocks"}

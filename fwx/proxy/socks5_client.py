@@ -1,5 +1,5 @@
-"""SOCKS5 (RFC 1928) on the client's side: CONNECT and UDP ASSOCIATE, with a user name and a password (RFC 1929) where
-there are some."""
+"""SOCKS5 (RFC 1928) on the client's side: CONNECT, BIND and UDP ASSOCIATE, with a user name and a password (RFC 1929)
+where there are some."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ LONGEST_SECRET: Final = 255
 """Most bytes of a user name, and of a password (RFC 1929 section 2)."""
 
 CONNECT: Final = 0x01
+BIND: Final = 0x02
 UDP_ASSOCIATE: Final = 0x03
 _NO_AUTHENTICATION: Final = 0x00
 _USER_AND_PASSWORD: Final = 0x02
@@ -37,20 +38,23 @@ _REPLIES: Final = {
 
 
 class Socks5Client:
-    """Asks one upstream for one connection, as :class:`fwx.impl.passage.Handshake`, or for one association; no I/O.
+    """Asks one upstream for one connection, as :class:`fwx.impl.passage.Handshake`, to bind, as
+    :class:`fwx.impl.upstreambind.BindHandshake`, or for one association; no I/O.
 
-    :ivar established: the upstream has connected, or associated.
+    :ivar established: the upstream has connected, or associated, or is bound, or somebody has come there.
     :ivar on_target: it has been asked, so that what goes wrong now may be the target's fault.
     :ivar early: what came behind its reply.
-    :ivar bound: the address that it connected from, or where its relay is, as it says; ``None`` before, or where it
-        says a name.
+    :ivar bound: the address that it connected from, or where it is bound, or who has come there, or where its relay
+        is, as it says; ``None`` before, or where it says a name.
     """
 
     __slots__ = ("_account", "_buffer", "_command", "_step", "_target", "bound", "early", "established", "on_target")
 
     def __init__(self, target: SocketAddress, account: Account | None = None, command: int = CONNECT) -> None:
-        """:param target: an address or a name; of an association zeros. :param account: used where the upstream chooses
-        that method.
+        """:param target: an address or a name; for :data:`BIND` the address of who is expected to connect; of an
+            association zeros.
+
+        :param account: used where the upstream chooses that method.
 
         :raises ValueError: a user name or a password that the protocol has no room for.
         """
@@ -92,6 +96,16 @@ class Socks5Client:
             sending += answer
         return sending
 
+    def expect_peer(self) -> None:
+        """Go on after the first reply to BIND: the second one says who has come.
+
+        :raises UpstreamError: it is there already, and says that nobody comes, or makes no sense.
+        """
+        self._buffer, self.early = self.early, b""
+        self.established = False
+        self.bound = None
+        self._take_reply()
+
     def _take(self, count: int) -> bytes:
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
@@ -126,7 +140,7 @@ class Socks5Client:
     def _request(self) -> bytes:
         self._step = self._take_reply
         # An association is with the upstream alone.
-        self.on_target = self._command == CONNECT
+        self.on_target = self._command != UDP_ASSOCIATE
         literal = self._target.address
         if literal is None:
             name = self._target.host.encode("ascii")
