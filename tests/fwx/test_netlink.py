@@ -134,6 +134,11 @@ def test_each_kind_of_change_is_told(kind: str, program_path: Callable[[str], st
             index = index_of(shell, "d0")
             made = {index, index_of(shell, "p0")}
             assert set(followed.until_changed().adapters) == {*before, *made}
+            for text in ("10.4.0.1/24", "2001:db8:4::1/64"):  # of a link that is down: no route comes of it
+                shell("address", "add", text, "dev", "d0")
+                assert text in [str(each.interface) for each in followed.until_changed().addresses]
+                shell("address", "del", text, "dev", "d0")
+                followed.until_changed()
             shell("link", "set", "d0", "up", "addrgenmode", "none")
             followed.until_changed()
             for text in ("10.5.0.1/24", "10.5.0.2/24", "2001:db8:5::1/64"):
@@ -169,6 +174,7 @@ def test_routes(program_path: Callable[[str], str]) -> None:
             shell("link", "set", f"d{number}", "up", "addrgenmode", "none")
             shell("address", "add", f"10.{number}.0.1/24", "dev", f"d{number}")
         five, six = (index_of(shell, name) for name in ("d5", "d6"))
+        shell("address", "add", "10.12.0.1", "peer", "10.12.0.2/32", "dev", "d5")  # a link between two points
         shell("route", "add", "default", "nexthop", "via", "10.5.0.2", "nexthop", "via", "10.6.0.2")
         shell("route", "add", "10.7.0.0/16", "via", "10.5.0.2", "metric", "9")
         shell("route", "add", "blackhole", "10.8.0.0/16")
@@ -185,9 +191,11 @@ def test_routes(program_path: Callable[[str], str]) -> None:
             for text, adapter, metric in (
                 ("0.0.0.0/0", five, 0), ("0.0.0.0/0", six, 0), ("10.5.0.0/24", five, 0), ("10.6.0.0/24", six, 0),
                 ("10.7.0.0/16", five, 9), ("10.8.0.0/16", NOWHERE, 0),
+                ("10.12.0.2/32", five, 0),
             )
         ]  # fmt: skip
         assert [each.is_default for each in state.routes[:3]] == [True, True, False]
+        assert "10.12.0.1/32" in [str(each.interface) for each in state.addresses]
         assert AddressRange.parse("10.10.0.0/16") in state.local
         assert AddressRange.parse("10.11.0.0/16") not in state.local
 

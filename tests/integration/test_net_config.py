@@ -37,7 +37,8 @@ class Filter(Filter):
         return super().FilterInit(pIFWXFirewall)
 
     def FilterShutdown(self):
-        pass
+        with NOTICES.open("a") as file:
+            file.write("FilterShutdown" + chr(10))
 """
 CONFIG = """
 [[network]]
@@ -104,14 +105,18 @@ def test_an_address_comes_and_goes(
     told("RemoveNetworkAdapter", "RemoveNetworkAdapter", "SyncConfig inside")
     assert firewall.descriptors() == firewall.base_line
     firewall.stop()
-    assert notices_of(folder)[seen:] == ["Shutdown"]
+    assert notices_of(folder)[seen:] == ["Shutdown", "FilterShutdown"]
 
 
 def test_nobody_follows(serve: Any) -> None:
     """A filter that has the detector and does not use it costs no socket."""
-    text = FOLLOWER.replace("{folder}", "unused").replace("{at_once}", "False")
+    folder = serve.make_folder()
+    folder.chmod(0o777)
+    text = FOLLOWER.replace("{folder}", str(folder)).replace("{at_once}", "False")
     firewall = serve(CONFIG, filters={"follower": text})
     assert netlink_sockets(firewall.pid) == 0
+    firewall.stop()
+    assert notices_of(folder) == ["FilterShutdown"]
 
 
 RETRIER = """
