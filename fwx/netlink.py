@@ -235,8 +235,12 @@ def _read_route(body: bytes, routes: list[RouteState], local: set[AddressRange])
 
 def _range(packed: bytes, prefix: int) -> AddressRange:
     """Return the range of a prefix. IPv4-mapped IPv6 stays IPv6 here: it is not by such a route that IPv4 is sent."""
-    network = ip_interface(f"{ip_address(packed)}/{prefix}").network
-    return AddressRange(network.version, int(network[0]), int(network[-1]))
+    bits = len(packed) * 8
+    if bits not in (32, 128) or prefix > bits:
+        raise ValueError(f"a prefix of {prefix} bits and an address of {bits}")
+    size = 1 << (bits - prefix)
+    first = int.from_bytes(packed, "big") // size * size
+    return AddressRange(4 if bits == 32 else 6, first, first + size - 1)
 
 
 def _adapters_of(found: Attributes) -> Iterator[int]:
