@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -122,6 +123,24 @@ def test_too_many(with_maker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OSError, match=os.strerror(errno.ENOBUFS)):
             maker.order(Kind.STREAM, FOREIGN4, lambda sock, code: None)
         assert len(maker) == 3  # whom a stop forgets
+
+    assert with_maker(use) == []
+
+
+def test_no_descriptor_left(with_maker: Any) -> None:
+    """The kernel drops the socket on its way: that order fails, those after it do not."""
+
+    async def use(maker: SocketMaker) -> None:
+        order = asyncio.ensure_future(made(maker, Kind.STREAM, FOREIGN4))
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            assert await order == (None, errno.EMFILE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        sock, code = await made(maker, Kind.STREAM, FOREIGN4)
+        assert sock is not None, os.strerror(code)
+        sock.close()
 
     assert with_maker(use) == []
 
