@@ -16,6 +16,7 @@ from fwx.aio.datafilter import AsyncDataFilter
 from fwx.aio.names import get_host_by_addr, get_host_by_name
 from fwx.aio.pump import pump, together
 from fwx.aio.socket import Accepted, AsyncSocket
+from fwx.connection_filter import AskedConnection, ConnectionFilter
 from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
@@ -25,6 +26,7 @@ from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
 from fwx.impl.proxied import IProxied
+from fwx.impl.recorded import IRecorded
 from fwx.impl.tasking import ITasks
 from fwx.impl.timeouts import ISocketTimeouts
 from fwx.impl.tlscredentials import TlsCredentials
@@ -38,10 +40,12 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     *_contract,
     "OVERLAPPED",
     "Accepted",
+    "AskedConnection",
     "AsyncDataFilter",
     "AsyncSocket",
     "CancelIoEx",
     "Category",
+    "ConnectionFilter",
     "DataPump",
     "EventDefinition",
     "FilterOptions",
@@ -49,6 +53,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "IComponentLookup",
     "IHostNames",
     "IProxied",
+    "IRecorded",
     "ISocketTimeouts",
     "ITls",
     "ReadFile",

@@ -50,6 +50,12 @@ class WorkerPool:
         """The number of threads there are."""
         return len(self._threads)
 
+    @property
+    def threads(self) -> frozenset[threading.Thread]:
+        """The threads there are."""
+        with self._lock:
+            return frozenset(self._threads)
+
     def submit(self, work: Work) -> None:
         """Have *work* called once on a thread of the pool, in the order of the calls as far as there are threads.
 

@@ -13,6 +13,7 @@ from fwx.impl.emulation import Emulable, Emulation
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
+from fwx.impl.recorded import IRecorded, Remarks
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
     FwxDataFilterPriorityClass,
@@ -57,7 +58,7 @@ _ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_
 _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
 
 
-@implementer(IFWXConnection)
+@implementer(IFWXConnection, IRecorded)
 class ConnectionBase(Emulable):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
@@ -67,6 +68,7 @@ class ConnectionBase(Emulable):
         "_event_type",
         "_members",
         "_reason",
+        "_remarks",
         "_result",
         "_started",
         "agent",
@@ -125,6 +127,7 @@ class ConnectionBase(Emulable):
         self.emulation: Emulation | None = None
         self._result: int = S_OK
         self._reason = ""
+        self._remarks: Remarks | None = None
         session.connections.add(self)
 
     @property
@@ -298,6 +301,10 @@ class ConnectionBase(Emulable):
         if self.emulation is not None and self.emulation.host is host:
             self.emulation = None
 
+    def reason_with_remarks(self, reason: str) -> str:
+        """Return *reason* for the log, with what filters have remarked."""
+        return reason if self._remarks is None else self._remarks.after(reason)
+
     # What each kind of connection does its own way.
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
@@ -323,6 +330,25 @@ class ConnectionBase(Emulable):
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         """Tell the log what became of the connection."""
         raise NotImplementedError
+
+    # IRecorded.
+
+    @property
+    def rule(self) -> str:
+        return self.verdict.rule
+
+    @property
+    def user(self) -> str:
+        return self.session.user_name
+
+    @property
+    def client(self) -> SocketAddress:
+        return self.client_address
+
+    def remark(self, words: str) -> None:
+        if self._remarks is None:
+            self._remarks = Remarks()
+        self._remarks.add(words)
 
     # IFWXConnection.
 

@@ -55,7 +55,7 @@ def record_of(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=reason,
+        reason=connection.reason_with_remarks(reason),
     )
 
 
@@ -189,5 +189,5 @@ def destination_record(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=reason,
+        reason=connection.reason_with_remarks(reason),
     )

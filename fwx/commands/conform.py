@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,7 +30,12 @@ _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "dim
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the filter, as in TOML.")
 @click.option("--target", default=str(SERVER), show_default=True, help="What clients ask for, host:port.")
 @click.option("--changes-data", is_flag=True, help="Changing what passes is the filter's purpose.")
-def conform(use: str, options: tuple[str, ...], target: str, changes_data: bool) -> None:
+@click.option(
+    "--script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the two sides say: a TOML file, see docs/testing-a-filter.rst.",
+)
+def conform(use: str, options: tuple[str, ...], target: str, changes_data: bool, script: Path | None) -> None:
     """Try the filter USE, the name of an entry point of fwx.filters or module:Class, against the contract.
 
     It runs in a firewall in memory. Exit code 0: it keeps every rule, 1: it breaks some, 2: it cannot be tried.
@@ -36,7 +43,7 @@ def conform(use: str, options: tuple[str, ...], target: str, changes_data: bool)
     try:
         filter_class = load_filter_class(use)
         given = dict(_option(text) for text in options)
-        dialogue = Dialogue(target=_address(target), changes_data=changes_data)
+        dialogue = Dialogue(target=_address(target), changes_data=changes_data, **_said(script))
         battery = check_filter(filter_class, given, dialogue=dialogue)
     except FilterLoadError as error:
         raise click.UsageError(str(error)) from error
@@ -59,6 +66,36 @@ def _option(text: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         # A bare word, which nobody wants to quote twice for the shell.
         return key, value
+
+
+def _said(script: Path | None) -> dict[str, Any]:
+    """Read what the two sides say; bytes are written as text of ISO 8859-1."""
+    if script is None:
+        return {}
+    try:
+        said = _Script.model_validate(tomllib.loads(script.read_text()))
+        spoken: dict[str, Any] = {"opening": tuple((line.side, line.data.encode("latin-1")) for line in said.opening)}
+        for key, text in (("to_server", said.to_server), ("to_client", said.to_client), ("elsewhere", said.elsewhere)):
+            if text:
+                spoken[key] = text.encode("latin-1") * said.times
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"--script {script}: {error}") from error
+    return spoken
+
+
+class _Line(BaseModel):
+    side: Literal["client", "server"]
+    data: str
+
+
+class _Script(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    opening: tuple[_Line, ...] = ()
+    to_server: str = ""
+    to_client: str = ""
+    elsewhere: str = ""
+    times: int = 1
 
 
 def _address(text: str) -> SocketAddress:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from zope.interface import implementer
 
@@ -51,12 +51,17 @@ class Dialogue:
     :ivar to_server: what the client sends; :attr:`to_client`, what the server sends. Neither is empty.
     :ivar target: what the client asks for.
     :ivar changes_data: it is the filter's purpose to change what passes, so the bytes are not compared.
+    :ivar opening: what is said first, for a filter that wants to hear its protocol: pairs of ``"client"`` or
+        ``"server"`` and the bytes. What comes of it is not looked at.
+    :ivar elsewhere: what the client sends on another connection; empty for :attr:`to_server` backwards.
     """
 
     to_server: bytes = b"hello server, \x00\xff\x80\r\n" * 40
     to_client: bytes = b"hello client, \r\n\xfe\x01\x00" * 60
     target: SocketAddress = SERVER
     changes_data: bool = False
+    opening: tuple[tuple[Literal["client", "server"], bytes], ...] = ()
+    elsewhere: bytes = b""
 
 
 class Stage:
@@ -91,7 +96,14 @@ class Stage:
             raise NotApplicable(f"it refuses a connection to {self.dialogue.target}: {opened.refused}")
         if not self.observer.sockets:
             raise NotApplicable("it attaches no data filter")
+        self._say_the_opening(*opened.established())
         return opened
+
+    def _say_the_opening(self, client: MemoryPeer, server: MemoryPeer) -> None:
+        for side, data in self.dialogue.opening:
+            sender, receiver = (client, server) if side == "client" else (server, client)
+            sender.send(data)
+            receiver.receive()
 
     def established(self) -> tuple[MemoryPeer, MemoryPeer]:
         """Open a connection and return the client and the server."""
@@ -354,15 +366,15 @@ def _stops_when_stopped(stage: Stage) -> None:
 def _keeps_apart(stage: Stage) -> None:
     (one, far_one), (two, far_two) = stage.established(), stage.open(client="192.0.2.2").established()
     data = stage.dialogue.to_server
+    other = stage.dialogue.elsewhere or data[::-1]
     one.send(data)
-    two.send(data[::-1])
+    two.send(other)
     received = [far_one.receive(), far_two.receive()]
     for client, server, place in ((one, far_one, 0), (two, far_two, 1)):
         client.shutdown()
         received[place] += server.receive()
     stage.judge(received[0], data, "on the first of two connections")
-    if data != data[::-1]:
-        stage.judge(received[1], data[::-1], "on the second of two connections")
+    stage.judge(received[1], other, "on the second of two connections")
     expect_equal((far_one.ended, far_two.ended), (True, True), "the ends of two connections")
 
 
