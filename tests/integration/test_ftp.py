@@ -1,21 +1,19 @@
-"""The filter ftp in a running service: lftp and curl against pyftpdlib and vsftpd, with rules for the control port alone."""
+"""The filter ftp in a running service: lftp and curl against pyftpdlib and vsftpd.
+
+The rules allow the control port alone.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.ioloop import IOLoop
-from pyftpdlib.servers import FTPServer
 
 from fwx.impl.logrecord import Action
 
@@ -37,7 +35,7 @@ ports = [{{ transport = "tcp", direction = "outbound", first = {port} }}]
 
 [[filter]]
 name = "files"
-use = "ftp"
+use = "fwx.filters.ftp:FtpFilter"
 options = {{ {options} }}
 
 [[rule]]
@@ -50,6 +48,19 @@ filters = [{filters}]
 """
 FILE = bytes(range(256)) * 4096
 USER, PASSWORD = "ann", "correct horse"
+PYFTPDLIB = """
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+authorizer = FTPHandler.authorizer = DummyAuthorizer()
+authorizer.add_user(sys.argv[2], sys.argv[3], sys.argv[1], perm="elradfmwMT")
+authorizer.add_anonymous(sys.argv[1])
+server = FTPServer(("127.0.0.1", 0), FTPHandler)
+print(server.address[1], flush=True)
+server.serve_forever()
+"""
 
 
 class FileServer:
@@ -63,35 +74,15 @@ class FileServer:
         (folder / "file").write_bytes(FILE)
         self.port = 0
 
-    def close(self) -> None:
-        """End it."""
-
 
 class PythonServer(FileServer):
-    """pyftpdlib on a free port, on a loop and a thread of its own."""
+    """pyftpdlib, in a process of its own: it sets logging up, and imports what warns."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, start: Callable[..., Any]) -> None:
         super().__init__(folder)
-        authorizer = DummyAuthorizer()
-        authorizer.add_user(USER, PASSWORD, str(folder), perm="elradfmwMT")
-        authorizer.add_anonymous(str(folder))
-        handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "banner": "ready"})
-        self._loop = IOLoop()
-        self._server = FTPServer(("127.0.0.1", 0), handler, ioloop=self._loop)
-        self.port = self._server.address[1]
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            self._loop.loop(timeout=0.05, blocking=False)
-        self._server.close_all()
-        self._loop.close()
-
-    def close(self) -> None:
-        self._ending.set()
-        self._thread.join()
+        command = [sys.executable, "-W", "ignore", "-c", PYFTPDLIB, str(folder), USER, PASSWORD]
+        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.port = int(process.stdout.readline())
 
 
 class VsFtpServer(FileServer):
@@ -124,39 +115,22 @@ class VsFtpServer(FileServer):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quiet() -> Iterator[None]:
-    """pyftpdlib sets logging up by itself where nobody has."""
-    logger = logging.getLogger("pyftpdlib")
-    handler, before = logging.NullHandler(), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    yield
-    logger.removeHandler(handler)
-    logger.propagate = before
-
-
 @pytest.fixture
-def python_server(tmp_path: Path) -> Iterator[PythonServer]:
+def python_server(tmp_path: Path, background: Any) -> PythonServer:
     folder = tmp_path / "served"
     folder.mkdir()
-    server = PythonServer(folder)
-    yield server
-    server.close()
+    return PythonServer(folder, background)
 
 
 @pytest.fixture(params=["pyftpdlib", pytest.param("vsftpd", marks=pytest.mark.requires("vsftpd"))])
-def server(
-    request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, background: Any, eventually: Any
-) -> Iterator[FileServer]:
+def server(request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, background: Any, eventually: Any) -> Any:
     if request.param == "pyftpdlib":
-        yield request.getfixturevalue("python_server")
-        return
+        return request.getfixturevalue("python_server")
     if os.geteuid() != 0:
         pytest.skip("vsftpd needs root")
     folder = tmp_path / "served"
     folder.mkdir()
-    yield VsFtpServer(folder, program_path("vsftpd"), background, eventually)
+    return VsFtpServer(folder, program_path("vsftpd"), background, eventually)
 
 
 @pytest.fixture
@@ -209,7 +183,7 @@ def data_rows(firewall: Any) -> list[dict[str, Any]]:
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", ["socks5", "http-connect", "publish"])
-def test_curl(service: Any, server: FileServer, curl: Transfer, way: str, mode: str) -> None:
+def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any, way: str, mode: str) -> None:
     """B6.2, B6.5, B6.12, B6.20, B6.22, B6.23, B6.32: a file comes, with the control port alone in the rules."""
     firewall = service(server, "published = true" if way == "publish" else "")
     if way == "publish":
@@ -219,16 +193,7 @@ def test_curl(service: Any, server: FileServer, curl: Transfer, way: str, mode: 
         proxy = f"socks5://{host}:{port}" if way == "socks5" else f"http://{host}:{port}"
         got = curl(server.port, "--proxytunnel", "--proxy", proxy, *MODES[mode])
     assert (got.returncode, got.stderr, got.stdout == FILE) == (0, b"", True)
-    (data,) = firewall.wait_rows(1, bytesrecvd=len(FILE)) if "P" in mode[1:] and False else wait_data(firewall)
+    (data,) = eventually(lambda: data_rows(firewall), "the record of the data connection")
     assert data["rule"] == "ftp"
     assert {row["reason"] for row in firewall.rows(Action=int(Action.Denied))} == set()
     firewall.wait_base_line()
-
-
-def wait_data(firewall: Any) -> list[dict[str, Any]]:
-    for _ in range(2000):
-        found = data_rows(firewall)
-        if found:
-            return found
-        threading.Event().wait(0.005)
-    raise AssertionError(firewall.rows())

@@ -27,7 +27,7 @@ from fwx.filters.ftp.lines import LineError, Lines
 from fwx.filters.ftp.ports import PortRefusedError
 from fwx.filters.ftp.reply import Replies, Reply, ReplyError, extended_port, passive_address
 
-MOST_WAITING = 64
+MOST_WAITING = 1024
 """Commands without a reply; while there are so many, the client is not listened to."""
 # These are passed on when all replies to what came before are there: they open a port, close the one before, or change
 # what the stream is.
@@ -76,8 +76,8 @@ class _Waiting:
     """A reply that the client is owed: the server's to *verb*, or one of ours."""
 
     verb: str
-    argument: bytes = b""
     own: str = ""
+    names_port: bool = False
 
 
 class Dialogue:
@@ -129,7 +129,7 @@ class Dialogue:
             try:
                 line = self._commands.next()
             except LineError as error:
-                self._break(f"500 {str(error).capitalize()}", str(error))
+                self._break(f"500 Syntax error: {error}", str(error))
                 return
             if line is None:
                 return
@@ -184,7 +184,9 @@ class Dialogue:
                 return
             self._state = _State.AUTH
         self.to_server += line
-        self._waiting.append(_Waiting(command.verb, command.argument))
+        # EPSV ALL names no port (RFC 2428, 4).
+        names_port = command.verb in ("PASV", "EPSV") and command.argument.strip(b" ").upper() != b"ALL"
+        self._waiting.append(_Waiting(command.verb, names_port=names_port))
 
     def _take_hello(self, data: bytes) -> None:
         """What was sent in the clear behind AUTH, in time or late, is no TLS record."""
@@ -229,9 +231,7 @@ class Dialogue:
             return
         waiting = self._waiting[0]
         expected = _ONLY_BY.get(reply.code, waiting.verb)
-        # EPSV ALL names no port (RFC 2428, 4).
-        is_port = waiting.verb in ("PASV", "EPSV") and waiting.argument.strip(b" ").upper() != b"ALL"
-        if expected != waiting.verb or (is_port and reply.code // 100 == 2 and reply.code not in _ONLY_BY):
+        if expected != waiting.verb or (waiting.names_port and reply.code // 100 == 2 and reply.code not in _ONLY_BY):
             self._distrust(f"reply {reply.code} to {waiting.verb}")
             return
         if reply.code // 100 == 1:

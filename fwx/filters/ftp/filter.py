@@ -55,11 +55,9 @@ class FtpConnection(Conversation):
         super().__init__(Dialogue(rules, ports), report)
         self._ports = ports
 
-    async def run(self, internal: sdk.AsyncSocket, external: sdk.AsyncSocket, connection: Any, context: Any) -> None:
-        try:
-            await super().run(internal, external, connection, context)
-        finally:
-            self._ports.close()
+    def Detach(self) -> None:
+        super().Detach()
+        self._ports.detach()
 
 
 @sdk.implementer(sdk.IFWXFilter)

@@ -41,7 +41,7 @@ class DataPorts:
         *public_address*. *low_ports* allows those below 1024; *corrects* has a foreign address of the server replaced.
         """
         self._firewall = firewall
-        self._asked = asked
+        self._known: sdk.AskedConnection | None = asked
         self._published = published
         self._public_address = public_address
         self._low_ports = low_ports
@@ -89,7 +89,7 @@ class DataPorts:
                     raise
 
     def _open_passive(self, target: sdk.SocketAddress) -> sdk.SocketAddress:
-        tcp, flags, asked, leaves_from = sdk.FWX_PROTOCOL_TCP, sdk.FWX_FLAG_TIMEOUT, self._asked, self._outside()
+        tcp, flags, asked, leaves_from = sdk.FWX_PROTOCOL_TCP, sdk.FWX_FLAG_TIMEOUT, self._control, self._outside()
         if not self._published:
             action = asked.session.AllowFutureConnect(
                 target, None, leaves_from, None, tcp, flags, asked.protocol, None, None, asked.connection
@@ -103,7 +103,7 @@ class DataPorts:
         return sdk.SocketAddress(str(self._public_address or reached.host), reached.port)
 
     def _open_active(self, client: sdk.SocketAddress) -> sdk.SocketAddress:
-        asked, server, outside = self._asked, self._server(), self._outside()
+        asked, server, outside = self._control, self._server(), self._outside()
         if not isinstance(server.address, IPv4Address):
             # An IP filter cannot name an IPv6 address (B6.31), so everybody could come.
             raise PortRefusedError("522 Active mode is for IPv4 alone, use EPSV", f"a port for {server.host}")
@@ -121,8 +121,13 @@ class DataPorts:
         self._withdraw = connections[0].Kill
         return bound
 
+    def detach(self) -> None:
+        """The control connection has ended: close, and let go of it."""
+        self.close()
+        self._known = self._firewall = None
+
     def _has_bound(self, client: sdk.SocketAddress, only_server: Any) -> bool:
-        asked = self._asked
+        asked = self._control
         if asked.protocol == sdk.GUID_NULL:
             return False
         try:
@@ -131,15 +136,22 @@ class DataPorts:
             return False
         return True
 
+    @property
+    def _control(self) -> sdk.AskedConnection:
+        """:raises COMError: ``FWX_E_TERMINATING`` it has ended."""
+        if self._known is None:
+            raise sdk.COMError(sdk.FWX_E_TERMINATING, "the control connection has ended")
+        return self._known
+
     def _server(self) -> sdk.SocketAddress:
         """Return where the control connection leads to; behind an upstream it is what the client has asked for."""
-        target = self._asked.target
-        server: sdk.SocketAddress = self._asked.connection.GetExternalPeerName() if target.address is None else target
+        target = self._control.target
+        server: sdk.SocketAddress = self._control.connection.GetExternalPeerName() if target.address is None else target
         return server
 
     def _outside(self) -> sdk.SocketAddress:
         """Return the firewall's address on the way to the server, port 0."""
-        outside: sdk.SocketAddress = self._asked.connection.GetExternalSocketName()
+        outside: sdk.SocketAddress = self._control.connection.GetExternalSocketName()
         return outside.with_port(0)
 
     def _check_host(self, host: str, server: str, reply: str) -> None:
