@@ -422,9 +422,10 @@ def test_only_the_client_may_come(service: Any, python_server: PythonServer, cli
 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="bind")
-def test_a_port_that_the_client_has_bound(service: Any, python_server: PythonServer, client: Any) -> None:
-    """B6.18, B6.20: the client's own BIND is opened for the server, and the server hears of it unchanged."""
-    firewall = service(python_server)
+def test_a_port_that_the_client_has_bound(serve: Any, python_server: PythonServer, client: Any) -> None:
+    """B6.18, B6.20: the client's own BIND, which its rule allows, is opened for the server, who hears of that port."""
+    config = CONFIG.format(port=python_server.port, options="", filters='"files"')
+    firewall = serve(config.replace('protocols = ["control"]', 'protocols = ["any"]'))
     proxy = firewall.address("proxy")
     with Raw(client.socks(proxy, ("127.0.0.1", python_server.port))) as raw, client.connect(proxy) as bind:
         raw.say(b"USER anonymous")
