@@ -7,7 +7,20 @@ from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGETS = ("socks4", "socks5", "http_connect", "http_request", "http_response", "proxy_header")
+TARGETS = (
+    "socks4",
+    "socks5",
+    "http_connect",
+    "http_request",
+    "http_response",
+    "proxy_header",
+    "socks5_answer",
+    "http_connect_answer",
+    "socks5_datagram",
+    "client_hello",
+    "smtp_dialogue",
+    "dns_message",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -17,7 +30,7 @@ def main(arguments: list[str]) -> None:
     import atheris
 
     name, *options = arguments
-    with atheris.instrument_imports(include=["fwx.proxy", "h11"]):
+    with atheris.instrument_imports(include=["fwx.proxy", "fwx.impl.clienthello", "fwx.filters", "h11"]):
         target = import_module(name)
     # libFuzzer puts what it finds into the first folder; the one in the repository is only read.
     found = Path(sys.prefix) / "fuzz" / name

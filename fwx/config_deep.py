@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from fwx.config_model import Configuration, TransparentListener
+from fwx.config_model import Configuration, PublishListener, TransparentListener
 from fwx.config_problems import KeyPath, Problem
 from fwx.secret_file import read_secret
 
@@ -54,7 +54,11 @@ def _user_exists(name: str) -> bool:
 
 def _certificates(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
     for index, listener in enumerate(configuration.listeners):
-        if isinstance(listener, TransparentListener) or listener.tls is None:
+        if isinstance(listener, TransparentListener):
+            continue
+        if isinstance(listener, PublishListener) and listener.to_tls is not None and listener.to_tls.ca is not None:
+            yield from _authority_faults(("listener", index, "to_tls", "ca"), configuration.beside(listener.to_tls.ca))
+        if listener.tls is None:
             continue
         path = ("listener", index, "tls")
         certificate, key = (configuration.beside(text) for text in (listener.tls.certificate, listener.tls.key))

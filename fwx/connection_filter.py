@@ -77,7 +77,7 @@ class ConnectionFilter(Unknown):
         return FwxFilterHookEvents(self.events | FWX_ALL_SOURCES)
 
     def AttachToSession(self, piSession: IFWXSession, pFilterHookEvents: FwxFilterHookEvents) -> IFWXSessionFilter:
-        return _Session(self, piSession)
+        return ConnectionSession(self, piSession)
 
     def FilterShutdown(self) -> None:
         self.ended()
@@ -85,7 +85,7 @@ class ConnectionFilter(Unknown):
 
 
 @implementer(IFWXSessionFilter)
-class _Session(Unknown):
+class ConnectionSession(Unknown):
     """Asks the filter about each connection of one session."""
 
     def __init__(self, owner: ConnectionFilter, session: IFWXSession) -> None:

@@ -13,7 +13,8 @@ from fwx.impl.route import Upstream as UpstreamRoute
 from fwx.impl.upstreamdatagrams import Relaying
 from fwx.interfaces import SocketAddress
 from fwx.proxy.http_connect_client import HttpConnectClient
-from fwx.proxy.socks5_client import UDP_ASSOCIATE, Socks5Client
+from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_codes import BIND, UDP_ASSOCIATE
 from fwx.proxy.socks5_datagram import HeaderCodec
 from fwx.proxy.upstream import Account
 from fwx.secret_file import read_secret
@@ -39,8 +40,13 @@ def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iter
         for table in ready:
             connect: Callable[[SocketAddress], Handshake] = partial(_CLIENTS[table.kind], account=accounts[table.name])
             via = None if table.via is None else made[table.via]
-            relaying = socks5_relaying(accounts[table.name]) if table.kind == "socks5" else None
-            made[table.name] = UpstreamRoute(table.name, table.address, connect, failure, via, relaying)
+            relaying = binding = None
+            if table.kind == "socks5":
+                relaying = socks5_relaying(accounts[table.name])
+                binding = partial(Socks5Client, account=accounts[table.name], command=BIND)
+            made[table.name] = UpstreamRoute(
+                table.name, table.address, connect, failure, via, relaying, binding=binding
+            )
         waiting = [table for table in waiting if table not in ready]
     yield from made.values()
 

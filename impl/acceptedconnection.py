@@ -45,7 +45,7 @@ class FWXAcceptedConnection(FWXConnection):
     :ivar local: the address that the peer has connected to. :ivar is_secondary: as of the listening connection.
     """
 
-    __slots__ = ("_arrived", "_cancel", "_waits", "local")
+    __slots__ = ("_arrived", "_cancel", "_early", "_waits", "local")
 
     def __init__(
         self,
@@ -55,8 +55,12 @@ class FWXAcceptedConnection(FWXConnection):
         local: SocketAddress,
         verdict: Verdict,
         on_ended: Any,
+        early: bytes = b"",
     ) -> None:
-        """*transport* is the peer's; ``None`` where a filter plays the peer: :meth:`emulate` follows."""
+        """*transport* is the peer's; ``None`` where a filter plays the peer: :meth:`emulate` follows.
+
+        *early* is what the peer sent ahead of its transport.
+        """
         super().__init__(
             listening.session,
             listening.client_address,
@@ -74,6 +78,7 @@ class FWXAcceptedConnection(FWXConnection):
         self.proxy_header = listening.proxy_header
         self._server_transport = transport
         self._arrived = transport
+        self._early = early
         # The client's end has been asked for, and has not come yet.
         self._waits = False
         self._cancel: Callable[[], None] | None = None
@@ -129,7 +134,7 @@ class FWXAcceptedConnection(FWXConnection):
         else:
             self._waits = False
             peer, self._arrived = self._arrived, None
-            self.establish(client, peer, dialled.early)
+            self.establish(client, peer, dialled.early, self._early)
 
     def _let_peer_go(self) -> None:
         self._waits = False

@@ -40,12 +40,15 @@ class PostedAccept:
 
 
 class Accepted(NamedTuple):
-    """One connection as the kernel gave it. *verdict* is the policy's, where one was asked."""
+    """One connection as the kernel gave it, or an upstream. *verdict* is the policy's, where one was asked; *early* is
+    what the peer sent ahead of the transport.
+    """
 
     transport: Transport
     local: SocketAddress
     remote: SocketAddress
     verdict: Verdict | None = None
+    early: bytes = b""
 
 
 class Acceptor:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fwx.impl.accepting import Accepted
 from fwx.impl.admission import admit_arrival
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.dial import Dialled
@@ -15,7 +16,9 @@ from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import normalise
 from fwx.impl.ownaddress import address_towards, address_towards_the_world, unspecified
+from fwx.impl.route import Upstream
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED
+from fwx.impl.upstreambind import UpstreamBind
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -25,6 +28,7 @@ from fwx.interfaces.hresult import (
     S_OK,
     WSAEAFNOSUPPORT,
     WSAECONNABORTED,
+    WSAECONNREFUSED,
     WSAECONNRESET,
     COMError,
 )
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.gateway import Gateway, Request
     from fwx.impl.policy import Verdict
+    from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.binding")
 
@@ -67,8 +72,11 @@ class Binding:
         "_gateway",
         "_joined",
         "_listening",
+        "_own",
+        "_peer",
         "_request",
         "_told",
+        "_upstream",
         "_waiter",
     )
 
@@ -81,7 +89,11 @@ class Binding:
         self._cancel: Callable[[], None] | None = None
         # Who may come, as normalised addresses; empty for whoever policy lets in.
         self._expected: frozenset[Any] = frozenset()
+        # Whom an upstream is told that the client waits for; what rules speak of; what the client was told.
+        self._peer: SocketAddress | None = None
+        self._own: SocketAddress | None = None
         self._told: SocketAddress | None = None
+        self._upstream: UpstreamBind | None = None
         self._joined: FWXAcceptedConnection | None = None
         session = gateway.sessions.of(request.client_address, request.source, request.user)
         self._listening = FWXListeningConnection(
@@ -170,7 +182,7 @@ class Binding:
         except COMError as error:
             self.give_up(error.hresult, str(error))
             return
-        told = self._usable(bound)
+        told = self._own = self._usable(bound)
         verdict = self._judge_waiting(told, peers)
         if not verdict.allowed:
             self._deny(verdict)
@@ -181,6 +193,9 @@ class Binding:
         if self._listening.emulation is not None:
             # A filter has said where others connect to.
             told = self._listening.bound or told
+        elif verdict.upstream:
+            self._ask_upstream(verdict)
+            return
         self._listening.listen(_BACKLOG, partial(self.step, self._begin, told))
 
     def _local_address(self, peers: list[SocketAddress]) -> SocketAddress | None:
@@ -216,6 +231,7 @@ class Binding:
         verdicts = [(peer, admit_arrival(engine, peer, local, who)) for peer in peers if peer.family == local.family]
         allowed = [(peer, verdict) for peer, verdict in verdicts if verdict.allowed]
         self._expected = frozenset(normalise(peer.host) for peer, _ in allowed)
+        self._peer = allowed[0][0] if allowed else None
         return (allowed or verdicts)[0][1]
 
     def _begin(self, told: SocketAddress) -> None:
@@ -226,6 +242,50 @@ class Binding:
         if not self._waiter.listening(told):
             self._client_gone()
 
+    # At an upstream.
+
+    def _ask_upstream(self, verdict: Verdict) -> None:
+        """Have the upstream of the rule bind; to do it here would be another way than the rule's."""
+        gateway = self._gateway
+        upstream = gateway.engine.routes[verdict.upstream]
+        if not isinstance(upstream, Upstream) or upstream.binding is None:
+            reason = f"{verdict.reason}, through upstream {verdict.upstream!r}, whose protocol has no BIND"
+            self.give_up(FWX_E_POLICY_RULES_DENIED, reason, Action.Denied)
+            return
+        self._upstream = UpstreamBind(self, verdict.upstream)
+        self._cancel = self._upstream.cancel
+        peer = self._request.target if self._peer is None else self._peer
+        self._upstream.start(gateway.engine, gateway.departure, upstream, peer)
+
+    def upstream_listens(self, bound: SocketAddress) -> None:
+        self.step(self._listens_elsewhere, bound)
+
+    def _listens_elsewhere(self, bound: SocketAddress) -> None:
+        if bound.family not in self._families:
+            reason = f"the upstream listens at {bound}, which the client's protocol cannot say"
+            self.give_up(HRESULT_FROM_WIN32(WSAEAFNOSUPPORT), reason)
+        elif self._listening.listen_elsewhere(bound):
+            self._begin(bound)
+
+    def upstream_accepted(self, peer: SocketAddress, transport: Transport, early: bytes) -> None:
+        self._cancel = None
+        bound = self._told
+        if bound is None or self._listening.terminating:
+            transport.close(True)
+        else:
+            self.step(self._arrived_elsewhere, Accepted(transport, bound, peer, early=early))
+
+    def _arrived_elsewhere(self, accepted: Accepted) -> None:
+        """Nobody else will come there: who is turned away here leaves the client without a connection."""
+        peer = accepted.remote
+        self._listening.arrive(accepted)
+        if self._joined is None:
+            self.give_up(HRESULT_FROM_WIN32(WSAECONNREFUSED), f"{peer} has come, and was turned away")
+
+    def upstream_failed(self, code: int, reason: str) -> None:
+        self._cancel = None
+        self.give_up(HRESULT_FROM_WIN32(code), reason)
+
     def _deny(self, verdict: Verdict) -> None:
         self._listening.verdict = verdict
         self.give_up(int(verdict.hresult), verdict.reason, Action.Denied)
@@ -234,7 +294,9 @@ class Binding:
 
     def _judge(self, peer: SocketAddress, local: SocketAddress) -> Verdict:
         """Judge a peer: it has to be the one that the client waits for, and the policy has to let it in."""
-        verdict = admit_arrival(self._gateway.engine, peer, local, self._listening.session.who)
+        # The rules speak of the firewall's own address, also where an upstream has lent its own.
+        own = local if self._upstream is None or self._own is None else self._own
+        verdict = admit_arrival(self._gateway.engine, peer, own, self._listening.session.who)
         if self._expected and normalise(peer.host) not in self._expected:
             reason = f"{peer} is not {self._request.target.host}, for which the client waits"
             return replace(verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
@@ -269,9 +331,7 @@ class Binding:
 
     def _listening_ended(self, connection: FWXListeningConnection) -> None:
         """The port is closed: because the peer has come, or the client was refused, or by a filter or the service."""
-        if self in self._gateway.opening:
-            self._gateway.opening.discard(self)
-            self._waiter.refused(connection.result[0])
+        self.give_up(*connection.result)
         self._gateway.connection_ended(connection)
         if self._joined is None:
             self._leave()

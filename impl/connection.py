@@ -49,7 +49,7 @@ class FWXConnection(ConnectionBase):
     """One TCP connection: asked for, judged, shown to the filters, established, pumped, ended and logged.
 
     The host makes it for a client's request, calls :meth:`raise_connect_event`, then :meth:`establish` or
-    :meth:`refuse`. From there it ends by itself, or by :meth:`end`.
+    :meth:`refuse`. From there it ends by itself, or by :meth:`~fwx.impl.connectionbase.ConnectionBase.end`.
     """
 
     __slots__ = (

@@ -183,6 +183,15 @@ class FWXListeningConnection(ConnectionBase):
         self.is_secondary = True
         self._local_end.restrict(approval.ip_filter)
 
+    def listen_elsewhere(self, bound: SocketAddress) -> bool:
+        """Another machine listens for the client, at *bound*: tell the filters, and give the own port back.
+
+        The host hands in who comes there by :meth:`arrive`. ``False`` when a filter has ended the connection.
+        """
+        self._give_back()
+        self.bound = bound
+        return self._tell_of_listening()
+
     def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         """End it before anybody was let in."""
         self._stop_moving()
@@ -200,30 +209,38 @@ class FWXListeningConnection(ConnectionBase):
 
     def _begin(self, done: Callable[[], None]) -> None:
         transport = self._local_end.transport
-        if self.terminating or (transport is None and self.emulation is None):
+        if self.terminating or (transport is None and self.emulation is None) or not self._tell_of_listening():
             return
-        self._raise_listen_event()
-        if self.terminating:
-            return
-        if self.verdict.log:
-            self.engine.write_record(listening_record(self, Action.Listen, "", 0.0))
         if transport is not None:
             self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine.call_later)
             self._wait()
         done()
 
-    def _raise_listen_event(self) -> None:
-        """No filter can make a listen fail (B2.22): each is told, whatever another one does."""
+    def _tell_of_listening(self) -> bool:
+        """No filter can make a listen fail (B2.22): each is told, whatever another one does; but one can kill it."""
         bound = self.bound
         assert bound is not None
         for host in self._hosts:
             if self.terminating:
-                return
+                return False
             passed = self.raise_event((host,), fwx_Listen, lambda: listen_event(self, bound), WSAEADDRINUSE)
             if not passed and not self.terminating:
                 self._result, self._reason = S_OK, ""
+        if self.terminating:
+            return False
+        if self.verdict.log:
+            self.engine.write_record(listening_record(self, Action.Listen, "", 0.0))
+        return True
 
     # Arrivals.
+
+    def arrive(self, accepted: Accepted) -> None:
+        """Take what has come where another machine listens, as if it had come here; who may not connect is reset."""
+        admitted = self._admit(accepted)
+        if admitted is None:
+            accepted.transport.close(True)
+        else:
+            self._arrived(admitted)
 
     def _wait(self) -> None:
         """Ask for one connection."""
@@ -259,8 +276,8 @@ class FWXListeningConnection(ConnectionBase):
         if self.terminating or verdict is None:
             accepted.transport.close(True)
             return
-        transport, local, remote, _ = accepted
-        connection = FWXAcceptedConnection(self, transport, remote, local, verdict, self._accepted_ended)
+        transport, local, remote, _, early = accepted
+        connection = FWXAcceptedConnection(self, transport, remote, local, verdict, self._accepted_ended, early)
         self._show(connection)
         if not self.terminating:
             self._wait()
@@ -298,6 +315,9 @@ class FWXListeningConnection(ConnectionBase):
     # The end.
 
     def _stop_moving(self) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
         """Give the port back, in the kernel and in its packet filter."""
         acceptor, self._acceptor = self._acceptor, None
         transport, self._local_end.transport = self._local_end.transport, None

@@ -45,7 +45,8 @@ class LogRecord(NamedTuple):
     :ivar source_ip: the client's address, with *source_port*.
     :ivar destination_ip: the target's address, with *destination_port*; empty while a name is unresolved.
     :ivar destination_name: the name that the client asked for, empty when it gave an address.
-    :ivar original_client_ip: the requesting client's own address where another host spoke for it.
+    :ivar original_client_ip: the requesting client's own address where another host spoke for it: of a
+        connection that has arrived for a client, that client's.
     :ivar source_network: the network that the request came from.
     :ivar destination_network: the network that it went to.
     :ivar resultcode: 0, a Windows error number or an HRESULT (B9.13).

@@ -51,13 +51,13 @@ class NameEvents:
         self.answer: Hostent | None = None
 
     def before(self) -> Refusal | None:
-        """Raise the first event. There is nothing to resolve any more where :attr:`answer` is set afterwards."""
+        """Raise the first event. There is nothing to resolve any more where *answer* is set afterwards."""
         return self._show(True)
 
     def after(self, host: Hostent | None) -> Refusal | None:
         """Raise the second event, for the answer *host*, ``None`` where the name service has none.
 
-        :attr:`answer` is what the client is told afterwards: *host*, or what a filter has put in its place.
+        *answer* is what the client is told afterwards: *host*, or what a filter has put in its place.
         """
         self.answer = host
         return self._show(False)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fwx.impl.departure import Departure
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.upstreambind import BindHandshake
     from fwx.impl.upstreamdatagrams import Relaying
     from fwx.interfaces import SocketAddress
 
@@ -77,16 +78,20 @@ class Upstream:
         failure: EventDefinition,
         via: Upstream | None = None,
         relaying: Relaying | None = None,
+        *,
+        binding: Callable[[SocketAddress], BindHandshake] | None = None,
     ) -> None:
         """:param name: for the log. :param address: where it listens, a literal or a name.
 
         :param connect: makes the handshake that asks it for a connection to an address or a name.
         :param failure: signalled when the upstream itself fails, or refuses the account. :param via: what it is
             reached through. :param relaying: how it relays datagrams, ``None`` where its protocol has no way to.
+        :param binding: makes the handshake that asks it to bind for an address; ``None`` where its protocol cannot.
         """
         self.name = name
         self.via = via
         self.relaying = relaying
+        self.binding = binding
         self.no_datagrams: str = via.no_datagrams if via is not None else ""
         if relaying is None:
             self.no_datagrams = f"through upstream {name!r}, whose protocol carries no UDP"

@@ -144,13 +144,13 @@ class TlsHandshake:
             return
 
     def _refused(self, error: ssl.SSLError) -> Secured:
-        assert self._codec is not None
+        alert = b"" if self._codec is None else self._codec.take()
         if isinstance(error, ssl.SSLEOFError):
             when = "during the TLS handshake" if self._first else "before a TLS handshake"
             reason = f"{self._peer} ended the connection {when}"
         else:
             reason = f"the TLS handshake failed: {words(error)}"
-        return Secured(None, WSAECONNABORTED, reason, self._pending + self._codec.take())
+        return Secured(None, WSAECONNABORTED, reason, self._pending + alert)
 
     def _timed_out(self) -> None:
         self._finish(Secured(None, WSAETIMEDOUT, "the TLS handshake was not complete before the deadline"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Protocol
 
 from fwx.impl.clienthello import HANDSHAKE, read_greeting
@@ -60,18 +61,19 @@ class ServerRole:
         self._allows_tunnel = allows_tunnel
 
     def begin(self, first: bytes, last: bool) -> Codec | None:
+        """:raises ssl.SSLError: the client asks for a name that is none, at which Python's ``ssl`` would stumble."""
         credentials = self._credentials
         if self._allows_tunnel:
             if not first and not last:
                 return None
             if first and first[0] != HANDSHAKE:
                 return PlainCodec()
-        if credentials.names:
-            greeting = read_greeting(first)
-            if not greeting.complete and not last:
-                return None
-            credentials = credentials.for_name(greeting.name)
-        return TlsCodec(credentials.server_context(asks=self._asks))
+        greeting = read_greeting(first)
+        if not greeting.complete and not last:
+            return None
+        if greeting.name is not None and not greeting.name.isascii():
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the host name that the client asks for is not ASCII")
+        return TlsCodec(credentials.for_name(greeting.name).server_context(asks=self._asks))
 
     def remember(self, codec: Codec) -> None:
         """Sessions of the server role are OpenSSL's to keep, or with the client in tickets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 16
 """Datagrams that wait while a destination's name is looked up, or its upstream asked; more are lost."""
+
+
+class Exit(Protocol):
+    """What datagrams leave by: a socket, or an association with an upstream."""
+
+    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None: ...
+
+    def take_error(self) -> object: ...
 
 
 class State(Enum):
@@ -44,6 +52,7 @@ class Destination:
 
     :ivar target: what the client named. :ivar address: the literal address that it stands for, once it is known; of a
         name that an upstream looks up it stays ``None``. :ivar way: the upstream's association that leads there.
+    :ivar exit: what sends to it once it is open, and *sockaddr* where to.
     :ivar answering: the addresses that its answers come from.
     :ivar secondary: a filter has announced it, or approved that it writes to the client (B2.11).
     :ivar permission: what lets the client reach it, where that is no rule.
@@ -55,11 +64,13 @@ class Destination:
         "answering",
         "cancel",
         "chain",
+        "exit",
         "members",
         "permission",
         "received",
         "secondary",
         "sent",
+        "sockaddr",
         "started",
         "state",
         "target",
@@ -81,6 +92,8 @@ class Destination:
         self.cancel: object = None
         self.waiting: deque[Datagram] = deque()
         self.way: UpstreamDatagrams | None = None
+        self.exit: Exit | None = None
+        self.sockaddr: tuple[Any, ...] = ()
         self.answering: set[SocketAddress] = set()
         self.sent = 0
         self.received = 0

@@ -50,8 +50,7 @@ class SocketAddress:
     @classmethod
     def from_sockaddr(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
         """Make an address of what :mod:`socket` returns for AF_INET and AF_INET6."""
-        host = sockaddr[0].partition("%")[0]
-        return cls(host, sockaddr[1], sockaddr[3] if len(sockaddr) > 3 else 0)
+        return _interned(sockaddr)
 
     @classmethod
     def parse(cls, text: str) -> SocketAddress:
@@ -116,7 +115,7 @@ class SocketAddress:
     @property
     def sockaddr(self) -> tuple[Any, ...]:
         """What the calls of :mod:`socket` take."""
-        if self.family == socket.AF_INET6:
+        if ":" in self._host:
             return (self._host, self._port, 0, self._scope_id)
         return (self._host, self._port)
 
@@ -140,3 +139,10 @@ class SocketAddress:
 
     def __repr__(self) -> str:
         return f"SocketAddress({str(self)!r})"
+
+
+@lru_cache(maxsize=4096)
+def _interned(sockaddr: tuple[Any, ...]) -> SocketAddress:
+    """Make the address of *sockaddr*, or return the one made before: datagrams come from the same few."""
+    host = sockaddr[0].partition("%")[0]
+    return SocketAddress(host, sockaddr[1], sockaddr[3] if len(sockaddr) > 3 else 0)

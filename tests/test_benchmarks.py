@@ -1,4 +1,4 @@
-"""The benchmark of a filter's sockets runs, part by part, with tiny loads: by C and by Python."""
+"""The benchmarks of a filter's sockets, of the proxy port and of transparent listeners run, with tiny loads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import pytest
 MAY_BE_NOTHING = ("lost", "CPU", "idle")
 
 
-def measured(source_tree: Path, tmp_path: Path, parts: str, path: str) -> dict[str, Any]:
-    """Return the report of one round of *parts* with the service alone; programs are looked for in *path*."""
+def measured(
+    source_tree: Path, tmp_path: Path, parts: str, path: str, script: str = "sockets.py", relays: str = "fwx"
+) -> dict[str, Any]:
+    """Return the report of one round of *parts* of *script* with *relays*; programs are looked for in *path*."""
     report = tmp_path / "report.json"
-    script = source_tree / "benchmarks" / "sockets.py"
-    sizes = ["--rounds", "1", "--seconds", "0.05", "--idle", "20", "--relays", "fwx", "--only", parts]
+    sizes = ["--rounds", "1", "--seconds", "0.05", "--relays", relays, "--only", parts]
+    sizes += ["--idle", "20"] if script == "sockets.py" else []
     result = subprocess.run(
-        [sys.executable, str(script), *sizes, "--json", str(report)],
+        [sys.executable, str(source_tree / "benchmarks" / script), *sizes, "--json", str(report)],
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
@@ -32,10 +34,10 @@ def measured(source_tree: Path, tmp_path: Path, parts: str, path: str) -> dict[s
     return found
 
 
-def require_figures(report: dict[str, Any], parts: str) -> None:
+def require_figures(report: dict[str, Any], parts: str, relay: str = "fwx") -> None:
     assert ",".join(report["parts"]) == parts
     for part in report["parts"].values():
-        figures = part["rounds"]["fwx"]
+        figures = part["rounds"][relay]
         assert figures.keys() == part["units"].keys()
         for column, values in figures.items():
             assert len(values) == 1
@@ -61,3 +63,34 @@ def test_the_loads_in_python(source_tree: Path, tmp_path: Path) -> None:
 def test_tls(source_tree: Path, tmp_path: Path) -> None:
     parts = "tls,handshakes-ecdsa"
     require_figures(measured(source_tree, tmp_path, parts, os.environ["PATH"]), parts)
+
+
+@pytest.mark.requires("gcc", "danted", "microsocks")
+def test_the_proxy_port(source_tree: Path, tmp_path: Path) -> None:
+    """All that is compared gives all figures. microsocks has no UDP, and no half-close."""
+    parts = "connect,bulk,udp"
+    report = measured(source_tree, tmp_path, parts, os.environ["PATH"], "proxy_port.py", "fwx,dante,microsocks")
+    for relay in ("fwx", "dante"):
+        require_figures(report, parts, relay)
+    assert [list(part["rounds"]) for part in report["parts"].values()] == [
+        ["fwx", "dante", "microsocks"], ["fwx", "dante"], ["fwx", "dante"]
+    ]  # fmt: skip
+
+
+@pytest.mark.requires("ip", "nft")
+def test_transparent(source_tree: Path, tmp_path: Path) -> None:
+    """A tiny round of the service alone; a user without root is told why nothing is measured."""
+    report = tmp_path / "report.json"
+    script = source_tree / "benchmarks" / "transparent.py"
+    sizes = ["--rounds", "1", "--seconds", "0.05", "--only", "fwx+keep"]
+    result = subprocess.run(
+        [sys.executable, str(script), *sizes, "--json", str(report)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    if os.geteuid() != 0:
+        assert "left out: it takes root" in result.stdout
+        pytest.skip("needs root, to make network namespaces")
+    found = json.loads(report.read_text())
+    figures = found["rounds"]["fwx+keep"] | found["datagrams"]["fwx+keep"]
+    assert figures.keys() == found["units"].keys()
+    assert all(values[0] > 0 or column.endswith(MAY_BE_NOTHING) for column, values in figures.items())

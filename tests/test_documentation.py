@@ -24,6 +24,7 @@ from fwx.config import load
 from fwx.config_support import REFUSALS, SUPPORTED_KEYS, unsupported
 from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS
 from fwx.impl.connection import FWXConnection
+from fwx.impl.firewallaction import FWXFirewallAction
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
 from fwx.impl.sockets import FWXSocket
@@ -44,6 +45,7 @@ CALLED = {
     "IFWXTaskCompletion",
 }
 CLIENT = SocketAddress("127.0.0.1", 40000)
+LOCAL = SocketAddress("127.0.0.1", 0)
 TARGET = SocketAddress("127.0.0.1", 80)
 
 
@@ -62,6 +64,10 @@ def connection_of(service: Service) -> FWXConnection:
 OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXFirewall": lambda service: service.firewall,
     "IFWXFirewall2": lambda service: service.firewall,
+    "IFWXFirewall3": lambda service: service.firewall,
+    "IFWXReservedPorts": lambda service: service.firewall.ReservePorts(FWX_PROTOCOL_TCP, LOCAL, None, 1),
+    "IFWXFirewallAction": lambda _service: FWXFirewallAction(lambda: True),
+    "IFWXSession2": lambda service: service.sessions.of(CLIENT, fwxSourceWSP),
     "IFWXSession": lambda service: service.sessions.of(CLIENT, fwxSourceWSP),
     "IFWXImpersonator": lambda _service: FWXAuthenticatedUser("ann"),
     "IFWXAuthenticatedUser": lambda _service: FWXAuthenticatedUser("ann"),

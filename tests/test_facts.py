@@ -21,7 +21,7 @@ from fwx.interfaces import (
     COMInterfaceClass,
     IFWXIpFilter,
     IFWXNetworkSocket,
-    IFWXReservedPorts,
+    IFWXRadiusAuthenticator,
     IFWXSocket,
     IUnknown,
     MethodInfo,
@@ -337,10 +337,10 @@ def test_a_method_stands_with_its_slot_its_idl_and_its_results(reference: Module
             ],
         ),
         (
-            IFWXReservedPorts,
+            IFWXRadiusAuthenticator,
             [
-                ":IID: ``252FE376-A405-44F1-988F-B49B4A5A3650``",
-                ":Slots: 3 to 5 of the vtable",
+                ":IID: ``3CF0A893-7B44-477D-9FA1-70576840962B``",
+                ":Slots: 3 to 3 of the vtable",
                 ":Implemented by: no class of this version",
             ],
         ),

@@ -39,10 +39,19 @@ def test_a_target_notices(targets: Any, monkeypatch: pytest.MonkeyPatch, name: s
     def broken(self: object, data: bytes) -> bytes:
         raise ZeroDivisionError
 
-    for place in ("fwx.proxy.ProxyHandshake.receive", "fwx.proxy.http_forward.ClientSide.receive"):
-        monkeypatch.setattr(place, broken)
-    monkeypatch.setattr("fwx.proxy.http_forward.ServerSide.receive", broken)
-    monkeypatch.setattr("fwx.proxy.proxy_header.ProxyHeaderCodec.receive", broken)
+    for place in (
+        "fwx.proxy.ProxyHandshake",
+        "fwx.proxy.http_forward.ClientSide",
+        "fwx.proxy.http_forward.ServerSide",
+        "fwx.proxy.proxy_header.ProxyHeaderCodec",
+        "fwx.proxy.socks5_client.Socks5Client",
+        "fwx.proxy.http_connect_client.HttpConnectClient",
+    ):
+        monkeypatch.setattr(f"{place}.receive", broken)
+    monkeypatch.setattr("fwx.proxy.socks5_datagram.parse_datagram", lambda data: broken(None, data))
+    monkeypatch.setattr("fwx.impl.clienthello._message", lambda data: broken(None, data))
+    monkeypatch.setattr("fwx.filters.smtp.dialogue.Dialogue.from_client", broken)
+    monkeypatch.setattr("fwx.filters.dns.guard.parse", lambda data: broken(None, data))
     with pytest.raises(ZeroDivisionError):
         targets(name).one_input(b"x")
 
@@ -53,4 +62,4 @@ def test_each_target_has_a_corpus_and_is_run(targets: Any, source_tree: Path) ->
     for name in known:
         assert len(list((FUZZ / "corpus" / name).iterdir())) >= 8
     makefile = (source_tree / "Makefile").read_text()
-    assert re.search(r"^FUZZ_TARGETS := (.*)$", makefile, re.MULTILINE)[1].split() == list(known)  # type: ignore[index]
+    assert re.search(r"^FUZZ_TARGETS := (.*)$", makefile.replace("\\\n", ""), re.MULTILINE)[1].split() == list(known)  # type: ignore[index]

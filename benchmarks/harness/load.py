@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.process import PATIENCE
+from harness.process import LOCALHOST, PATIENCE
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 LAST_REQUEST = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -26,10 +26,12 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 @contextmanager
-def origin(serve: Callable[[socket.socket], None], kind: socket.SocketKind = socket.SOCK_STREAM) -> Iterator[int]:
-    """Run *serve* in a process with a socket of 127.0.0.1, which listens if it is TCP's; give its port."""
+def origin(
+    serve: Callable[[socket.socket], None], kind: socket.SocketKind = socket.SOCK_STREAM, host: str = LOCALHOST
+) -> Iterator[int]:
+    """Run *serve* in a process with a socket of *host*, which listens if it is TCP's; give its port."""
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(serve, kind, theirs), daemon=True)
+    process = _SPAWN.Process(target=_serve, args=(serve, kind, host, theirs), daemon=True)
     process.start()
     try:
         if not ours.poll(PATIENCE):
@@ -40,9 +42,9 @@ def origin(serve: Callable[[socket.socket], None], kind: socket.SocketKind = soc
         process.join()
 
 
-def _serve(serve: Callable[[socket.socket], None], kind: socket.SocketKind, pipe: Connection) -> None:
+def _serve(serve: Callable[[socket.socket], None], kind: socket.SocketKind, host: str, pipe: Connection) -> None:
     with socket.socket(type=kind) as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind((host, 0))
         if kind == socket.SOCK_STREAM:
             server.listen(4096)
         pipe.send(server.getsockname()[1])
@@ -76,9 +78,9 @@ def sink(server: socket.socket) -> None:
             client.sendall(total.to_bytes(8, "big"))
 
 
-def push(port: int, seconds: float) -> tuple[int, float]:
+def push(port: int, seconds: float, host: str = LOCALHOST) -> tuple[int, float]:
     """Send zeros for *seconds*; return the bytes that arrived and the seconds until they had."""
-    with tempfile.TemporaryFile() as file, socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+    with tempfile.TemporaryFile() as file, socket.create_connection((host, port), PATIENCE) as client:
         file.truncate(_CHUNK)
         started = time.monotonic()
         while time.monotonic() - started < seconds:
@@ -129,29 +131,31 @@ def socket_of(key: selectors.SelectorKey) -> socket.socket:
     return key.fileobj
 
 
-def ask(port: int, clients: int, seconds: float, keep: bool) -> tuple[int, float]:
+def ask(port: int, clients: int, seconds: float, keep: bool, host: str = LOCALHOST) -> tuple[int, float]:
     """Send requests on *clients* connections, on new ones each time unless *keep*; return answers and seconds."""
     selector = selectors.EpollSelector()
     for _ in range(clients):
-        _begin(selector, port, keep)
+        _begin(selector, (host, port), keep)
     started = time.monotonic()
     answers = 0
     while (spent := time.monotonic() - started) < seconds:
         for key, _ in selector.select(1.0):
-            answers += _take_answer(selector, key, port, keep)
+            answers += _take_answer(selector, key, (host, port), keep)
     for key in list(selector.get_map().values()):
         socket_of(key).close()
     return answers, spent
 
 
-def _begin(selector: selectors.BaseSelector, port: int, keep: bool) -> None:
-    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+def _begin(selector: selectors.BaseSelector, target: tuple[str, int], keep: bool) -> None:
+    client = socket.create_connection(target, PATIENCE)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.sendall(REQUEST if keep else LAST_REQUEST)
     selector.register(client, selectors.EVENT_READ, bytearray())
 
 
-def _take_answer(selector: selectors.BaseSelector, key: selectors.SelectorKey, port: int, keep: bool) -> int:
+def _take_answer(
+    selector: selectors.BaseSelector, key: selectors.SelectorKey, target: tuple[str, int], keep: bool
+) -> int:
     client, received = socket_of(key), key.data
     data = client.recv(65536)
     received += data
@@ -169,7 +173,7 @@ def _take_answer(selector: selectors.BaseSelector, key: selectors.SelectorKey, p
         raise RuntimeError(f"a connection was closed after {len(received)} bytes of an answer")
     selector.unregister(client)
     client.close()
-    _begin(selector, port, keep)
+    _begin(selector, target, keep)
     return 1
 
 

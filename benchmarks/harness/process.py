@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import BinaryIO
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 20.0
+LOCALHOST = "127.0.0.1"
 _QUIET_SECONDS = 0.25
 _DAEMONS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -32,10 +34,10 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = LOCALHOST) -> int:
     """Return a port that was free a moment ago, for programs that cannot be asked to choose one."""
     with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
     return port
 
@@ -126,13 +128,14 @@ class Running:
             time.sleep(0.02)
         raise RuntimeError(f"{self.command[0]} did not say {pattern!r} within {PATIENCE:g} s: {self._said()}")
 
-    def wait_for_port(self, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
-        """Return once the program listens on *port* of 127.0.0.1, or has bound it for UDP.
+    def wait_for_port(self, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, host: str = LOCALHOST) -> None:
+        """Return once the program listens on *port* of *host*, or has bound it for UDP; in the caller's network.
 
         :raises RuntimeError: it ended, or does not listen.
         """
         table, state = ("tcp", "0A") if kind == socket.SOCK_STREAM else ("udp", "07")
-        wanted = f"0100007F:{port:04X} 00000000:0000 {state}"
+        (number,) = struct.unpack("=I", socket.inet_aton(host))
+        wanted = f"{number:08X}:{port:04X} 00000000:0000 {state}"
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if wanted in Path(f"/proc/net/{table}").read_text():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import load
-from harness.process import PATIENCE, Running, find
+from harness.process import LOCALHOST, PATIENCE, Running, find
 
 _SOURCE = Path(__file__).with_name("fast_load.c")
 _LOST_AFTER = 0.2
@@ -181,10 +181,10 @@ def _knock(selector: selectors.BaseSelector, port: int) -> None:
 class _Window:
     """One client's datagrams under way; those of a window that was given up have been counted as lost."""
 
-    def __init__(self, port: int, window: int, size: int) -> None:
+    def __init__(self, target: tuple[str, int], window: int, size: int) -> None:
         self.socket = socket.socket(type=socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect(target)
         self._window = window
         self._rest = bytes(size - _ATTEMPT_BYTES)
         self._attempt = 0
@@ -224,9 +224,10 @@ class _Window:
         self._under_way += count
 
 
-def _datagrams(port: int, clients: int, window: int, size: int, seconds: float) -> Done:
+def exchange_datagrams(port: int, clients: int, window: int, size: int, seconds: float, host: str = LOCALHOST) -> Done:
+    """Count the datagrams that come back from *port* of *host*, as :meth:`Loads.datagrams`, in this process."""
     selector = selectors.EpollSelector()
-    windows = [_Window(port, window, size) for _ in range(clients)]
+    windows = [_Window((host, port), window, size) for _ in range(clients)]
     for each in windows:
         selector.register(each.socket, selectors.EVENT_READ, each)
     count = lost = 0
@@ -240,4 +241,4 @@ def _datagrams(port: int, clients: int, window: int, size: int, seconds: float) 
     return Done(count, lost, spent)
 
 
-_IN_PYTHON: dict[str, Callable[..., Done]] = {"echo": _echo, "accept": _accept, "datagrams": _datagrams}
+_IN_PYTHON: dict[str, Callable[..., Done]] = {"echo": _echo, "accept": _accept, "datagrams": exchange_datagrams}

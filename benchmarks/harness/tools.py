@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import load
-from harness.process import PATIENCE, Running, find, free_port
+from harness.process import LOCALHOST, PATIENCE, Running, find, free_port
 
 _NGINX = """\
 worker_processes 1;
@@ -22,7 +22,7 @@ events {{ worker_connections 16384; }}
 http {{
   access_log off;
   keepalive_requests 100000000;
-  server {{ listen 127.0.0.1:{port} backlog=4096; root {folder}; }}
+  server {{ listen {host}:{port} backlog=4096; root {folder}; }}
 }}
 """
 
@@ -37,26 +37,26 @@ def used() -> dict[str, str]:
 
 
 @contextmanager
-def bulk_origin(folder: Path) -> Iterator[int]:
-    """Run what takes the bulk data; give its port."""
+def bulk_origin(folder: Path, host: str = LOCALHOST) -> Iterator[int]:
+    """Run what takes the bulk data; give its port of *host*."""
     program = find("iperf3")
     if program is None:
-        with load.origin(load.sink) as port:
+        with load.origin(load.sink, host=host) as port:
             yield port
         return
-    port = free_port()
-    with Running([program, "-s", "-B", "127.0.0.1", "-p", str(port)], folder / "iperf3.said") as server:
-        server.wait_for_port(port)
+    port = free_port(host=host)
+    with Running([program, "-s", "-B", host, "-p", str(port)], folder / "iperf3.said") as server:
+        server.wait_for_port(port, host=host)
         yield port
 
 
-def push(port: int, seconds: float) -> tuple[int, float]:
-    """Send as much as goes through *port* in *seconds*; return the bytes that arrived, and the time it took."""
+def push(port: int, seconds: float, host: str = LOCALHOST) -> tuple[int, float]:
+    """Send as much as goes through *port* of *host* in *seconds*; return the bytes that arrived, and their time."""
     program = find("iperf3")
     if program is None:
-        moved: tuple[int, float] = load.run(load.push, port, seconds, patience=seconds + PATIENCE)
+        moved: tuple[int, float] = load.run(load.push, port, seconds, host, patience=seconds + PATIENCE)
         return moved
-    report = json.loads(_run([program, "-J", "-c", "127.0.0.1", "-p", str(port), "-t", whole(seconds)], seconds))
+    report = json.loads(_run([program, "-J", "-c", host, "-p", str(port), "-t", whole(seconds)], seconds))
     if "error" in report:
         raise RuntimeError(f"iperf3: {report['error']}")
     received = report["end"]["sum_received"]
@@ -64,32 +64,34 @@ def push(port: int, seconds: float) -> tuple[int, float]:
 
 
 @contextmanager
-def request_origin(folder: Path) -> Iterator[int]:
-    """Run what answers requests; give its port."""
+def request_origin(folder: Path, host: str = LOCALHOST) -> Iterator[int]:
+    """Run what answers requests; give its port of *host*."""
     program = find("nginx")
     if program is None:
-        with load.origin(load.answer) as port:
+        with load.origin(load.answer, host=host) as port:
             yield port
         return
-    port, configuration = free_port(), folder / "origin.conf"
-    configuration.write_text(_NGINX.format(folder=folder, port=port))
+    port, configuration = free_port(host=host), folder / "origin.conf"
+    configuration.write_text(_NGINX.format(folder=folder, host=host, port=port))
     (folder / "x").write_bytes(load.BODY)
     with Running([program, "-e", "stderr", "-c", str(configuration)], folder / "origin.said") as server:
-        server.wait_for_port(port)
+        server.wait_for_port(port, host=host)
         yield port
 
 
-def ask(port: int, clients: int, seconds: float, keep: bool) -> tuple[int, float]:
+def ask(port: int, clients: int, seconds: float, keep: bool, host: str = LOCALHOST) -> tuple[int, float]:
     """Send requests on *clients* connections, on a new one each time unless *keep*; return answers and seconds.
 
     :raises RuntimeError: a request failed.
     """
     program = find("wrk")
     if program is None:
-        answered: tuple[int, float] = load.run(load.ask, port, clients, seconds, keep, patience=seconds + PATIENCE)
+        answered: tuple[int, float] = load.run(
+            load.ask, port, clients, seconds, keep, host, patience=seconds + PATIENCE
+        )
         return answered
     headers = [] if keep else ["-H", "Connection: close"]
-    command = [program, "-t1", f"-c{clients}", f"-d{whole(seconds)}s", *headers, f"http://127.0.0.1:{port}/x"]
+    command = [program, "-t1", f"-c{clients}", f"-d{whole(seconds)}s", *headers, f"http://{host}:{port}/x"]
     said = _run(command, seconds)
     wrong = re.search(r"Socket errors: .*|Non-2xx.*", said)
     if wrong:

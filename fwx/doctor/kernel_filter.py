@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fwx.composition import plan_of
 from fwx.config_model import Configuration
@@ -11,7 +12,7 @@ from fwx.doctor.machine import Machine
 from fwx.packetfilter.confinement import CAP_NET_ADMIN
 from fwx.packetfilter.nft import Nft, NftError
 from fwx.packetfilter.plan import TABLE, Plan
-from fwx.packetfilter.ruleset import delete_table, holes_of, list_table, list_tables, make_table
+from fwx.packetfilter.ruleset import SETS, delete_table, holes_of, list_table, list_tables, make_table
 from fwx.packetfilter.table import living_holder
 from fwx.ports import Owner
 
@@ -70,18 +71,33 @@ def check_tables(_configuration: Configuration, machine: Machine) -> Iterator[Fi
 def _judge(nft: Nft, name: str) -> Finding:
     listing = nft.run(list_table(name))
     holder = living_holder(listing)
-    try:
-        holes = len(holes_of(listing))
-    except ValueError as error:
-        return fail(TABLES, f"{name}: {error}", "somebody else writes it", f"nft list table inet {name}")
+    mend = f"nft delete table inet {name}"
+    if damage := _damage(listing):
+        who = "its service writes it anew within seconds" if holder is not None else "no service keeps it"
+        return fail(TABLES, f"{name}: {damage}", f"somebody else has changed it; {who}", mend)
     if holder is not None:
-        return ok(TABLES, f"{name} is kept by process {holder}, with {holes} openings")
+        return ok(TABLES, f"{name} is kept by process {holder}, with {len(holes_of(listing))} openings")
     return fail(
         TABLES,
         f"{name} was left behind by a service that did not end as it should",
         "lockdown: it lets nothing new in; the next start of that service takes it over",
-        f"nft delete table inet {name}",
+        mend,
     )
+
+
+def _damage(listing: Sequence[dict[str, Any]]) -> str:
+    """Say what is wrong with a table of a service; empty where nothing is."""
+    names = {each["set"]["name"] for each in listing if "set" in each}
+    missing = [name for name in SETS if name not in names]
+    if missing:
+        return f"it lacks the sets {', '.join(missing)}"
+    if not any("rule" in each for each in listing):
+        return "it has no rules"
+    try:
+        holes_of(listing)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def check_guarded(configuration: Configuration, machine: Machine) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from fwx.config_model import Configuration
-from fwx.doctor.finding import Finding, fail, ok
+from fwx.doctor.finding import Finding, fail, ok, warn
 from fwx.doctor.machine import Machine
 from fwx.interfaces import SocketAddress
 from fwx.ports import Owner
@@ -27,7 +27,8 @@ def check_ports(configuration: Configuration, machine: Machine) -> Iterator[Find
             yield _taken(words, listener.bind, transport, machine)
         elif number == errno.EACCES:
             first = machine.sysctl("net.ipv4.ip_unprivileged_port_start")
-            yield fail(NAME, f"{words} is not allowed", f"ports below {first} are for root", "sudo fwx serve")
+            why = f"ports below {first} are for root, the capability CAP_NET_BIND_SERVICE, or a .socket unit of systemd"
+            yield fail(NAME, f"{words} is not allowed", why, "sudo fwx serve")
         elif number == errno.EADDRNOTAVAIL:
             host = listener.bind.host
             why = f"{host} is no address of this machine"
@@ -65,5 +66,8 @@ def _taken(words: str, address: SocketAddress, transport: str, machine: Machine)
         return fail(NAME, f"{words} is taken", why, f"sudo ss -l{transport[0]}np 'sport = :{address.port}'")
     if machine.is_service(owner.pid):
         return ok(NAME, f"{words} is held by the service, process {owner.pid}")
+    if owner.program == "systemd":
+        why = "well, if it is a .socket unit that passes the port to the service; else the listener cannot be opened"
+        return warn(NAME, f"{words} is held by {owner}", why, "systemctl list-sockets")
     why = f"the listener cannot be opened while {owner} has the port"
     return fail(NAME, f"{words} is taken by {owner}: {machine.command_of(owner.pid)}", why, f"kill {owner.pid}")

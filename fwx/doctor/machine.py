@@ -10,11 +10,17 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fwx.doctor.probe import try_in_a_copy
 from fwx.packetfilter.confinement import has_capability
 from fwx.packetfilter.nft import Nft, NftError, find_nft
 from fwx.ports import ListeningPort, Owner, listening_ports, owners
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fwx.config_model import TransparentListener
 
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _PROGRAM_SECONDS = 10.0
@@ -80,6 +86,13 @@ class Machine:
             raise OSError(f"ip {' '.join(arguments)}: {ended.stderr.decode(errors='replace').strip()}")
         found: list[dict[str, Any]] = json.loads(ended.stdout or "[]")
         return found
+
+    def try_listeners(self, listeners: Sequence[TransparentListener]) -> list[dict[str, Any]]:
+        """Have clients send to others, and return what arrived at each of *listeners*.
+
+        :raises ProbeError: nothing could be tried.
+        """
+        return try_in_a_copy(listeners, self)
 
     def sysctl(self, name: str) -> str:
         """Return the value of a kernel setting, by its name with dots."""

@@ -11,28 +11,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from fwx.config_model import Configuration, TransparentListener
-from fwx.doctor.finding import Finding, fail, ok, warn
+from fwx.doctor.copied import SOMEWHERE
+from fwx.doctor.finding import Finding, Verdict, fail, ok, warn
 from fwx.doctor.machine import Machine
+from fwx.doctor.probe import check_arrivals
 from fwx.interfaces import SocketAddress
+from fwx.transparent.kernel import make_transparent
 
 NAME = "transparent"
 _MARK = 1
 _TABLE = 100
-_IP_TRANSPARENT = 19
-_IPV6_TRANSPARENT = 75
-# Addresses that belong to nobody (RFC 5737, RFC 3849): the way of a packet to them is what is asked.
-_SOMEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 
 def check_transparent(configuration: Configuration, machine: Machine) -> Iterator[Finding]:
     """Check each transparent listener, and what all of them need of the kernel."""
     listeners = [each for each in configuration.listeners if isinstance(each, TransparentListener)]
+    complete = []
     for listener in listeners:
         version = 6 if listener.bind.family == socket.AF_INET6 else 4
-        if listener.mode == "tproxy":
-            yield from _tproxy(listener, version, machine)
-        else:
-            yield _redirect(listener, machine)
+        tproxy = listener.mode == "tproxy"
+        found = list(_tproxy(listener, version, machine) if tproxy else [_redirect(listener, machine)])
+        yield from found
+        if all(each.verdict is Verdict.OK for each in found):
+            complete.append(listener)
+    yield from check_arrivals(complete, machine)
     for version in sorted({6 if each.bind.family == socket.AF_INET6 else 4 for each in listeners}):
         yield _forwarding(version, machine)
     if any(each.bind.family == socket.AF_INET for each in listeners):
@@ -46,7 +48,8 @@ def _tproxy(listener: TransparentListener, version: int, machine: Machine) -> It
     port = listener.bind.port
     if not rules:
         why = "packets of clients go past the service"
-        command = f"nft add rule inet TABLE prerouting meta l4proto tcp tproxy to :{port} meta mark set {_MARK}"
+        command = f"nft add rule inet TABLE prerouting meta l4proto {listener.transport} tproxy to :{port}"
+        command += f" meta mark set {_MARK}"
         yield fail(NAME, f"{words}: no rule of nftables diverts to port {port}", why, command)
         return
     yield ok(NAME, f"{words}: {len(rules)} rules of nftables divert to port {port}")
@@ -73,7 +76,7 @@ def _routing(words: str, version: int, mark: int, machine: Machine) -> Iterator[
     table = str(rules[0].get("table", _TABLE))
     # What a packet with the mark would do: a probe of the routes that sends nothing.
     try:
-        way: dict[str, Any] = next(iter(machine.ip(family, "route", "get", _SOMEWHERE[version], "mark", str(mark))), {})
+        way: dict[str, Any] = next(iter(machine.ip(family, "route", "get", SOMEWHERE[version], "mark", str(mark))), {})
     except OSError as error:
         way = {"type": str(error)}
     if way.get("type") != "local":
@@ -99,13 +102,9 @@ def _redirect(listener: TransparentListener, machine: Machine) -> Finding:
 
 def _socket(name: str, bind: SocketAddress) -> Finding:
     """Try the socket option without which nothing is transparent."""
-    family = bind.family
-    level, option = socket.IPPROTO_IP, _IP_TRANSPARENT
-    if family == socket.AF_INET6:
-        level, option = socket.IPPROTO_IPV6, _IPV6_TRANSPARENT
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(level, option, 1)
+        with socket.socket(bind.family, socket.SOCK_STREAM) as sock:
+            make_transparent(sock, bind.family)
     except OSError as error:
         why = "a transparent socket takes the capability CAP_NET_ADMIN"
         return fail(NAME, f"listener {name!r}: IP_TRANSPARENT: {error.strerror}", why, "sudo fwx serve")

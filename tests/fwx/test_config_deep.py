@@ -106,6 +106,14 @@ def test_an_authority_that_is_none(folder: Path) -> None:
     assert fault.startswith("12: listener.tls.ca: ca.pem holds no certificates in PEM that can be read: ")
 
 
+def test_an_authority_of_a_server_that_is_none(folder: Path) -> None:
+    replace(folder, "fwx.toml", TEXT.replace('to = "127.0.0.1:80"', 'to = "127.0.0.1:80"\nto_tls = { ca = "ca.pem" }'))
+    (fault,) = faults(folder)
+    assert fault.startswith("9: listener.to_tls.ca: ca.pem holds no certificates in PEM that can be read: ")
+    replace(folder, "ca.pem", CERTIFICATE)
+    assert faults(folder) == []
+
+
 def test_a_password_file_that_is_empty(folder: Path) -> None:
     replace(folder, "parent.secret", "\n")
     assert faults(folder) == ["18: upstream.password_file: parent.secret is empty; expected a password"]

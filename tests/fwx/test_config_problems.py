@@ -23,6 +23,7 @@ SECONDS = "expected a number of seconds above 0"
 PORTS = "expected a port from 0 to 65535"
 PROTOCOLS = "expected names of protocols, or 'any'"
 SENDERS = "expected senders of PROXY headers: addresses and ranges, such as 10.1.0.0/16, 10.1.0.1 or 10.1.0.1-10.1.0.9"
+SNI = "expected a table such as { 'www.example.org' = '10.2.0.5:443' }"
 KINDS = "expected 'proxy', 'transparent' or 'publish'"
 OTHER = "expected another address or port"
 SECOND = LISTENER.replace('"a"', '"b"')
@@ -115,6 +116,42 @@ FORM = [
     (
         PUBLISH + "trusted = ['10.0.0.1']\n",
         f"6: listener.trusted: ['10.0.0.1'] is of no use while proxy_protocol is 'off'; {SENDERS}",
+    ),
+    (
+        PUBLISH.replace('to = "10.0.0.1:80"\n', ""),
+        "1: listener.to: is missing; expected an address or a name and a port, such as 10.2.0.5:8080",
+    ),
+    (
+        PUBLISH + "sni = { 'a.example' = '10.0.0.1:443' }\nto_tls = {}\n",
+        "7: listener.to_tls: {} does not go with sni, which passes TLS on as it is; "
+        "expected a table, which may be empty",
+    ),
+    (PUBLISH + "sni = {}\n", f"6: listener.sni: is empty; {SNI}"),
+    (
+        PUBLISH + "sni = { '10.0.0.1' = '10.0.0.1:443' }\n",
+        "6: listener.sni.10.0.0.1: '10.0.0.1' is an address; addresses belong to a [[network]]",
+    ),
+    (
+        PUBLISH + "sni = { 'a.example' = '10.0.0.1' }\n",
+        "6: listener.sni.a.example: '10.0.0.1' is not an address with a port from 0 to 65535",
+    ),
+    (
+        PUBLISH + "sni = { 'a.example' = '10.0.0.1:443', 'A.example' = '10.0.0.2:443' }\n",
+        "6: listener.sni: {'a.example': '10.0.0.1:443', 'A.example': '10.0.0.2:443'} names 'a.example' twice; " + SNI,
+    ),
+    (
+        PUBLISH + "to_tls = { verify = false, ca = 'x' }\n",
+        "6: listener.to_tls.ca: 'x' is of no use while verify is false; "
+        "expected the path of a file with the authorities of its certificate in PEM",
+    ),
+    (
+        PUBLISH + "to_tls = { server_name = 'a b' }\n",
+        "6: listener.to_tls.server_name: 'a b' is neither an address nor a DNS name; "
+        "expected the name or address that its certificate is for",
+    ),
+    (
+        PUBLISH + "transport = 'udp'\nto_tls = {}\n",
+        "7: listener.to_tls: {} does not go with transport = 'udp'; expected a table, which may be empty",
     ),
     (
         PUBLISH + "transport = 'udp'\nproxy_protocol = 'require'\ntrusted = ['10.0.0.1']\n",

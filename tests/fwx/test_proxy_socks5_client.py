@@ -14,6 +14,7 @@ from fwx.interfaces import SocketAddress
 from fwx.proxy.request import Outcome
 from fwx.proxy.socks5 import Socks5Codec
 from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_codes import BIND
 from fwx.proxy.upstream import Account, UpstreamError
 from tests.fwx.targets import addresses, plain
 
@@ -230,3 +231,40 @@ def test_garbage(said: bytes, size: int, has_account: bool) -> None:
         assert len(client._buffer) <= 262 + size
         if client.established:
             break
+
+
+PEER_COMES = b"\x05\x00\x00\x04" + bytes(15) + b"\x01\x00\x14"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("target", [TARGET, SocketAddress("0.0.0.0", 0), SocketAddress("::1", 0)], ids=str)
+def test_bind(target: SocketAddress, size: int) -> None:
+    """RFC 1928 section 6: two replies, in pieces of any size; what follows the second one is the peer's."""
+    client = Socks5Client(target, None, BIND)
+    assert talk(client, b"\x05\x00", size).startswith(GREETING + b"\x05\x02\x00")
+    data, at, bound = BOUND + PEER_COMES + b"220 ready", 0, []
+    for _ in range(2):
+        while not client.established:
+            assert client.receive(data[at : at + size]) == b""
+            at += size
+        bound.append(client.bound)
+        if len(bound) == 1:
+            client.expect_peer()
+    assert bound == [SocketAddress("10.0.0.1", 1080), SocketAddress("::1", 20)]
+    assert client.early + data[at:] == b"220 ready"
+
+
+@pytest.mark.parametrize(
+    ("second", "number"),
+    [(b"\x05\x06\x00\x01" + bytes(6), errno.ETIMEDOUT), (b"\x05\x05", errno.ECONNREFUSED), (b"HTTP", errno.EPROTO)],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_nobody_comes(second: bytes, number: int, together: bool) -> None:
+    client = Socks5Client(TARGET, None, BIND)
+    talk(client, b"\x05\x00", 2)
+    client.receive(BOUND + second * together)
+    with pytest.raises(UpstreamError) as caught:  # noqa: PT012  either call may say it
+        client.expect_peer()
+        client.receive(second)
+    assert caught.value.errno == number
+    assert not client.established

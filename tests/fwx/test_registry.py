@@ -318,10 +318,7 @@ def test_tasks(engine: Engine, registry: Registry, answer: Any, reports: int) ->
     assert error.value.hresult == E_POINTER
 
 
-ADDRESS = SocketAddress("10.0.0.1", 1)
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
-    "GetClientSession": (ADDRESS,),
-    "CreatePrivateSession": (ADDRESS, None, None, None, None),
     "UpdateServiceStatus": (1000,),
     "CreateRadiusAuthenticator": (),
     "GetNetConfigDetector": (),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fwx.impl.admission import admit
+from fwx.impl.admission import admit, keep_to_protocols
 from fwx.impl.policy import Rule
-from fwx.interfaces import SocketAddress
+from fwx.impl.session import FWXSession
+from fwx.interfaces import SocketAddress, fwxSourceNAT
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
@@ -74,3 +75,48 @@ def test_addresses_of_another_rule_are_left_out(rig: Rig) -> None:
         verdict, left = admit(rig.engine, CLIENT, name, [SocketAddress(host, 80) for host in order])
         assert [address.host for address in left] == order[:1]
         assert verdict.rule == ("out" if order[0] == OUTSIDE else "scanned")
+
+
+class Announced(FWXSession):
+    """A session in which filters have announced some destinations."""
+
+    __slots__ = ("announced",)
+
+    def announces(self, target: SocketAddress, transport: str) -> bool:
+        return (target, transport) in self.announced
+
+
+@pytest.mark.parametrize(
+    ("port", "transport", "allowed"),
+    [
+        (80, "TCP", True),
+        (53, "UDP", True),
+        (80, "UDP", False),
+        (4444, "TCP", False),
+        (4445, "TCP", True),
+        (4445, "UDP", False),
+    ],
+)
+def test_what_a_securenat_client_may_begin_with(rig: Rig, port: int, transport: str, allowed: bool) -> None:
+    """B2.13: a port of a defined protocol, or what was announced; that the rules allow it is not enough."""
+    rig.engine.policy = rig.policy(TO_THE_OUTSIDE)
+    session = Announced(rig.engine, CLIENT.with_port(0), fwxSourceNAT)
+    session.announced = {(SocketAddress(OUTSIDE, 4445), "TCP")}
+    target = SocketAddress(OUTSIDE, port)
+    found = admit(rig.engine, CLIENT, target, transport=transport)
+    assert found[0].allowed
+    verdict, left = keep_to_protocols(session, target, *found, transport)
+    assert (verdict.allowed, left) == (allowed, [target] if allowed else [])
+    if not allowed:
+        assert verdict.hresult == FWX_E_POLICY_RULES_DENIED
+        assert verdict.reason == (
+            f"no protocol begins with {transport} port {port}, and no filter has announced {target}"
+        )
+
+
+def test_what_the_rules_deny_stays_denied(rig: Rig) -> None:
+    rig.engine.policy = rig.policy(TO_THE_OUTSIDE)
+    session = FWXSession(rig.engine, CLIENT.with_port(0), fwxSourceNAT)
+    target = SocketAddress(INSIDE, 4444)
+    found = admit(rig.engine, CLIENT, target)
+    assert keep_to_protocols(session, target, *found) == found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def test_the_types_and_the_sources_have_a_bit_each() -> None:
-    """B2.1, B2.2, B2.3."""
+    """B2.1, B2.3."""
     assert {each.name: each.value for each in FwxFirewallEventType} == {
         "fwx_Connect_Tcp": 1,
         "fwx_Udp_Destination": 2,

@@ -235,8 +235,44 @@ def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:
 
 def test_the_receive_buffer(rig: Rig, datagrams: Datagrams) -> None:
     """B6.21: it can keep 64 KiB."""
-    (server,) = datagrams.connection._servers.values()
+    (server,) = datagrams.connection._servers
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     datagrams.allow(FWX_INCREASE_RECEIVE_BUFFER)
     kept = int.from_bytes(server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4), "little")
     assert kept >= 64 << 10
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_a_destination_that_was_announced(rig: Rig, datagrams: Datagrams, multiple: bool) -> None:
+    """B6.5, B6.6, B2.31 over UDP: AllowFutureConnect lets the client write to one destination that no rule allows."""
+    told: list[Any] = []
+    host = rig.host("announcer", handle=told.append, mask=MASK)
+    session, target = rig.session(), datagrams.stranger.address
+    session.AttachFilter(host.clsid)
+    named = session.session_filter(host, fwx_Udp_Destination)
+    datagrams.stranger.sock.settimeout(5)
+    datagrams.client.say(b"before", datagrams.server.address.with_port(1))
+    action = session.AllowFutureConnect(
+        SocketAddress("203.0.113.9", 9), None, None, None, 17, int(multiple), FTP, named, None, None
+    )
+    assert session.announces(SocketAddress("203.0.113.9", 9), "UDP")
+    action.Cancel()
+    assert not session.announces(SocketAddress("203.0.113.9", 9), "UDP")
+    primary = rig.connection()
+    session.AllowFutureConnect(target, None, None, None, 17, int(multiple), FTP, named, None, primary_to(rig, primary))
+    told.clear()
+    datagrams.client.say(b"announced", target)
+    assert datagrams.stranger.sock.recv(100) == b"announced"
+    rig.settle()
+    assert told[0].Parameters.UdpDest.IsSecondary
+    established = told[1].Parameters.EstablishedConnection
+    assert (established.Protocol, established.Address) == (FWX_PROTOCOL_UDP, target)
+    assert established.piConnection is datagrams.connection
+    assert session.announces(target, "UDP") is multiple
+    primary.end()
+
+
+def primary_to(rig: Rig, connection: Any) -> Any:
+    """A connection that leads to the firewall's own address, so that an announcement may."""
+    connection.address = SocketAddress("127.0.0.1", 21)
+    return connection

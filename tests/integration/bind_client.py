@@ -23,9 +23,11 @@ class Refused(Exception):
 class BindClient:
     """One request to bind. It raises :class:`Refused` where the proxy refuses."""
 
-    def __init__(self, proxy: Address, protocol: str = "socks5", account: tuple[str, str] | None = None) -> None:
-        """:param protocol: ``socks4``, ``socks4a`` or ``socks5``."""
-        self.sock = socket.create_connection(proxy, timeout=10)
+    def __init__(
+        self, proxy: Address | socket.socket, protocol: str = "socks5", account: tuple[str, str] | None = None
+    ) -> None:
+        """:param proxy: where it is, or a connection to it. :param protocol: ``socks4``, ``socks4a`` or ``socks5``."""
+        self.sock = proxy if isinstance(proxy, socket.socket) else socket.create_connection(proxy, timeout=10)
         self._protocol = protocol
         self._account = account
         self._replies = 0

@@ -24,6 +24,7 @@ import pytest
 import fwx
 from fwx.firewall_log import read
 from tests.integration.associate import Associated, Upper, associations, uppers
+from tests.integration.tlsparts import Certificates, Controls
 
 Address = tuple[str, int]
 Handler = Callable[[socket.socket], None]
@@ -516,3 +517,19 @@ def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
         yield name
     finally:
         subprocess.run([ip, "netns", "del", name], check=True)
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Iterator[Certificates]:
+    """Certificates in a folder that every account may look into; the keys are their owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="fwx-tls-") as text:
+        Path(text).chmod(0o755)
+        yield Certificates(Path(text))
+
+
+@pytest.fixture
+def controls(program_path: Callable[[str], str], tmp_path: Path) -> Iterator[Controls]:
+    """Start HAProxy and other programs that listen."""
+    made = Controls(program_path, tmp_path, wait_until)
+    yield made
+    made.close()

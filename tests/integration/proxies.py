@@ -1,4 +1,4 @@
-"""Real proxy servers to be upstreams of a service under test: Dante, microsocks, tinyproxy and ``ssh -D``."""
+"""Real proxy servers to be upstreams of a service under test: Dante, microsocks, tinyproxy, squid and ``ssh -D``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,30 @@ Port {port}
 Timeout 600
 LogLevel Info
 """
+# A parent is another proxy that squid is a client of.
+SQUID = """
+http_port 127.0.0.1:{port}
+{account}
+{parent}
+http_access allow {who}
+http_access deny all
+cache deny all
+cache_mem 1 MB
+access_log none
+cache_log stdio:/dev/stderr
+netdb_filename none
+pid_filename {folder}/squid.pid
+shutdown_lifetime 0 seconds
+dns_nameservers 127.0.0.1
+"""
+SQUID_ACCOUNT = """
+auth_param basic program /usr/lib/squid/basic_ncsa_auth {folder}/passwords
+acl known proxy_auth REQUIRED
+"""
+SQUID_PARENT = """
+cache_peer {host} parent {port} 0 no-query no-digest default {login}
+never_direct allow all
+"""
 SSHD = """
 ListenAddress 127.0.0.1
 Port {port}
@@ -63,6 +87,7 @@ class Proxies:
         self._make_folder = make_folder
         self._eventually = eventually
         self._started: list[subprocess.Popen[bytes]] = []
+        self._squids: dict[int, str] = {}
 
     def start(self, kind: str, *, account: bool = False) -> Address:
         """Start a proxy server of *kind*; with *account* it wants the user and the password."""
@@ -98,6 +123,23 @@ class Proxies:
         (folder / "tinyproxy.conf").write_text(config)
         command = [self._path_of("tinyproxy"), "-d", "-c", str(folder / "tinyproxy.conf")]
         self._run(folder, port, command, "Accepting connections")
+
+    def _start_squid(self, folder: Path, port: int, account: bool, parent: str = "") -> None:
+        told = SQUID_ACCOUNT.format(folder=folder) if account else ""
+        config = SQUID.format(port=port, folder=folder, account=told, who="known" if account else "all", parent=parent)
+        (folder / "squid.conf").write_text(config)
+        crypted = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True)
+        (folder / "passwords").write_text(f"{USER}:{crypted.stdout}")
+        name = f"fwx{port}"
+        self._run(folder, port, [self._path_of("squid"), "-N", "-n", name, "-f", str(folder / "squid.conf")])
+        self._squids[self._started[-1].pid] = name
+
+    def start_squid_behind(self, parent: Address, login: str = "") -> Address:
+        """Start squid as a client of the HTTP proxy at *parent*; *login* is ``user:password``."""
+        port = free_port()
+        told = SQUID_PARENT.format(host=parent[0], port=parent[1], login=f"login={login}" if login else "")
+        self._start_squid(self._make_folder(), port, False, told)
+        return "127.0.0.1", port
 
     def _start_ssh(self, folder: Path, port: int, account: bool) -> None:
         assert not account
@@ -144,10 +186,14 @@ class Proxies:
 
     def close(self) -> None:
         for process in reversed(self._started):
-            for number in (signal.SIGTERM, signal.SIGKILL):
+            # squid takes seconds to leave; what it keeps is cleared away below.
+            for number in (signal.SIGKILL,) if process.pid in self._squids else (signal.SIGTERM, signal.SIGKILL):
                 try:
                     os.killpg(process.pid, number)
                     process.wait(5)
                 except (ProcessLookupError, subprocess.TimeoutExpired):
                     continue
             process.wait(5)
+        for name in self._squids.values():
+            for shared in Path("/dev/shm").glob(f"{name}-*"):
+                shared.unlink()

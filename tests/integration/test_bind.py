@@ -6,12 +6,14 @@ import errno
 import os
 import random
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import argon2
 import pytest
+import trustme
 
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import (
@@ -109,7 +111,7 @@ def turned_away(bound: Address, source: str | None = None) -> None:
         peer.recv(1)
 
 
-def talk(client: BindClient, peer: socket.socket) -> None:
+def talk(client: BindClient, peer: socket.socket, *, end: bool = True) -> None:
     """Both say something long, and end one after the other."""
     peer.sendall(BODY[:300_000])
     assert client.receive(300_000) == BODY[:300_000]
@@ -118,6 +120,8 @@ def talk(client: BindClient, peer: socket.socket) -> None:
     while len(received) < 200_000:
         received += peer.recv(65536)
     assert received == BODY[:200_000]
+    if not end:
+        return
     peer.shutdown(socket.SHUT_WR)
     assert client.at_end()
     client.sock.sendall(b"last")
@@ -247,6 +251,137 @@ def test_active_ftp(serve: Any, proxies: Proxies, origin: Any, program_path: Any
         (row,) = [row for row in firewall.wait_rows(2, Action=Action.Terminate) if row["bytessent"] == len(BODY)]
         assert (row["OriginalClientIP"], row["resultcode"]) == ("127.0.0.1", 0)
         firewall.wait_base_line()
+
+
+TLS = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+tls = { certificate = "cert.pem", key = "key.pem" }
+"""
+
+
+@pytest.mark.path(entry="tls+socks5", exit="direct", transport="bind")
+@pytest.mark.parametrize("filtered", [False, True])
+def test_inside_tls(serve: Any, eventually: Any, filtered: bool) -> None:
+    """Replies and data, the early one too, go inside TLS; a client that leaves its TLS open and goes is noticed."""
+    authority, folder = trustme.CA(), serve.make_folder()
+    leaf = authority.issue_cert("127.0.0.1")
+    (folder / "cert.pem").write_bytes(b"".join(each.bytes() for each in leaf.cert_chain_pems))
+    (folder / "key.pem").write_bytes(leaf.private_key_pem.bytes())
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    firewall = serve(TLS, folder=folder, filters={"watch": WATCHING} if filtered else None)
+
+    def connect() -> ssl.SSLSocket:
+        plain = socket.create_connection(firewall.address(), timeout=10)
+        return context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+    with BindClient(connect()) as client:
+        bound = client.bind(("127.0.0.1", 0), early=b"early")
+        with come(bound) as peer:
+            assert client.reply() == peer.getsockname()
+            assert b"".join(peer.recv(1) for _ in range(5)) == b"early"
+            talk(client, peer, end=False)
+            peer.shutdown(socket.SHUT_WR)
+            assert client.at_end()
+    firewall.wait_rows(2, Action=Action.Terminate)
+    with BindClient(connect()) as client:
+        bound = client.bind(("127.0.0.1", 0))
+    eventually(lambda: is_closed(bound), "the port to be closed")
+    firewall.wait_base_line()
+
+
+# ---- through upstreams -----------------------------------------------------------------------------------------------
+
+CHAINED = """
+[[rule]]
+name = "chained"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["any", "localhost"]
+upstream = "{upstream}"
+"""
+
+
+def table(name: str, address: Address, *more: str, kind: str = "socks5") -> str:
+    lines = [f'name = "{name}"', f'kind = "{kind}"', f'address = "{address[0]}:{address[1]}"', *more]
+    return "[[upstream]]\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.requires("danted")
+@pytest.mark.path(entry="socks4", exit="socks5", transport="bind")
+@pytest.mark.path(entry="socks5", exit="socks5", transport="bind")
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("protocol", ["socks4", "socks5"])
+@pytest.mark.parametrize("kind", ["dante", "fwx"])
+def test_an_upstream(serve: Any, proxies: Proxies, kind: str, protocol: str, filtered: bool) -> None:
+    """Dante, or another of us, binds; the filter sees what it sees without (B8.8), the record names the upstream."""
+    parent = serve() if kind == "fwx" else None
+    upstream = parent.address() if parent is not None else proxies.start("dante")
+    config = table("parent", upstream) + CHAINED.format(upstream="parent")
+    firewall = serve(config, filters={"watch": WATCHING} if filtered else None)
+    with BindClient(firewall.address(), protocol) as client:
+        bound = client.bind(("127.0.0.1", 21), early=b"")
+        with come(bound) as peer:
+            name = peer.getsockname()
+            assert client.reply() == name
+            talk(client, peer)
+    row = firewall.wait_row(SourcePort=name[1], Action=Action.Terminate)
+    assert (row["DestinationIP"], row["DestinationPort"], row["DestinationProxy"]) == (*bound, "parent")
+    assert (row["bytessent"], row["bytesrecvd"], row["rule"]) == (300_000, 200_004, "chained")
+    if filtered:
+        at = f"{bound[0]}:{bound[1]}"
+        said = [line for line in firewall.stderr().splitlines() if line.startswith(("LISTEN", "ACCEPTED"))]
+        assert said == [f"LISTEN {at}", f"ACCEPTED {name[0]}:{name[1]} {at}"]
+    for each in (firewall, *((parent,) if parent is not None else ())):
+        each.wait_base_line()
+
+
+@pytest.mark.requires("danted", "tinyproxy")
+@pytest.mark.path(entry="socks5", exit="chain", transport="bind")
+def test_three_upstreams_in_a_row(serve: Any, proxies: Proxies) -> None:
+    """The last one binds; those before it only carry, whatever they speak. tinyproxy does not keep half-close."""
+    last = serve()
+    tables = (
+        table("third", last.address(), 'via = "second"'),
+        table("second", proxies.start("tinyproxy"), 'via = "first"', kind="http"),
+        table("first", proxies.start("dante")),
+    )
+    firewall = serve("".join(tables) + CHAINED.format(upstream="third"))
+    with BindClient(firewall.address()) as client:
+        bound = client.bind(("127.0.0.1", 0))
+        with come(bound) as peer:
+            assert client.reply() == peer.getsockname()
+            talk(client, peer, end=False)
+    (row,) = firewall.wait_rows(1, SourcePort=peer_port(last), Action=Action.Terminate)
+    assert row["DestinationProxy"] == "first, second, third"
+    firewall.wait_base_line()
+
+
+def peer_port(firewall: Any) -> int:
+    """From which port the peer has come, as the service where it did knows it."""
+    (row,) = [row for row in firewall.wait_rows(2, Action=Action.Terminate) if row["bytessent"]]
+    return int(row["SourcePort"])
+
+
+@pytest.mark.requires("danted")
+def test_an_upstream_that_refuses(serve: Any, proxies: Proxies, eventually: Any) -> None:
+    """HTTP has no BIND; who waits there for somebody who comes to us waits in vain; a client that goes lets it go."""
+    dante = proxies.start("dante")
+    firewall = serve(table("parent", dante, kind="http") + CHAINED.format(upstream="parent"))
+    with BindClient(firewall.address()) as client, pytest.raises(Refused) as refused:
+        client.bind(("127.0.0.1", 0))
+    assert (refused.value.number, refused.value.code) == (1, 2)
+    assert "has no BIND" in firewall.wait_row(Action=Action.Denied)["reason"]
+    firewall.stop()
+    firewall = serve(table("parent", dante) + CHAINED.format(upstream="parent"))
+    with BindClient(firewall.address()) as client:
+        bound = client.bind(("127.0.0.1", 0))
+    eventually(lambda: is_closed(bound), "the upstream's port to be closed")
+    firewall.wait_base_line()
 
 
 # ---- who comes -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -45,11 +44,9 @@ def folder(serve: Any) -> Path:
 
 
 @pytest.fixture
-def small_disk(folder: Path) -> Iterator[Path]:
+def small_disk(folder: Path, program_path: Callable[[str], str]) -> Iterator[Path]:
     """A file system of 512 KiB."""
-    mount = shutil.which("mount")
-    assert mount is not None
-    command = [mount, "-t", "tmpfs", "-o", "size=512k,mode=1777", "tmpfs", str(folder)]
+    command = [program_path("mount"), "-t", "tmpfs", "-o", "size=512k,mode=1777", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("needs root, to mount a small file system")
@@ -89,6 +86,7 @@ def test_tcpdump(
     assert not re.search("incorrect|bad|truncated|wrong", told.stdout)
 
 
+@pytest.mark.requires("mount")
 @pytest.mark.parametrize("closes", [False, True])
 def test_a_full_disk(serve: Any, origin: Any, client: Any, small_disk: Path, closes: bool) -> None:
     """A real file system without room: the service goes on or closes, says so, and leaves a file that can be read."""

@@ -10,12 +10,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fwx.packetfilter.confinement import CAP_NET_ADMIN
+from fwx.packetfilter.confinement import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
 from fwx.packetfilter.plan import Plan
 from fwx.packetfilter.ruleset import make_table
 
@@ -55,9 +56,15 @@ class Doctor:
         return [sys.executable, "-m", "fwx", "doctor", "--config", str(self.folder / "fwx.toml"), *options]
 
     def findings(
-        self, *, port: int = 0, more: str = "", prefix: tuple[str, ...] = (), before: Callable[[], None] | None = None
+        self,
+        *,
+        port: int = 0,
+        more: str = "",
+        prefix: tuple[str, ...] = (),
+        before: Callable[[], None] | None = None,
+        clock: bool = False,
     ) -> list[dict[str, str]]:
-        """What it finds that is not well, the machine's own clock apart."""
+        """What it finds that is not well; of the machine's own clock only where a test has set it."""
         command = [*prefix, *self.command("--json", port=port, more=more)]
         ended = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=60, cwd=self.folder.parent, preexec_fn=before,
@@ -67,7 +74,7 @@ class Doctor:
         self.returncode = ended.returncode
         found = [json.loads(line) for line in ended.stdout.splitlines()]
         assert all(each["why"] for each in found if each["verdict"] != "ok"), "each is explained"
-        return [each for each in found if each["verdict"] != "ok" and each["check"] != "clock"]
+        return [each for each in found if each["verdict"] != "ok" and (clock or each["check"] != "clock")]
 
 
 @pytest.fixture
@@ -97,19 +104,43 @@ def test_a_port_in_use(doctor: Doctor) -> None:
     assert doctor.returncode == 0
 
 
-def drop_net_admin() -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0):
+def drop(capability: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def test_no_capability(doctor: Doctor) -> None:
     """Planted: the packet filter is asked for, and this process may not set it up."""
-    before = drop_net_admin if os.geteuid() == 0 else None
+    before = partial(drop, CAP_NET_ADMIN) if os.geteuid() == 0 else None
     found = {each["check"]: each for each in doctor.findings(more=NFTABLES, before=before)}
     assert doctor.returncode == 1
     assert found["privileges"]["verdict"] == "fail"
     assert "without the capability CAP_NET_ADMIN" in found["privileges"]["found"]
     assert found["privileges"]["mend"] == "sudo fwx serve"
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1,
+    reason="every port is for everybody here",
+)
+def test_a_port_for_root(doctor: Doctor) -> None:
+    """Planted: a port below 1024, and no capability to bind it."""
+    before = partial(drop, CAP_NET_BIND_SERVICE) if os.geteuid() == 0 else None
+    (found,) = doctor.findings(port=1, before=before)
+    assert (found["check"], found["verdict"], found["mend"]) == ("ports", "fail", "sudo fwx serve")
+    assert "the capability CAP_NET_BIND_SERVICE, or a .socket unit of systemd" in found["why"]
+    assert doctor.returncode == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a time namespace")
+def test_a_clock_that_is_wrong(doctor: Doctor) -> None:
+    """Planted: by the clock the machine was started in the future, as where the clock has gone back."""
+    prefix = ("unshare", "--time", "--boottime", "3000000000", "--fork")
+    (found,) = doctor.findings(prefix=prefix, clock=True)
+    assert (found["check"], found["verdict"]) == ("clock", "fail")
+    assert found["why"] == "it is before the machine was started"
+    assert found["mend"] == "timedatectl set-ntp true"
+    assert doctor.returncode == 1
 
 
 def lower_limit() -> None:
@@ -146,6 +177,32 @@ def test_a_table_that_was_left_behind(doctor: Doctor, namespace: str, program_pa
     assert found["mend"] == "nft delete table inet fwx_old"
     run(" ".join((*prefix, found["mend"])))
     assert doctor.findings(prefix=prefix, more=NFTABLES) == []
+
+
+@pytest.mark.requires("ip", "nft")
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [
+        ("flush table inet fwx_old", "it has no rules"),
+        ("flush table inet fwx_old; delete set inet fwx_old port4", "it lacks the sets port4"),
+        ("add table inet fwx_old_too", "it lacks the sets "),
+    ],
+)
+def test_a_table_that_others_have_changed(
+    doctor: Doctor, namespace: str, program_path: Callable[[str], str], planted: str, words: str
+) -> None:
+    """Planted: a table without its rules, without a set, of somebody else under a name of ours."""
+    prefix = (program_path("ip"), "netns", "exec", namespace)
+    name = planted.split(";")[0].split()[-1]
+    if planted.startswith("flush"):
+        commands = json.dumps({"nftables": make_table(Plan(name, ((1, 65535),), ()), None, (), 60)})
+        subprocess.run([*prefix, program_path("nft"), "-j", "-f", "-"], input=commands, text=True, check=True)
+    subprocess.run([*prefix, program_path("nft"), planted], check=True)
+    (found,) = doctor.findings(prefix=prefix)
+    assert (found["check"], found["verdict"]) == ("tables", "fail")
+    assert found["found"].startswith(f"{name}: {words}")
+    run(" ".join((*prefix, found["mend"])))
+    assert doctor.findings(prefix=prefix) == []
 
 
 @pytest.mark.requires("ip", "nft")

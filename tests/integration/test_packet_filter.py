@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fwx.packetfilter.confinement import CAP_NET_ADMIN
+from tests.integration.bind_client import BindClient
 from tests.integration.namespaces import socket_in
 
 pytestmark = pytest.mark.requires("ip", "nft")
@@ -534,3 +535,44 @@ def test_openings_while_a_transfer_runs(
     assert MANY < opened <= MANY * ROUNDS + 1
     assert transactions <= 2 * ROUNDS + 2
     assert not firewall.alerts()
+
+
+@pytest.mark.parametrize("how", ["comes", "goes away"])
+def test_bind_of_a_client(serve: Any, three: Namespaces, outside: Outside, eventually: Any, how: str) -> None:
+    """B6.1: the port that a client of BIND waits at is closed, open for as long as it waits, and closed again."""
+    config = CONFIG.format(more="").replace('to = ["any"]', 'to = ["any", "localhost"]')
+    firewall = serve(config, prefix=three.prefix)
+
+    def comes(port: int, seconds: float = 0.4) -> socket.socket | None:
+        sock = socket_in(three.server)
+        sock.settimeout(seconds)
+        try:
+            sock.connect(("10.99.0.1", port))
+        except TimeoutError:
+            sock.close()
+            return None
+        return sock
+
+    before = three.table()
+    assert comes(50_000) is None
+    with BindClient(outside.connect(1080)) as client:
+        host, port = client.bind((SERVER, 0))
+        assert host == "10.99.0.1"
+        during = three.table()
+        assert before is not None
+        assert during is not None
+        opened = [name for name, elements in during.items() if elements != before[name]]
+        assert len(opened) == 1, during
+        assert str(port) in json.dumps(during[opened[0]])
+        if how == "comes":
+            peer = comes(port, 10)
+            assert peer is not None
+            with peer:
+                assert client.reply() == peer.getsockname()
+                eventually(lambda: three.table() == before, "the port to be closed")
+                peer.sendall(b"still open")
+                assert client.receive(10) == b"still open"
+                assert comes(port) is None
+    eventually(lambda: three.table() == before, "the port to be closed")
+    assert comes(port) is None
+    firewall.wait_base_line()

@@ -1,4 +1,7 @@
-"""Real clients of the proxy port: curl, ncat, ssh with ProxyCommand, wget; with SOCKS through Dante too, as control."""
+"""Real clients of the proxy port: curl, ncat, socat, lftp, squid, ssh with ProxyCommand, wget.
+
+With SOCKS they go through Dante too, with HTTP through squid or tinyproxy, as control.
+"""
 
 from __future__ import annotations
 
@@ -212,6 +215,100 @@ def test_wget(proxy: Any, run: Any, origin: Any, demand: str) -> None:
     ]
     result = run("wget", *told, f"http://127.0.0.1:{server.port}/")
     assert (result.returncode, result.stdout) == (0, PAGE), result.stderr
+
+
+# How socat is told, whether the proxy wants an account, and the control.
+SOCAT = {
+    "SOCKS4": ("SOCKS4:{host}:{target}:{to},socksport={port},socksuser=ann", "off", "dante"),
+    "SOCKS4A": ("SOCKS4A:{host}:localhost:{to},socksport={port}", "off", "ssh"),
+    "PROXY": ("PROXY:{host}:{target}:{to},proxyport={port}", "off", "squid"),
+    "PROXY by name": ("PROXY:{host}:localhost:{to},proxyport={port},resolve=0", "off", "squid"),
+    "PROXY with a password": (f"PROXY:{{host}}:{{target}}:{{to}},proxyport={{port}},proxyauth={ACCOUNT}", "required",
+                              "squid"),
+}  # fmt: skip
+
+
+@pytest.mark.path(entry="socks4", exit="direct", transport="tcp")
+@pytest.mark.path(entry="socks4a", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
+@pytest.mark.requires("socat", "danted", "ssh", "sshd", "ssh-keygen", "squid")
+@pytest.mark.parametrize("through", ["fwx", "control"])
+@pytest.mark.parametrize(("address", "demand", "control"), SOCAT.values(), ids=SOCAT)
+def test_socat(proxy: Any, run: Any, origin: Any, through: str, address: str, demand: str, control: str) -> None:
+    """A question and its answer; the end of the input is not passed on, which HTTP proxies do not."""
+    server = origin(page)
+    host, port = proxy("fwx" if through == "fwx" else control, demand)
+    told = address.format(host=host, port=port, target=server.host, to=server.port)
+    result = run("socat", "-,ignoreeof", told, data=b"GET / HTTP/1.0\r\n\r\n")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(PAGE)
+
+
+@pytest.mark.requires("socat", "danted", "ssh", "sshd", "ssh-keygen")
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("fwx", name) for name in SOCAT), ("dante", "SOCKS4"), ("ssh", "SOCKS4A")]
+)
+def test_socat_half_closes(proxy: Any, run: Any, origin: Any, kind: str, name: str) -> None:
+    """The answer to the end of the input comes back; no HTTP proxy that is at hand does that, but this one."""
+    address, demand, _ = SOCAT[name]
+    server = origin("answer_at_end")
+    host, port = proxy(kind, demand)
+    told = address.format(host=host, port=port, target=server.host, to=server.port)
+    result = run("socat", "-t20", "-", told, data=b"x" * 50_000)
+    assert (result.returncode, result.stdout) == (0, b"50000 bytes"), result.stderr
+
+
+@pytest.mark.requires("socat")
+@pytest.mark.parametrize("kind", ["PROXY", "SOCKS4"])
+def test_socat_where_a_password_is_needed(proxy: Any, run: Any, origin: Any, kind: str) -> None:
+    server = origin("answer_at_end")
+    host, port = proxy("fwx", "required")
+    option = {"PROXY": "proxyport", "SOCKS4": "socksport"}[kind]
+    result = run("socat", "-", f"{kind}:{host}:{server.host}:{server.port},{option}={port}", data=b"x")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert server.connections == 0
+
+
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
+@pytest.mark.requires("lftp", "tinyproxy")
+@pytest.mark.parametrize("demand", ["off", "required"])
+@pytest.mark.parametrize("kind", ["fwx", "tinyproxy"])
+def test_lftp(proxy: Any, run: Any, origin: Any, kind: str, demand: str) -> None:
+    """Two files, one after the other; lftp has no SOCKS."""
+    server = origin(page)
+    account = f"{ACCOUNT}@" if demand == "required" else ""
+    settings = f"set net:max-retries 1; set http:proxy http://{account}{{}}:{{}}".format(*proxy(kind, demand))
+    url = f"http://localhost:{server.port}"
+    result = run("lftp", "--norc", "-c", f"{settings}; cat {url}/one; cat {url}/two")
+    assert (result.returncode, result.stdout) == (0, PAGE * 2), result.stderr
+
+
+@pytest.mark.requires("lftp")
+def test_lftp_without_the_password(proxy: Any, run: Any, origin: Any) -> None:
+    server = origin(page)
+    settings = "set net:max-retries 1; set http:proxy http://{}:{}".format(*proxy("fwx", "required"))
+    result = run("lftp", "--norc", "-c", f"{settings}; cat http://localhost:{server.port}/one")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"407" in result.stderr
+    assert server.connections == 0
+
+
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
+@pytest.mark.requires("squid", "curl", "tinyproxy")
+@pytest.mark.parametrize("demand", ["off", "required"])
+@pytest.mark.parametrize("kind", ["fwx", "tinyproxy"])
+def test_squid(proxies: Proxies, proxy: Any, run: Any, origin: Any, kind: str, demand: str) -> None:
+    """``cache_peer``: many clients' requests on squid's own connections, to two servers, and tunnels."""
+    servers = [origin(page), origin(page)]
+    front = proxies.start_squid_behind(proxy(kind, demand), ACCOUNT if demand == "required" else "")
+    told = ("-x", "http://{}:{}".format(*front))
+    for number in range(6):
+        got = run("curl", *told, f"http://localhost:{servers[number % 2].port}/{number}")
+        assert (got.returncode, got.stdout) == (0, PAGE), got.stderr
+    for server in servers:
+        got = run("curl", "-p", *told, f"http://127.0.0.1:{server.port}/")
+        assert (got.returncode, got.stdout) == (0, PAGE), got.stderr
 
 
 @pytest.mark.path(entry="socks4", exit="direct", transport="tcp")

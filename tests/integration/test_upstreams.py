@@ -1,4 +1,4 @@
-"""Through real upstreams: Dante, microsocks, tinyproxy, ``ssh -D`` and other services of our own, alone and chained."""
+"""Through real upstreams: Dante, microsocks, tinyproxy, squid, ``ssh -D``, other services of our own; and chains."""
 
 from __future__ import annotations
 
@@ -92,15 +92,16 @@ def table(name: str, kind: str, address: tuple[str, int], *more: str) -> str:
     return "[[upstream]]\n" + "\n".join(lines) + "\n"
 
 
-KINDS = {"dante": "socks5", "microsocks": "socks5", "ssh": "socks5", "tinyproxy": "http"}
+KINDS = {"dante": "socks5", "microsocks": "socks5", "ssh": "socks5", "tinyproxy": "http", "squid": "http"}
 requires = {kind: pytest.mark.requires(*programs) for kind, *programs in (
-    ("dante", "danted"), ("microsocks", "microsocks"), ("tinyproxy", "tinyproxy"), ("ssh", "ssh", "sshd", "ssh-keygen")
+    ("dante", "danted"), ("microsocks", "microsocks"), ("tinyproxy", "tinyproxy"), ("ssh", "ssh", "sshd", "ssh-keygen"),
+    ("squid", "squid"),
 )}  # fmt: skip
 ACCOUNTS = [
     pytest.param(kind, account, id=f"{kind}{'-account' * account}", marks=requires[kind])
     for kind, account in (
         ("dante", False), ("dante", True), ("microsocks", False), ("microsocks", True), ("tinyproxy", False),
-        ("tinyproxy", True), ("ssh", False),
+        ("tinyproxy", True), ("ssh", False), ("squid", False), ("squid", True),
     )
 ]  # fmt: skip
 
@@ -126,14 +127,16 @@ class Chained:
 # ---- it works ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requires("curl", "danted")
-def test_the_control(proxies: Proxies, origin: Any, curl: Any) -> None:
-    """What the tests below ask for works with curl and Dante alone, with the account and without."""
+@pytest.mark.requires("curl", "danted", "squid")
+@pytest.mark.parametrize(("kind", "scheme"), [("dante", ("-x", "socks5h")), ("squid", ("-p", "-x", "http"))])
+def test_the_control(proxies: Proxies, origin: Any, curl: Any, kind: str, scheme: tuple[str, ...]) -> None:
+    """What the tests below ask for works with curl and the upstream alone, with the account and without."""
     port = origin(web).port
+    *options, name = scheme
     for account in (False, True):
-        host, upstream = proxies.start("dante", account=account)
+        host, upstream = proxies.start(kind, account=account)
         credentials = ("-U", f"{USER}:{PASSWORD}") if account else ()
-        got = curl(*credentials, "-x", f"socks5h://{host}:{upstream}", f"http://localhost:{port}/")
+        got = curl(*credentials, *options, f"{name}://{host}:{upstream}", f"http://localhost:{port}/")
         assert (got.returncode, hashlib.sha256(got.stdout).hexdigest()) == (0, DIGEST), got.stderr
 
 
@@ -267,6 +270,7 @@ REFUSALS = [
     pytest.param("microsocks", 5, WSAECONNREFUSED, marks=requires["microsocks"]),
     # tinyproxy says 500 of every connection that it cannot make
     pytest.param("tinyproxy", 4, WSAEHOSTUNREACH, marks=requires["tinyproxy"]),
+    pytest.param("squid", 4, WSAEHOSTUNREACH, marks=requires["squid"]),
 ]
 
 
@@ -286,7 +290,7 @@ def test_a_target_that_refuses(
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=requires[kind]) for kind in ("dante", "microsocks", "tinyproxy")]
+    "kind", [pytest.param(kind, marks=requires[kind]) for kind in ("dante", "microsocks", "tinyproxy", "squid")]
 )
 @pytest.mark.parametrize("wrong", ["password", "no account"])
 def test_a_refused_account(serve: Any, proxies: Proxies, client: Any, eventually: Any, kind: str, wrong: str) -> None:

@@ -67,7 +67,7 @@ class Writer:
             starts = not self._running and bool(made)
             self._running = self._running or starts
         if starts:
-            self._firewall.PostTaskCompletion(_Task(self), None)
+            self._firewall.PostTaskCompletion(WriteTask(self), None)
 
     @property
     def is_behind(self) -> bool:
@@ -87,7 +87,7 @@ class Writer:
             self._closing = True
             starts, self._running = not self._running, True
         if starts:
-            self._firewall.PostTaskCompletion(_Task(self), None)
+            self._firewall.PostTaskCompletion(WriteTask(self), None)
 
     def tell_waiters(self) -> None:
         """Let go on who waits for what has been taken."""
@@ -117,7 +117,7 @@ class Writer:
             with self._lock:
                 self._bytes -= sum(len(segment.data) + _COST for _, _, segment in batch)
                 self._taken += len(batch)
-            self._firewall.PostTaskCompletion(_Progress(self), None)
+            self._firewall.PostTaskCompletion(ProgressTask(self), None)
 
     def _write(self, batch: list[_Waiting]) -> None:
         if self._retry_at is not None and self._clock() < self._retry_at:
@@ -148,7 +148,7 @@ class Writer:
 
 
 @sdk.implementer(sdk.IFWXTaskCompletion, sdk.IBlocking)
-class _Task(sdk.Unknown):
+class WriteTask(sdk.Unknown):
     """Writes, on a thread of the pool."""
 
     def __init__(self, writer: Writer) -> None:
@@ -159,7 +159,7 @@ class _Task(sdk.Unknown):
 
 
 @sdk.implementer(sdk.IFWXTaskCompletion)
-class _Progress(sdk.Unknown):
+class ProgressTask(sdk.Unknown):
     """Tells, on the loop thread, that something has been written."""
 
     def __init__(self, writer: Writer) -> None:

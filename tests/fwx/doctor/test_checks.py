@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from fwx.config import Configuration, load
-from fwx.doctor import listening
+from fwx.config_model import TransparentListener
+from fwx.doctor import kernel_filter, listening
 from fwx.doctor.examination import examine
 from fwx.doctor.finding import Finding, Verdict
 from fwx.doctor.kernel_filter import check_guarded, check_nftables, check_tables
 from fwx.doctor.listening import check_ports
 from fwx.doctor.machine import Machine
 from fwx.doctor.privileges import check_privileges
+from fwx.doctor.probe import NotRootError, ProbeError, check_arrivals
 from fwx.doctor.resources import check_clock, check_descriptors, check_state
 from fwx.doctor.transparent import check_transparent
 from fwx.packetfilter.nft import NftError
+from fwx.packetfilter.ruleset import SETS
 from fwx.ports import ListeningPort, Owner
 
 NFTABLES = '[packet_filter]\nbackend = "nftables"\n'
@@ -65,6 +68,7 @@ class Described(Machine):
         self.rules: list[dict[str, Any]] = []
         self.netfilter: Any = Nft()
         self.services: set[int] = set()
+        self.arrivals: Any = NotRootError("nobody tries")
         for name, value in attributes.items():
             assert hasattr(self, name), name
             setattr(self, name, value)
@@ -89,6 +93,11 @@ class Described(Machine):
             raise answer
         found: list[dict[str, Any]] = answer
         return found
+
+    def try_listeners(self, listeners: Any) -> list[dict[str, Any]]:
+        if isinstance(self.arrivals, ProbeError):
+            raise self.arrivals
+        return [self.arrivals] * len(listeners)
 
     def sysctl(self, name: str) -> str:
         return self.settings.get(name, "0")
@@ -199,6 +208,15 @@ def test_a_port_that_cannot_be_had(
     assert found in finding.found
 
 
+def test_a_port_that_systemd_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to kill it."""
+    monkeypatch.setattr(listening, "_try", lambda address, transport: errno.EADDRINUSE)
+    held = ListeningPort("tcp", ip_address("127.0.0.1"), 1080, 7)
+    machine = Described(ports=[held], programs={7: Owner(1, "systemd")})
+    finding = only(check_ports(configured(tmp_path), machine))
+    assert (finding.verdict, finding.mend) == (Verdict.WARN, "systemctl list-sockets")
+
+
 @pytest.mark.parametrize(
     ("address", "verdict"),
     [("127.0.0.1", Verdict.FAIL), ("0.0.0.0", Verdict.FAIL), ("::", Verdict.FAIL), ("127.0.0.2", None)],
@@ -240,14 +258,25 @@ def test_what_an_ordinary_user_cannot_see(tmp_path: Path) -> None:
     assert machine.netfilter.ran == []
 
 
-def test_tables(tmp_path: Path) -> None:
-    tables = [{"table": {"name": name}} for name in ("filter", "fwx_a", "fwx_b")]
-    strange = [{"set": {"name": "port4", "elem": ["strange"]}}]
-    machine = Described(netfilter=Nft(tables, [], strange))
-    left, odd = bad(check_tables(configured(tmp_path), machine))
-    assert (left.mend, odd.mend) == ("nft delete table inet fwx_a", "nft list table inet fwx_b")
-    assert left.verdict is odd.verdict is Verdict.FAIL
-    assert "fwx_a was left behind" in left.found
+def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was left behind, one with an element of others, one without a set, one that was flushed."""
+    names = ("filter", "fwx_a", "fwx_b", "fwx_c", "fwx_d")
+    sets: list[Any] = [{"set": {"name": name}} for name in SETS]
+    whole = [*sets, {"rule": {}}]
+    strange = [*whole[1:], {"set": {"name": SETS[0], "elem": ["strange"]}}]
+    tables = [{"table": {"name": name}} for name in names]
+    machine = Described(netfilter=Nft(tables, whole, strange, whole[1:], sets))
+    found = bad(check_tables(configured(tmp_path), machine))
+    assert [each.mend for each in found] == [f"nft delete table inet {name}" for name in names[1:]]
+    assert {each.verdict for each in found} == {Verdict.FAIL}
+    words = ("fwx_a was left behind", "fwx_b: ", f"fwx_c: it lacks the sets {SETS[0]}", "fwx_d: it has no rules")
+    assert all(each.found.startswith(start) for each, start in zip(found, words, strict=True))
+    assert all("no service keeps it" in each.why for each in found[1:])
+    monkeypatch.setattr(kernel_filter, "living_holder", lambda listing: 123)
+    well, changed = check_tables(configured(tmp_path), Described(netfilter=Nft(tables[1:3], whole, sets)))
+    assert well.found == "fwx_a is kept by process 123, with 0 openings"
+    assert changed.verdict is Verdict.FAIL
+    assert "its service writes it anew" in changed.why
     failing = Described(netfilter=Nft(NftError("no")))
     assert only(check_tables(configured(tmp_path), failing)).verdict is Verdict.FAIL
 
@@ -328,6 +357,59 @@ def test_redirect(tmp_path: Path) -> None:
     for rules in ([], [[{"redirect": {"port": 1082}}], [{"redirect": None}]]):
         (finding,) = transparent(tmp_path, REDIRECT, rules=rules, settings=FORWARDING)
         assert finding.mend == "nft add rule inet TABLE prerouting meta l4proto tcp redirect to :1081"
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "verdict", "found", "mend"),
+    [
+        (NotRootError("it takes root"), Verdict.OK, "no connection has been tried: it takes root", ""),
+        (ProbeError("no room"), Verdict.WARN, "no connection could be tried: no room", ""),
+        ({"error": "taken"}, Verdict.WARN, "listener 't': a connection cannot be tried: taken", ""),
+        (
+            {"arrived": {"a": 80, "b": 25}, "lost": {"c": "came"}},
+            Verdict.OK,
+            "listener 't': a connection to somebody else arrives that comes in by a (port 80), b (port 25); not by c",
+            "",
+        ),
+        (
+            {"arrived": {}, "lost": {}},
+            Verdict.OK,
+            "listener 't': a connection cannot be tried: no interface has an address of its family",
+            "",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "came", "b": "nothing"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else comes in, and no rule of nftables diverts it",
+            "nft -a list ruleset: change what the rule for port 1081 asks of a packet",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "came", "b": "diverted"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else is diverted, and not delivered to this machine",
+            "ip -4 route add local default dev lo table 100",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "delivered"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else is diverted and delivered, and does not reach the listener",
+            "nft insert rule inet TABLE input socket transparent 1 accept",
+        ),
+        (
+            {"arrived": {}, "lost": {"a": "nothing"}},
+            Verdict.FAIL,
+            "listener 't': a connection to somebody else does not come in by any interface",
+            "nft -a list ruleset",
+        ),
+    ],
+)
+def test_what_a_trial_finds(tmp_path: Path, arrivals: Any, verdict: Verdict, found: str, mend: str) -> None:
+    machine = Described(rules=[DIVERT], answers=ROUTED, settings=FORWARDING, arrivals=arrivals)
+    (listener,) = configured(tmp_path, TPROXY.format(bind="0.0.0.0:1081")).listeners
+    assert isinstance(listener, TransparentListener)
+    (told,) = check_arrivals([listener], machine)
+    assert (told.verdict, told.found, told.mend) == (verdict, found, mend)
+    assert bool(told.why) == (verdict is not Verdict.OK)
 
 
 def test_without_a_transparent_listener_nothing_is_asked(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx.composition import plan_of
+from fwx.config import load
 from fwx.packetfilter.plan import TABLE, Plan, Range, read_ranges, table_name, without, write_ranges
+from fwx.packetfilter.ruleset import make_table
 
 RANGES = st.lists(
     st.tuples(st.integers(1, 60), st.integers(1, 60)).map(lambda pair: (min(pair), max(pair))), max_size=6
@@ -53,3 +57,45 @@ def test_ranges_that_are_none(text: str) -> None:
 def test_the_name_of_the_table(service: str, table: str) -> None:
     assert table_name(service) == table
     assert TABLE.fullmatch(table)
+
+
+LISTENERS = """
+[[listener]]
+name = "one"
+kind = "transparent"
+mode = "redirect"
+bind = "0.0.0.0:15002"
+
+[[listener]]
+name = "two"
+kind = "transparent"
+mode = "redirect"
+bind = "[::]:15002"
+
+[[listener]]
+name = "three"
+kind = "transparent"
+bind = "0.0.0.0:15001"
+
+[[listener]]
+name = "four"
+kind = "transparent"
+mode = "redirect"
+bind = "0.0.0.0:0"
+
+[packet_filter]
+backend = "nftables"
+except = ["tcp/22"]
+"""
+
+
+def test_ports_that_are_redirected_to(tmp_path: Path) -> None:
+    """They are not open as those of other listeners are; a port that nobody can name is none of them."""
+    (tmp_path / "fwx.toml").write_text(LISTENERS)
+    plan = plan_of(load(tmp_path / "fwx.toml"))
+    assert plan.redirected == ((15002, 15002),)
+    (rule,) = [each for each in make_table(plan, None, (), 60) if "dnat" in str(each)]
+    expressions = rule["add"]["rule"]["expr"]
+    assert "15002" in str(expressions[0])
+    assert expressions[-1] == {"accept": None}
+    assert "dnat" not in str(make_table(plan._replace(redirected=()), None, (), 60))
