@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import Handler
+from fwx.netlink import NetlinkMachine
 
 logger = logging.getLogger("fwx.network")
 
@@ -298,3 +299,6 @@ class SocketNetwork:
 
     def datagram(self, family: int) -> SocketDatagrams:
         return SocketDatagrams(socket.socket(family, socket.SOCK_DGRAM), self.poller)
+
+    def machine(self, changed: Callable[[], None]) -> NetlinkMachine:
+        return NetlinkMachine(self.poller, changed)

@@ -194,6 +194,7 @@ class Service:
         self._idle.set()
 
     async def _close(self) -> int:
+        self.firewall.end_notices()
         for host in self.engine.filters:
             host.stop()
         self.sessions.close()

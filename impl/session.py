@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
-    from fwx.impl.user import FWXAuthenticatedUser, Who
+    from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import (
         HRESULT,
         FwxFirewallEventSource,
@@ -82,7 +82,7 @@ class FWXSession(SessionRequests):
         engine: Engine,
         address: SocketAddress,
         source: FwxFirewallEventSource,
-        user: FWXAuthenticatedUser | None = None,
+        user: SessionUser | None = None,
         *,
         is_private: bool = False,
     ) -> None:
@@ -213,8 +213,7 @@ class FWXSession(SessionRequests):
         """
         if self.user is None:
             raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
-        user: IFWXAuthenticatedUser = self.user
-        return user
+        return self.user.face
 
     def GetSessionFlags(self) -> int:
         """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_AUTHENTICATED`` with a user,

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from fwx.config import ConfigurationError, load
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
-from fwx.notification import READY, STOPPING, notify
+from fwx.notification import READY, STOPPING, extend_timeout, notify
 from fwx.packetfilter.process import HelperError
 from fwx.passed_sockets import PassedSockets
 from fwx.privileges import PrivilegeError
@@ -73,6 +74,7 @@ async def run_service(config: Path | None) -> int:
     passed = PassedSockets.from_environment(os.environ, os.getpid())
     try:
         service = Service(load(config), passed)
+        service.engine.more_time = partial(extend_timeout, environment=os.environ)
     except BaseException:
         passed.close()
         raise
