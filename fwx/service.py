@@ -26,6 +26,7 @@ from fwx.handles import DescriptorHandles
 from fwx.header_entry import HeaderEntry, TrustedSenders
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.authentication import IPasswordAuthenticator
+from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
@@ -56,6 +57,7 @@ from fwx.transparent.departure import ClientDeparture
 from fwx.transparent.entry import TransparentEntry
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
+from fwx.watchdog import Watchdog
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
@@ -168,6 +170,13 @@ class Service:
             tasks=self._tasks,
             filters=filters,
         )
+        self._watchdog = Watchdog(
+            configuration.service.blocked_loop_seconds,
+            time.monotonic,
+            self._loop.call_soon_threadsafe,
+            lambda frame: culprit_of(frame, self.engine.filters),
+            define("Filter blocks the service", Severity.ERROR, Category.FIREWALL_SERVICE),
+        )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
         self.gateway.stragglers.on_empty = self._note_idle
@@ -227,6 +236,7 @@ class Service:
             self._let_in(listener, table)
         for datagrams in self.datagram_listeners:
             datagrams.start()
+        self._watchdog.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -274,6 +284,7 @@ class Service:
             await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
         await self._socket_maker.stop()
         self._resolver.close()
+        self._watchdog.stop()
         self.poller.close()
         if not self._started:
             return 0
