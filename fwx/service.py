@@ -17,10 +17,12 @@ from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener, TransparentListener
 from fwx.config_support import unsupported
+from fwx.control.server import ControlServer
 from fwx.datagram_listener import DatagramListener
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
 from fwx.entrance import Arrival, Entrance
 from fwx.entries import ProxyEntry, PublishEntry
+from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
 from fwx.header_entry import HeaderEntry, TrustedSenders
@@ -174,7 +176,7 @@ class Service:
             configuration.service.blocked_loop_seconds,
             time.monotonic,
             self._loop.call_soon_threadsafe,
-            lambda frame: culprit_of(frame, self.engine.filters),
+            lambda frame: culprit_of(frame, (*self.engine.filters, *self.engine.retired)),
             define("Filter blocks the service", Severity.ERROR, Category.FIREWALL_SERVICE),
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
@@ -192,6 +194,8 @@ class Service:
             self.poller.queue.post,
         )
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self._reloader = FilterReloader(configuration, self.engine, self.firewall)
+        self._control = ControlServer(configuration.state_dir, {"reload filter": self._reloader.reload})
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []
         self.associations = Associations(limits.udp_per_address, self._deadlines["udp"])
@@ -207,6 +211,7 @@ class Service:
         :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
         :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
         :raises FirewallLogError: the log cannot be opened.
+        :raises ControlError: the control socket cannot be made.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
@@ -236,6 +241,7 @@ class Service:
             self._let_in(listener, table)
         for datagrams in self.datagram_listeners:
             datagrams.start()
+        await self._control.start()
         self._watchdog.start()
         self._flush_alerts()
 
@@ -244,6 +250,8 @@ class Service:
 
         Returns the number of log records that could not be written, 0 when all is well.
         """
+        self._reloader.close()
+        await self._control.stop()
         for listener in self.listeners:
             listener.close()
         for entrance in self._entrances:
@@ -268,7 +276,7 @@ class Service:
         self._idle.set()
 
     async def _close(self) -> int:
-        for host in self.engine.filters:
+        for host in (*self.engine.filters, *self.engine.retired):
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()

@@ -88,6 +88,8 @@ class Engine:
     :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
+    :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
+        for the connections that they have.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -112,6 +114,7 @@ class Engine:
     workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
+    retired: tuple[FilterHost, ...] = ()
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)

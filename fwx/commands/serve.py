@@ -14,6 +14,7 @@ import click
 import uvloop
 
 from fwx.config import ConfigurationError, load
+from fwx.control import ControlError
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
@@ -53,6 +54,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     except (
+        ControlError,
         FilterLoadError,
         FirewallLogError,
         HelperError,

@@ -1,0 +1,143 @@
+"""The service's end of the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fwx.control import LONGEST_LINE, SOCKET, ControlError
+from fwx.control.place import short_path
+
+logger = logging.getLogger("fwx.control")
+
+# How long a client may take to say what it wants.
+REQUEST_SECONDS = 5.0
+MOST_CLIENTS = 16
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Does what a request asks for and returns what ``done`` says; raises :class:`ControlError`."""
+
+
+class ControlServer:
+    """Answers requests, one for each client, on the loop of the service."""
+
+    def __init__(self, folder: Path, commands: Mapping[str, Command]) -> None:
+        """:param folder: where the socket is made. :param commands: by name."""
+        self.path = folder / SOCKET
+        self._commands = commands
+        self._server: asyncio.AbstractServer | None = None
+        self._inode: int | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Make the socket, mode 0600, in the place of one that a service has left behind.
+
+        :raises ControlError: another service answers there, or the socket cannot be made.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            with short_path(self.path) as path:
+                self._remove_old(path)
+                listener.bind(path)
+            self.path.chmod(0o600)
+            self._inode = self.path.stat().st_ino
+            self._server = await asyncio.start_unix_server(self._met, sock=listener, limit=LONGEST_LINE)
+        except OSError as error:
+            listener.close()
+            raise ControlError(f"the control socket {self.path} cannot be made: {error.strerror or error}") from error
+        except BaseException:
+            listener.close()
+            raise
+
+    async def stop(self) -> None:
+        """Take no more requests, end those that are under way, and remove the socket."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        if self.path.exists() and self.path.stat().st_ino == self._inode:
+            self.path.unlink()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def _remove_old(self, path: str) -> None:
+        if not self.path.is_socket():
+            return  # whatever else is there, bind complains about it
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                self.path.unlink()
+            except BlockingIOError:  # its backlog is full, so it is there
+                raise ControlError(self._taken) from None
+            else:
+                raise ControlError(self._taken)
+
+    @property
+    def _taken(self) -> str:
+        return f"another service runs with the state folder {self.path.parent}; give each its own state_dir"
+
+    async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            answer = await self._answer(reader)
+            writer.write(json.dumps(answer).encode() + b"\n")
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await writer.drain()
+        except (OSError, TimeoutError) as error:
+            logger.debug("a client of the control socket went away: %s", error)
+        except asyncio.CancelledError:  # the service stops; the stream's own callback would report it
+            logger.debug("a client of the control socket was left without an answer")
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
+        if len(self._clients) > MOST_CLIENTS:
+            return {"failed": f"{MOST_CLIENTS} other requests are under way"}
+        try:
+            request = await self._read(reader)
+            command = request.get("command")
+            if not isinstance(command, str) or command not in self._commands:
+                raise ControlError(f"no command {command!r}; expected {' or '.join(map(repr, sorted(self._commands)))}")
+            return {"done": await self._commands[command](request)}
+        except ControlError as error:
+            return {"failed": str(error)}
+        except Exception as error:
+            logger.exception("a request of the control socket failed")
+            return {"failed": f"{type(error).__name__}: {error}"}
+
+    async def _read(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
+        """:raises ControlError: it is no request."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                line = await reader.readuntil(b"\n")
+            request = json.loads(line)
+        except TimeoutError:
+            raise ControlError(f"no request came within {REQUEST_SECONDS:g} s") from None
+        except asyncio.IncompleteReadError:
+            raise ControlError("the request is not complete; expected a line") from None
+        except asyncio.LimitOverrunError:
+            raise ControlError(f"the request is longer than {LONGEST_LINE} bytes") from None
+        except (ValueError, RecursionError) as error:
+            raise ControlError(f"the request is no JSON: {error}") from None
+        if not isinstance(request, dict):
+            raise ControlError("the request is no JSON object")
+        return request
+
+
+def text_of(request: Mapping[str, Any], key: str) -> str:
+    """Return what *request* has under *key*. :raises ControlError: nothing, or no text."""
+    value = request.get(key)
+    if not isinstance(value, str) or not value:
+        raise ControlError(f"{key!r} is {value!r}; expected a text")
+    return value
