@@ -102,10 +102,10 @@ class ControlServer:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
-        if len(self._clients) > MOST_CLIENTS:
-            return {"failed": f"{MOST_CLIENTS} other requests are under way"}
         try:
             request = await self._read(reader)
+            if len(self._clients) > MOST_CLIENTS:
+                raise ControlError(f"{MOST_CLIENTS} other requests are under way")
             command = request.get("command")
             if not isinstance(command, str) or command not in self._commands:
                 raise ControlError(f"no command {command!r}; expected {' or '.join(map(repr, sorted(self._commands)))}")
