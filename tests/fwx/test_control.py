@@ -192,7 +192,7 @@ def test_no_answer_in_time(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "control"))
         listener.listen()
-        with pytest.raises(ControlError, match="has not answered within 0.01 s"):
+        with pytest.raises(ControlError, match=r"has not answered within 0\.01 s"):
             ask(tmp_path, "echo", seconds=0.01)
 
 
@@ -208,7 +208,7 @@ def test_a_place_that_is_taken(tmp_path: Path) -> None:
         left_behind.bind(str(tmp_path / "control"))
     serving(tmp_path, act)
     (tmp_path / "control").write_text("precious")
-    with pytest.raises(ControlError, match="the control socket .*control cannot be made: Address already in use"):
+    with pytest.raises(ControlError, match=r"the control socket .*control cannot be made: Address already in use"):
         asyncio.run(ControlServer(tmp_path, {}).start())
     assert (tmp_path / "control").read_text() == "precious"
 

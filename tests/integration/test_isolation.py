@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fwx.interfaces.hresult import E_UNEXPECTED
 from tests.integration.conftest import FILTER
 
 LOOPS = ("uvloop", "asyncio")
@@ -132,17 +135,104 @@ def test_the_watchdog_names_the_filter(
     assert re.match(r"every connection waited at least [\d.]+ s for filter 'sluggard' in", alert["message"])
 
 
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+# It posts the next Recv at once and never waits for a Send: whatever the client sends waits inside.
+IMPATIENT = """
+class Data(Data):
+    def CompleteAsyncIO(self, success, code, buffer, user_data, address, length):
+        if not success or not buffer.GetBufferSizes()[1]:
+            return super().CompleteAsyncIO(success, code, buffer, user_data, address, length)
+        source, sink = self._internal, self._external
+        if user_data != "to server":
+            source, sink = sink, source
+        sink.Send(buffer, None, None)
+        source.Recv(None, self, user_data)
+"""
+# For each buffer it makes ever more of its own.
+GREEDY = """
+class Data(Data):
+    def inspect(self, to_server, buffer):
+        while to_server and buffer.GetBufferSizes()[1]:
+            self._external.Send(self.firewall.CreateConstBuffer(bytes(1 << 20), None), None, None)
+        return buffer
+"""
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What servers wait for; set at the end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+MOST = 256 << 20
+
+
+def push(sock: socket.socket) -> int:
+    """Send until nothing has moved for a while; return how much went."""
+    sock.settimeout(0.5)
+    sent, block = 0, bytes(1 << 16)
+    with contextlib.suppress(TimeoutError):
+        while sent < MOST:
+            sent += sock.send(block)
+    return sent
+
+
+def test_what_a_filter_sends_ahead_holds_its_client_back(
+    serve: Any, origin: Any, client: Any, released: threading.Event
+) -> None:
+    """The service gives a filter no more while 256 KiB that it has sent wait: the client comes to a stop, and the
+    service keeps little of it."""
+    firewall = serve(filters={"impatient": IMPATIENT})
+    server = origin(lambda sock: released.wait(60))
+    opened = [client.socks(firewall.address(), server.address) for _ in range(8)]
+    before = firewall.memory()
+    assert all(push(sock) < MOST for sock in opened)
+    assert firewall.memory() - before < len(opened) * (2 << 20)
+    released.set()
+
+
+def test_a_filter_that_sends_without_end_is_ended(
+    serve: Any, origin: Any, client: Any, released: threading.Event
+) -> None:
+    """8 MiB may wait in one direction; the call after that fails, which is the filter's fault and ends the connection.
+    Others go on."""
+    firewall = serve(filters={"greedy": GREEDY})
+    firewall.traceback_expected = True
+    before = firewall.memory()
+
+    def speak_at_last(sock: socket.socket) -> None:
+        released.wait(60)
+        sock.sendall(b"still there")
+
+    other = client.socks(firewall.address(), origin(speak_at_last).address)
+    greedy = client.socks(firewall.address(), origin(lambda sock: released.wait(60)).address)
+    greedy.sendall(b"x")
+    row = firewall.wait_row()
+    assert row["resultcode"] == int(E_UNEXPECTED)
+    assert "filter 'greedy' failed in CompleteAsyncIO" in row["reason"]
+    assert "WSAENOBUFS" in row["reason"]
+    assert firewall.memory() - before < 24 << 20
+    released.set()
+    assert client.to_end(other) == b"still there"
+    other.close()
+    firewall.wait_rows(2)
+    firewall.wait_base_line()
+
+
 # ---- hot reload ------------------------------------------------------------------------------------------------------
 
 
 class Reloading:
     """A service with the filter ``tag`` in its first version, and what a test does with it."""
 
-    def __init__(self, serve: Any, curl: Any, web: str, loop: str = "uvloop") -> None:
+    def __init__(self, serve: Any, curl: Any, web: str, loop: str = "uvloop", prelude: str = "") -> None:
         folder = serve.make_folder()
         folder.chmod(0o755)  # the account that the service becomes has to find the new code
         source = VERSION.format(version="the first", options="pass")
-        self.firewall = serve(filters={"tag": source}, folder=folder, loop=loop)
+        self.firewall = serve(filters={"tag": source}, folder=folder, loop=loop, prelude=prelude)
         self.firewall.leaves.add("journal")
         self.folder = folder
         self._curl = curl
@@ -153,13 +243,18 @@ class Reloading:
         host, port = self.firewall.address()
         return finish(self._curl("--socks5", f"{host}:{port}", self._web))
 
+    def start(self, name: str = "tag") -> subprocess.Popen[str]:
+        """Start ``fwx filters reload``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "fwx", "filters", "reload", name, "--config", str(self.folder / "fwx.toml")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+
     def reload(self, name: str = "tag") -> tuple[int, str]:
         """Run ``fwx filters reload``; return its exit code and what it says."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "fwx", "filters", "reload", name, "--config", str(self.folder / "fwx.toml")],
-            capture_output=True, text=True, timeout=30, check=False, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-        return ended.returncode, (ended.stdout + ended.stderr).strip()
+        process = self.start(name)
+        said = process.communicate(timeout=30)[0]
+        return process.returncode, said.strip()
 
     def journal(self) -> list[str]:
         return (self.firewall.state / "journal").read_text().splitlines()
@@ -238,6 +333,45 @@ def test_new_code_that_fails_leaves_the_old(reloading: Reloading) -> None:
     assert reloading.reload()[0] == 0
     assert reloading.fetch() == b"the last one"
     assert reloading.journal().count("the first shutdown") == 1
+
+
+# Its import does not end before the test says so.
+HANGING = """
+import time
+note("importing")
+while not pathlib.Path(__file__).with_name("go").exists():
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.requires("curl")
+def test_an_import_that_hangs(serve: Any, curl: Any, web: str, eventually: Callable[..., Any]) -> None:
+    """It is given up, and what comes of it later is not used; clients do not notice."""
+    prelude = "import fwx.filter_reload\nfwx.filter_reload.IMPORT_SECONDS = 0.3"
+    reloading = Reloading(serve, curl, web, prelude=prelude)
+    write_version(reloading.folder, "the slow one", extra=HANGING)
+    status, said = reloading.reload()
+    assert (status, said.rpartition(": ")[2]) == (1, "its modules have not been imported after 0.3 s")
+    assert reloading.fetch() == b"the first"
+    write_version(reloading.folder, "the last one")
+    status, said = reloading.reload()
+    assert (status, said.rpartition(": ")[2]) == (
+        1,
+        "modules that an earlier request had imported are still busy with that",
+    )
+    (reloading.folder / "go").touch()
+    eventually(lambda: reloading.reload()[0] == 0, "the import to end")
+    assert reloading.fetch() == b"the last one"
+    assert "the slow one init" not in reloading.journal()
+
+
+def test_a_service_stops_while_an_import_hangs(reloading: Reloading, eventually: Callable[..., Any]) -> None:
+    write_version(reloading.folder, "the slow one", extra=HANGING)
+    waiting = reloading.start()
+    eventually(lambda: "the slow one importing" in reloading.journal(), "the import to begin")
+    reloading.firewall.stop()
+    assert waiting.communicate(timeout=30)[0] == "Error: the service ended before it answered\n"
+    assert waiting.returncode == 1
 
 
 def test_a_name_that_no_filter_has(reloading: Reloading) -> None:
