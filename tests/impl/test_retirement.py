@@ -63,17 +63,19 @@ def test_old_connections_finish_with_the_old_one(rig: Rig, old: FilterHost) -> N
     new = successor(rig, old)
     assert exchange(rig.engine, new) == 1
     assert (rig.engine.filters, rig.engine.retired) == ((new,), (old,))
+    assert first.raise_connect_event(rig.engine.filters)  # a later event of the old connection
+    assert calls(rig, "old")[3:] == ["fwx_Connect_Tcp"]
     second = begin(rig)
     assert second.session is first.session
     second.end()
     rig.settle()
     assert calls(rig, "new") == ["init", "attach", "fwx_Connect_Tcp", "fwx_ConnectionTerminating"]
-    assert calls(rig, "old") == ["init", "attach", "fwx_Connect_Tcp"]
+    assert calls(rig, "old") == ["init", "attach", "fwx_Connect_Tcp", "fwx_Connect_Tcp"]
     third = begin(rig)
     first.end()
     rig.settle()
     rig.sessions.connection_ended(first)
-    assert calls(rig, "old")[3:] == ["fwx_ConnectionTerminating", "session detached", "shutdown"]
+    assert calls(rig, "old")[4:] == ["fwx_ConnectionTerminating", "session detached", "shutdown"]
     assert (old.state, new.state, rig.engine.retired) == ("stopped", "ready", ())
     third.end()
     rig.settle()

@@ -228,11 +228,11 @@ def test_a_filter_that_sends_without_end_is_ended(
 class Reloading:
     """A service with the filter ``tag`` in its first version, and what a test does with it."""
 
-    def __init__(self, serve: Any, curl: Any, web: str, loop: str = "uvloop", prelude: str = "") -> None:
+    def __init__(self, serve: Any, curl: Any, web: str, **how: str) -> None:
         folder = serve.make_folder()
         folder.chmod(0o755)  # the account that the service becomes has to find the new code
-        source = VERSION.format(version="the first", options="pass")
-        self.firewall = serve(filters={"tag": source}, folder=folder, loop=loop, prelude=prelude)
+        source = VERSION.format(version="the first", options="pass") + how.pop("extra", "")
+        self.firewall = serve(filters={"tag": source}, folder=folder, **how)
         self.firewall.leaves.add("journal")
         self.folder = folder
         self._curl = curl
@@ -272,7 +272,7 @@ def test_new_connections_get_the_new_code(
 ) -> None:
     """B1.4, B1.39: the old code finishes what it began, in the same session; then its session filter is detached and it
     is shut down."""
-    reloading = Reloading(serve, curl, web, loop)
+    reloading = Reloading(serve, curl, web, loop=loop)
     assert reloading.fetch() == b"the first"
     eventually(lambda: "the first detached" in reloading.journal(), "the end of curl's connection")
     old = client.socks(reloading.firewall.address(), origin().address)
@@ -304,6 +304,15 @@ def test_new_connections_get_the_new_code(
     assert not reloading.firewall.alerts()
 
 
+# The module that others would import is the one that the code is in.
+STRICT = """
+import sys
+
+class Session(Session):
+    def FirewallEventHandler(self, pProxyEvent):
+        assert vars(sys.modules[__name__]) is globals()
+        super().FirewallEventHandler(pProxyEvent)
+"""
 BROKEN = {
     "a module that is wrong": ("pass", "\nthis is no Python\n", "importing filter_tag:Filter raised SyntaxError"),
     "a module that exits": ("pass", "\nraise SystemExit(1)\n", "importing filter_tag:Filter raised SystemExit"),
@@ -319,8 +328,9 @@ BROKEN = {
 
 
 @pytest.mark.requires("curl")
-def test_new_code_that_fails_leaves_the_old(reloading: Reloading) -> None:
+def test_new_code_that_fails_leaves_the_old(serve: Any, curl: Any, web: str) -> None:
     """Whatever is wrong with it: it is said why, and connections still get the old code; nothing is half applied."""
+    reloading = Reloading(serve, curl, web, extra=STRICT)
     reloading.firewall.traceback_expected = True
     for what, (options, extra, words) in BROKEN.items():
         write_version(reloading.folder, f"not good: {what}", options, extra)
