@@ -169,6 +169,8 @@ class DatagramEndpoint:
             except BlockingIOError:
                 self._readable = False
                 return
+            except InterruptedError:  # many were dropped: no fault of who receives
+                break
             except OSError as error:
                 if error.errno in REPORTED:
                     self._take_errors()

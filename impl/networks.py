@@ -42,6 +42,17 @@ def normalise(address: str | Address) -> Address:
     return parsed.ipv4_mapped or (IPv6Address(int(parsed)) if parsed.scope_id else parsed)
 
 
+def share_network(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Tell whether two addresses, of each all names (:meth:`Networks.of`), are in one network.
+
+    The firewall's own addresses are so with each other alone, whatever network they are in beside that.
+    """
+    names, others = frozenset(one), frozenset(other)
+    if LOCALHOST in names | others:
+        return LOCALHOST in names & others
+    return bool((names & others) - {ANY})
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class AddressRange:
     """The addresses from *first* to *last*, both included, as numbers of IP *version* 4 or 6."""

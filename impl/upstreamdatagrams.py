@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.departure import Departure
+from fwx.impl.networks import share_network
 from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.passage import Handshake, Passage
 from fwx.impl.transport import ENDING, ERROR, INPUT, READABLE, WRITABLE
@@ -213,6 +214,11 @@ class UpstreamDatagrams:
         if relay is None:
             self._fail(WSAEINVAL, self._says("its reply names no address that datagrams could go to"))
             return
+        if self._carrier is None and not self._may_be_relay(relay, dialled.peer):
+            reason = self._says(f"its reply names {relay}, which is in another network than itself, as its relay")
+            self.upstream.failure.signal(reason, key=self.upstream.name)
+            self._fail(WSAEACCES, reason)
+            return
         self._relay = relay.sockaddr
         if self._carrier is None:
             try:
@@ -235,6 +241,14 @@ class UpstreamDatagrams:
             return bound
         upstream = dialled.peer if self.upstream.via is None else self.upstream.hops[-1].address
         return None if upstream is None else SocketAddress(upstream.host, bound.port, upstream.scope_id)
+
+    def _may_be_relay(self, relay: SocketAddress, upstream: SocketAddress | None) -> bool:
+        """Tell whether it is the upstream's to say *relay*: no rule lets datagrams through to anywhere but itself."""
+        literal = relay.address
+        if upstream is None or literal is None or literal.is_multicast or self._engine.is_own_listener(relay, "UDP"):
+            return False
+        networks = self._engine.policy.networks_of
+        return share_network(networks(upstream.host), networks(relay.host))
 
     def _reach(self, relay: SocketAddress) -> None:
         """Make the socket for the relay, which alone it hears, and open the way. :raises OSError: it cannot be."""

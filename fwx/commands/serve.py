@@ -94,9 +94,9 @@ async def run_service(config: Path | None) -> int:
         passed.close()
         await service.stop(0)
         raise
-    for listener in service.listeners:
+    for listener in service.ways_in.listeners:
         click.echo(f"fwx: {listener.name} listens on {listener.address}", err=True)
-    for datagrams in service.datagram_listeners:
+    for datagrams in service.ways_in.datagram_listeners:
         click.echo(f"fwx: {datagrams.name} listens on {datagrams.address}", err=True)
     notify(READY, os.environ)
     await told.wait()

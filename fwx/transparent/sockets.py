@@ -117,8 +117,11 @@ class SocketMaker:
     def order(self, kind: Kind, address: SocketAddress, done: Made) -> Ordered:
         """Have a socket made that is bound to *address*; *done* is called once, later, unless it is cancelled.
 
-        :raises OSError: ``ENETDOWN`` there is no maker; ``ENOBUFS`` too many are waited for.
+        :raises OSError: ``ENETDOWN`` there is no maker; ``ENOBUFS`` too many are waited for; ``EINVAL`` the maker
+            would not take the order, and end: an answer has a port, the others have none.
         """
+        if bool(address.port) != (kind is Kind.ANSWER):
+            raise os_error(errno.EINVAL)
         if self._link is None:
             raise os_error(errno.ENETDOWN)
         if len(self._waiting) >= MOST_WAITING:
@@ -145,7 +148,7 @@ class SocketMaker:
     def _readable(self, _mask: int) -> None:
         while self._link is not None:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._link, LARGEST, 1)
+                data, descriptors, flags, _ = socket.recv_fds(self._link, LARGEST, 1)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -153,7 +156,7 @@ class SocketMaker:
                 return
             made = socket.socket(fileno=descriptors[0]) if descriptors else None
             try:
-                self._take(data, made)
+                self._take(data, made, is_cut=bool(flags & socket.MSG_CTRUNC))
             except OrderError as error:
                 if made is not None:
                     made.close()
@@ -161,10 +164,13 @@ class SocketMaker:
                 return
         self._send()
 
-    def _take(self, data: bytes, made: socket.socket | None) -> None:
+    def _take(self, data: bytes, made: socket.socket | None, *, is_cut: bool) -> None:
         if not data:
             raise OrderError("it has ended")
         answer: Answer = unpack_answer(data)
+        if is_cut and made is None and not answer.code:
+            # The kernel had no descriptor left for it here: this order fails, the maker is as good as before.
+            answer = answer._replace(code=errno.EMFILE)
         if answer.serial not in self._ordered or (made is None) != bool(answer.code):
             raise OrderError(f"{answer.serial} with code {answer.code}")
         self._ordered.pop(answer.serial).settle(made, answer.code)

@@ -190,6 +190,19 @@ def test_strangers_are_dropped_in_turns(bench: Bench) -> None:
     assert bench.outcomes() == []
 
 
+def test_a_transport_that_has_dropped_a_flood(bench: Bench) -> None:
+    """It has not failed: the Recv that waits gets what comes next."""
+    rounds: list[Any] = []
+    bench.loop.queue._call_soon = rounds.append
+    bench.transport.inbox = [InterruptedError(errno.EINTR, "others get their turn"), b"fine"]
+    bench.recv()
+    bench.transport.handler(READABLE)
+    assert bench.outcomes() == []
+    while rounds:
+        rounds.pop(0)()
+    assert bench.outcomes() == [(0, 0)]
+
+
 def test_a_turn_that_comes_after_the_close(bench: Bench) -> None:
     rounds: list[Any] = []
     bench.loop.queue._call_soon = rounds.append

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.impl.networks import AddressRange, AddressSet, LocalAddresses, Network, Networks, normalise, read_proc
+from fwx.impl.networks import (
+    AddressRange,
+    AddressSet,
+    LocalAddresses,
+    Network,
+    Networks,
+    normalise,
+    read_proc,
+    share_network,
+)
 
 FIB_TRIE = """\
 Main:
@@ -303,3 +312,22 @@ def test_every_address_is_either_local_or_any(address: IPv4Address | IPv6Address
     names = Networks(NETWORKS, Proc().local()).of(address)
     assert ("localhost" in names) != ("any" in names)
     assert ("servers" in names) == (normalise(address) in AddressRange.parse("10.2.0.0/24"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("10.5.0.1", "10.5.0.2", True),
+        ("203.0.113.1", "192.0.2.9", True),  # both outside
+        ("203.0.113.1", "10.5.0.1", False),
+        ("10.5.0.1", "10.9.0.1", False),
+        ("127.0.0.1", "127.0.0.2", True),
+        ("127.0.0.1", "10.5.0.1", False),  # both are "inside", too
+    ],
+)
+def test_share_network(one: str, other: str, shared: bool) -> None:
+    """The firewall itself is no neighbour of those whose network its loopback has been written into."""
+    inside = Network("inside", ("10.5.0.0/16", "127.0.0.0/8"))
+    networks = Networks([inside, Network("farther", ("10.9.0.0/16",))], Proc().local())
+    assert share_network(networks.of(one), networks.of(other)) is shared
+    assert share_network(networks.of(other), networks.of(one)) is shared

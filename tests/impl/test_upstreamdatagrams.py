@@ -438,3 +438,27 @@ def test_who_carries_no_datagrams(way: Way) -> None:
     behind = way.upstream(name="behind", via=http, relaying=socks5_relaying())
     assert http.no_datagrams == behind.no_datagrams == "through upstream 'web', whose protocol carries no UDP"
     assert way.upstream(relaying=socks5_relaying()).no_datagrams == ""
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "8.8.8.8", "224.0.0.251"])
+def test_an_upstream_that_lends_a_relay_of_others(rig: Rig, play: Play, host: str) -> None:
+    """What is sent to a relay no rule has judged: it has to be in the network of the upstream."""
+    play.say(b"hello", FAR)
+    peer = play.asked()
+    peer.send(reply(SocketAddress(host, 53)))
+    result, reason = play.failure()
+    words = f"its reply names {host}:53, which is in another network than itself, as its relay"
+    assert (result, words in reason) == (int(HRESULT_FROM_WIN32(WSAEACCES)), True), reason
+    assert any(words in each for each in play.way.alerts())
+    assert is_gone(rig, peer)
+    assert not list(rig.packet_filter)
+
+
+def test_an_upstream_that_lends_a_port_of_this_service(rig: Rig, play: Play, monkeypatch: Any) -> None:
+    """Datagrams would go round and round."""
+    listens = (play.relay.address, "UDP")
+    monkeypatch.setattr(rig.engine, "is_own_listener", lambda address, transport: (address, transport) == listens)
+    play.say(b"hello", FAR)
+    play.asked().send(reply(play.relay.address))
+    assert play.failure()[0] == int(HRESULT_FROM_WIN32(WSAEACCES))
+    assert play.relay.heard_nothing()

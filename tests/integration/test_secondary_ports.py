@@ -59,7 +59,7 @@ bind = "0.0.0.0:15001"
 
 [[filter]]
 name = "ftp-ports"
-use = "ftp_ports:FtpPorts"
+use = "USE"
 
 [[rule]]
 name = "ftp"
@@ -69,6 +69,7 @@ from = ["inside"]
 to = ["external"]
 filters = ["ftp-ports"]
 """
+SERVICE_ALONE = TRANSPARENT.replace('filters = ["ftp-ports"]', "").replace("USE", "ftp_ports:FtpPorts")
 # Clients ask for it with the port of their target.
 PORTS = f"""
 class Session(Session):
@@ -256,8 +257,14 @@ def test_a_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> 
 @pytest.mark.path(entry="tproxy", exit="direct", transport="tcp")
 @pytest.mark.path(entry="tproxy", exit="direct", transport="bind")
 @pytest.mark.parametrize("mode", ["passive", "extended", "active"])
-def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str) -> None:
-    """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone."""
+@pytest.mark.parametrize("use", ["ftp_ports:FtpPorts", "fwx.filters.ftp:FtpFilter", ""])
+def test_ftp(
+    ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str, use: str
+) -> None:
+    """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone.
+
+    By the example and by the filter that ships; without a filter it does not.
+    """
     three, example = ways.three, source_tree / "examples" / "gateway"
     three.run(three.firewall, program_path("nft"), "-f", str(example / "gateway.nft"))
     three.run(three.firewall, "sh", str(example / "routes.sh"))
@@ -266,7 +273,7 @@ def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_
         server.extended = mode == "extended"
         prefix = three.prefix(three.firewall)
         path = os.pathsep.join([str(TOP), str(TOP / "examples")])
-        firewall = serve(SERVICE + TRANSPARENT, prefix=prefix, env={"PYTHONPATH": path})
+        firewall = serve(SERVICE + transparent(use), prefix=prefix, env={"PYTHONPATH": path})
         other = ways.listen(three.server, SERVER4, 4321)
         assert refused(ways, 4321)
         options = ("--ftp-port", CLIENT4, "--disable-eprt") if mode == "active" else ()
@@ -275,11 +282,15 @@ def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_
             program_path("curl"),
             "-sS",
             "-m",
-            "20",
+            "20" if use else "3",
             *options,
             f"ftp://{SERVER4}/file",
         ]
         got = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        if not use:
+            assert (got.stdout, got.returncode != 0) == (b"", True)
+            other.close()
+            return
         assert (got.stdout == FILE, got.stderr) == (True, b"")
         for port in server.passive:
             assert refused(ways, port)
@@ -294,6 +305,11 @@ def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_
         other.close()
     finally:
         server.close()
+
+
+def transparent(use: str) -> str:
+    """The configuration with that filter, or with none."""
+    return TRANSPARENT.replace("USE", use) if use else SERVICE_ALONE
 
 
 def refused(ways: Ways, port: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -88,6 +89,20 @@ def test_what_cannot_be_made(with_maker: Any) -> None:
     assert with_maker(use) == []
 
 
+def test_what_is_no_order(with_maker: Any) -> None:
+    """Whoever sends from port 0 cannot end the maker, which refuses to serve whoever orders an answer from there."""
+
+    async def use(maker: SocketMaker) -> None:
+        for kind, address in ((Kind.ANSWER, FOREIGN4), (Kind.STREAM, FOREIGN4.with_port(80))):
+            with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+                maker.order(kind, address, lambda sock, code: pytest.fail(f"{sock} {code}"))
+        sock, _ = await made(maker, Kind.STREAM, FOREIGN4)
+        assert sock is not None
+        sock.close()
+
+    assert with_maker(use) == []
+
+
 def test_many_at_a_time_and_some_that_nobody_wants(with_maker: Any) -> None:
     """More than the maker gets at once wait their turn; each is answered, and what is not wanted is closed."""
 
@@ -122,6 +137,24 @@ def test_too_many(with_maker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OSError, match=os.strerror(errno.ENOBUFS)):
             maker.order(Kind.STREAM, FOREIGN4, lambda sock, code: None)
         assert len(maker) == 3  # whom a stop forgets
+
+    assert with_maker(use) == []
+
+
+def test_no_descriptor_left(with_maker: Any) -> None:
+    """The kernel drops the socket on its way: that order fails, those after it do not."""
+
+    async def use(maker: SocketMaker) -> None:
+        order = asyncio.ensure_future(made(maker, Kind.STREAM, FOREIGN4))
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            assert await order == (None, errno.EMFILE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        sock, code = await made(maker, Kind.STREAM, FOREIGN4)
+        assert sock is not None, os.strerror(code)
+        sock.close()
 
     assert with_maker(use) == []
 
