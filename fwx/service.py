@@ -170,6 +170,7 @@ class Service:
         raise_descriptor_limit()
         self.ways_in.bind(self._passed)
         self._open_log(account)
+        self._control.open(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)

@@ -23,7 +23,7 @@ def ask(folder: Path, command: str, *, seconds: float = ANSWER_SECONDS, **argume
     try:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(seconds)
-            with short_path(path) as short:
+            with short_path(folder) as short:
                 sock.connect(short)
             sock.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
             line = _line(sock)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
+import pwd
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fwx.control import LONGEST_LINE, SOCKET, ControlError
-from fwx.control.place import short_path
+from fwx.control.place import short_name
 
 logger = logging.getLogger("fwx.control")
 
@@ -30,51 +34,72 @@ class ControlServer:
         """:param folder: where the socket is made. :param commands: by name."""
         self.path = folder / SOCKET
         self._commands = commands
+        # The account that the service becomes may not reach the folder by its name.
+        self._folder: int | None = None
+        self._listener: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
-        self._inode: int | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Make the socket, mode 0600, in the place of one that a service has left behind.
+    def open(self, account: pwd.struct_passwd | None = None) -> None:
+        """Make the socket, mode 0600, for *account*, in the place of one that a service has left behind.
+
+        Clients wait until :meth:`start`. Whatever happens, :meth:`stop` has to be called.
 
         :raises ControlError: another service answers there, or the socket cannot be made.
         """
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            with short_path(self.path) as path:
-                self._remove_old(path)
-                listener.bind(path)
-            self.path.chmod(0o600)
-            self._inode = self.path.stat().st_ino
-            self._server = await asyncio.start_unix_server(self._met, sock=listener, limit=LONGEST_LINE)
+            self._folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._remove_old(self._folder)
+            self._listener = self._listen(self._folder, account)
         except OSError as error:
-            listener.close()
             raise ControlError(f"the control socket {self.path} cannot be made: {error.strerror or error}") from error
-        except BaseException:
-            listener.close()
-            raise
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        self._server = await asyncio.start_unix_server(self._met, sock=self._listener, limit=LONGEST_LINE)
 
     async def stop(self) -> None:
         """Take no more requests, end those that are under way, and remove the socket."""
         server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        if self.path.exists() and self.path.stat().st_ino == self._inode:
-            self.path.unlink()
+        listener, self._listener = self._listener, None
+        folder, self._folder = self._folder, None
+        if server is not None:
+            server.close()
+        if listener is not None:
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(SOCKET, dir_fd=folder)
+        if folder is not None:
+            os.close(folder)
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
-    def _remove_old(self, path: str) -> None:
-        if not self.path.is_socket():
-            return  # whatever else is there, bind complains about it
+    def _listen(self, folder: int, account: pwd.struct_passwd | None) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(short_name(folder))
+            os.chmod(SOCKET, 0o600, dir_fd=folder)
+            if account is not None:
+                os.chown(SOCKET, account.pw_uid, account.pw_gid, dir_fd=folder)
+            listener.listen(MOST_CLIENTS)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _remove_old(self, folder: int) -> None:
+        try:
+            if not stat.S_ISSOCK(os.stat(SOCKET, dir_fd=folder).st_mode):
+                return  # bind complains about it
+        except FileNotFoundError:
+            return
         with socket.socket(socket.AF_UNIX) as probe:
             probe.setblocking(False)
             try:
-                probe.connect(path)
+                probe.connect(short_name(folder))
             except ConnectionRefusedError:
-                self.path.unlink()
+                os.unlink(SOCKET, dir_fd=folder)
             except BlockingIOError:  # its backlog is full, so it is there
                 raise ControlError(self._taken) from None
             else:

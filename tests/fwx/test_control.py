@@ -31,8 +31,9 @@ def serving(folder: Path, act: Callable[[ControlServer], Awaitable[None]], **com
 
     async def run() -> None:
         made = ControlServer(folder, {"echo": echo, "fail": fail, **commands})
-        await made.start()
         try:
+            made.open()
+            await made.start()
             await act(made)
         finally:
             await made.stop()
@@ -196,12 +197,28 @@ def test_no_answer_in_time(tmp_path: Path) -> None:
             ask(tmp_path, "echo", seconds=0.01)
 
 
+def try_to_open(folder: Path) -> None:
+    made = ControlServer(folder, {})
+    try:
+        made.open()
+    finally:
+        asyncio.run(made.stop())
+
+
+def test_one_that_never_answers_leaves_nothing(tmp_path: Path) -> None:
+    """The service could not start after all."""
+    try_to_open(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     """By another service: it stays; by what was left behind: that makes room; by something else: it stays."""
 
     async def act(made: ControlServer) -> None:
+        other = ControlServer(tmp_path, {})
         with pytest.raises(ControlError, match="another service runs with the state folder"):
-            await ControlServer(tmp_path, {}).start()
+            other.open()
+        await other.stop()
         assert await asyncio.to_thread(ask, tmp_path, "echo", text="hello") == {"text": "hello"}
 
     with socket.socket(socket.AF_UNIX) as left_behind:
@@ -209,13 +226,13 @@ def test_a_place_that_is_taken(tmp_path: Path) -> None:
     serving(tmp_path, act)
     (tmp_path / "control").write_text("precious")
     with pytest.raises(ControlError, match=r"the control socket .*control cannot be made: Address already in use"):
-        asyncio.run(ControlServer(tmp_path, {}).start())
+        try_to_open(tmp_path)
     assert (tmp_path / "control").read_text() == "precious"
 
 
 def test_there_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="cannot be made: No such file or directory"):
-        asyncio.run(ControlServer(tmp_path / "none", {}).start())
+        try_to_open(tmp_path / "none")
 
 
 def test_a_server_that_never_started_stops(tmp_path: Path) -> None:
