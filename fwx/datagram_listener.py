@@ -173,7 +173,10 @@ class DatagramListener:
         return OpenPort(self._gateway.engine, FWX_PROTOCOL_UDP, self.address)
 
     def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
-        """Take one datagram: its data, its client, its target. :raises OSError: as that of a transport."""
+        """Take one datagram: its data, its client, its target.
+
+        :raises InterruptedError: it was dropped. :raises OSError: as that of a transport.
+        """
         assert self._target is not None
         return (*self._transport.receive(), self._target.sockaddr)
 
@@ -206,6 +209,8 @@ class DatagramListener:
                 data, sockaddr, target = self._receive()
             except BlockingIOError:
                 return
+            except InterruptedError:
+                continue
             except OSError as error:
                 if error.errno == errno.EBADF:
                     return  # closed meanwhile

@@ -14,11 +14,14 @@ from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
+from fwx.control.server import ControlServer
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
+from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts
 from fwx.impl.authentication import IPasswordAuthenticator
+from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
@@ -43,6 +46,7 @@ from fwx.resolver import SystemResolver
 from fwx.service_events import ServiceEvents
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
+from fwx.watchdog import Watchdog
 from fwx.ways_in import WaysIn
 from fwx.workers import WorkerPool
 
@@ -119,6 +123,13 @@ class Service:
         self._deadlines = _deadlines(configuration.limits.handshake_seconds, self._loop)
         network = SocketNetwork(self.poller)
         self.engine = self._make_engine(network, policy_of(configuration, local), filters, faults, ways_out)
+        self._watchdog = Watchdog(
+            configuration.service.blocked_loop_seconds,
+            time.monotonic,
+            self._loop.call_soon_threadsafe,
+            lambda frame: culprit_of(frame, (*self.engine.filters, *self.engine.retired)),
+            self._events.filter_blocks,
+        )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
         self.gateway.stragglers.on_empty = self._note_idle
@@ -127,6 +138,8 @@ class Service:
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
         doorkeeper = self._make_doorkeeper(users)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self._reloader = FilterReloader(configuration, self.engine, self.firewall)
+        self._control = ControlServer(configuration.state_dir, {"reload filter": self._reloader.reload})
         self.ways_in = WaysIn(
             configuration,
             self.gateway,
@@ -150,12 +163,14 @@ class Service:
         :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
         :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
         :raises FirewallLogError: the log cannot be opened.
+        :raises ControlError: the control socket cannot be made.
         :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
         """
         account = service_account(self.configuration.service.user)
         raise_descriptor_limit()
         self.ways_in.bind(self._passed)
         self._open_log(account)
+        self._control.open(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
@@ -170,6 +185,8 @@ class Service:
         for host in self.engine.filters:
             host.start(self.firewall)
         self.ways_in.let_in()
+        await self._control.start()
+        self._watchdog.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -177,6 +194,8 @@ class Service:
 
         Returns the number of log records that could not be written, 0 when all is well.
         """
+        self._reloader.close()
+        await self._control.stop()
         self.ways_in.close()
         self._run_queue_dry()  # UDP has no end to drain to
         self.gateway.close()
@@ -195,7 +214,7 @@ class Service:
 
     async def _close(self) -> int:
         self.firewall.end_notices()
-        for host in self.engine.filters:
+        for host in (*self.engine.filters, *self.engine.retired):
             host.stop()
         self.sessions.close()
         self.firewall.close_sockets()
@@ -211,6 +230,7 @@ class Service:
             await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
         await self._socket_maker.stop()
         self._resolver.close()
+        self._watchdog.stop()
         self.poller.close()
         if not self._started:
             return 0

@@ -15,6 +15,7 @@ class ServiceEvents:
     """Defines them once for a service, whose parts signal them."""
 
     __slots__ = (
+        "filter_blocks",
         "filter_fault",
         "log_failure",
         "packet_filter_changed",
@@ -26,6 +27,7 @@ class ServiceEvents:
     def __init__(self, alerts: Alerts) -> None:
         define, service = partial(alerts.define, source="fwx"), Category.FIREWALL_SERVICE
         self.filter_fault: EventDefinition = define("Filter fault", Severity.ERROR, service)
+        self.filter_blocks: EventDefinition = define("Filter blocks the service", Severity.ERROR, service)
         self.log_failure: EventDefinition = define("Log failure", Severity.ERROR, service)
         self.packet_filter_failure: EventDefinition = define("Packet filter failure", Severity.ERROR, service)
         self.packet_filter_changed: EventDefinition = define(

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Done = Callable[[Dialled], None]
 
+MOST_AT_ONCE = 64
+"""Connections of one port at a time: whoever is outside may make them, and no limit of a client's counts those."""
+
 
 class FWXBoundForClient(FWXListeningConnection):
     """A port where a client waits that has bound none itself; each arrival is dialled to where the client listens.
@@ -42,7 +45,7 @@ class FWXBoundForClient(FWXListeningConnection):
     asked.
     """
 
-    __slots__ = ("_dialler", "_flags", "_has_primary", "permission")
+    __slots__ = ("_dialler", "_flags", "_has_primary", "_there", "permission")
 
     waits = True
 
@@ -63,6 +66,7 @@ class FWXBoundForClient(FWXListeningConnection):
         self.permission = permission
         self._flags = flags
         self._has_primary = has_primary
+        self._there: set[FWXAcceptedConnection] = set()
         self._dialler = Dialler(session, permission)
         super().__init__(
             session,
@@ -107,9 +111,12 @@ class FWXBoundForClient(FWXListeningConnection):
         networks = engine.policy.networks_of
         source, destination = networks(peer.host)[0], networks(local.host)[0]
         verdict = replace(verdict, source_network=source, destination_network=destination)
-        if self.permission.is_open:
+        if not self.permission.is_open:
+            reason = "another connection to the port is being made, and it is for one"
+        elif len(self._there) >= MOST_AT_ONCE:
+            reason = f"the port has {MOST_AT_ONCE} connections"
+        else:
             return verdict
-        reason = "another connection to the port is being made, and it is for one"
         return replace(verdict, allowed=False, hresult=FWX_E_IS_BUSY, reason=reason)
 
     def _permission_ended(self) -> None:
@@ -117,7 +124,12 @@ class FWXBoundForClient(FWXListeningConnection):
         self._dialler.close()
         self.end(S_OK, "the port is not needed any more")
 
+    def _show(self, connection: FWXAcceptedConnection) -> None:
+        self._there.add(connection)
+        super()._show(connection)
+
     def _accepted_gone(self, connection: FWXAcceptedConnection) -> None:
+        self._there.discard(connection)
         self.permission.give_back()
         self.engine.gateway.connection_ended(connection)
 

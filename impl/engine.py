@@ -91,6 +91,8 @@ class Engine:
     :ivar recoverer: what filters want to try again after a lack of resources; whoever meets a lack tells it (B11.11).
     :ivar more_time: asks who started the service for so many more milliseconds, while it stops (B1.13).
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
+    :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
+        for the connections that they have.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -115,6 +117,7 @@ class Engine:
     workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
+    retired: tuple[FilterHost, ...] = ()
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)

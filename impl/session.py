@@ -155,6 +155,12 @@ class FWXSession(SessionRequests):
             if wants(mask, event_type, self.source)
         ]
 
+    def release(self, host: FilterHost) -> None:
+        """Detach the session filter of *host*, which has no more connections here."""
+        attached = self._filters.pop(host, None)
+        if attached is not None:
+            host.call(attached[0], "Detach")
+
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
         if self.terminated:

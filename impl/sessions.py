@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from fwx.impl.retirement import let_go
 from fwx.impl.session import FWXSession
 from fwx.interfaces.enums import fwxSourceNAT
 
@@ -66,6 +67,8 @@ class Sessions:
     def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
         self._rest(connection.session)
+        if self._engine.retired:
+            let_go(self._engine)
 
     def connections(self) -> list[ConnectionBase]:
         return [connection for session in self for connection in session.connections]
@@ -98,6 +101,8 @@ class Sessions:
         else:
             self._sessions.pop(_key(session.address, session.source, session.user), None)
         session.terminate()
+        if self._engine.retired:
+            let_go(self._engine)
 
 
 def _key(client: SocketAddress, source: FwxFirewallEventSource, user: SessionUser | None) -> _Key:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Plain text that one send encrypts at most; so much may wait for the peer before the next send blocks.
 _MOST: Final = 256 << 10
+# A peer can have TLS answer again and again (KeyUpdate): when so much waits that it does not take, it is at fault.
+_MOST_WAITING: Final = 2 * _MOST
+# What a peer may send at one turn that brings no plain text; then the others have theirs.
+_MOST_FRUITLESS: Final = 64 << 10
 # What a record costs beside its plain text, and the rest of one that is begun.
 _OVERHEAD: Final = 512
 # Blocks that are read and thrown away when the transport is closed with data unread.
@@ -155,6 +159,11 @@ class TlsTransport:
             self._failed(error)
             raise
         self._carry()
+        if self.waiting > _MOST_WAITING and self._error is None:
+            self._error = ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer has TLS answer without end and takes no answer")
+            if received is None:
+                self._failed(self._error)
+                raise self._error
         if received is None:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if 0 < len(received) < size and (self._error is not None or codec.has_data()):
@@ -167,12 +176,17 @@ class TlsTransport:
         parts = [] if block is None else [block]
         left = size - len(block or b"")
         is_drained = False
+        fruitless = 0
         while left and not is_drained:
+            if fruitless > _MOST_FRUITLESS:
+                self._queue.defer(self._dispatch)
+                break
             wanted = left + (left >> 6) + _OVERHEAD
             try:
                 data = self._lower.recv(wanted)
                 if data:
                     codec.feed(data)
+                    fruitless += len(data)
                     is_drained = len(data) < wanted and not self._ending
                 else:
                     codec.feed_end()
@@ -185,6 +199,7 @@ class TlsTransport:
                 self._error = error  # what came before it was sent by the peer
                 break
             if block is not None:
+                fruitless = 0
                 parts.append(block)
                 left -= len(block)
                 if not block:

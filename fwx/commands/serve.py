@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from fwx.config import ConfigurationError, load
+from fwx.control import ControlError
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
@@ -54,6 +55,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     except (
+        ControlError,
         FilterLoadError,
         FirewallLogError,
         HelperError,

@@ -3,7 +3,9 @@ from there."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,12 +102,12 @@ class TransparentDatagramListener(DatagramListener):
     def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
         transport = self._transport
         assert isinstance(transport, SocketDatagrams)
-        while True:
-            data, ancillary, sockaddr = transport.receive_with(ANCILLARY_BYTES)
-            target = destination_of(ancillary)
-            if target is not None and not self._is_own_listener(target, "UDP"):
-                return data, sockaddr, target.sockaddr
+        data, ancillary, sockaddr = transport.receive_with(ANCILLARY_BYTES)
+        target = destination_of(ancillary)
+        if target is None or self._is_own_listener(target, "UDP"):
             self._turn_away(SocketAddress.from_sockaddr(sockaddr), target)
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+        return data, sockaddr, target.sockaddr
 
     def _turn_away(self, source: SocketAddress, target: SocketAddress | None) -> None:
         """Drop what was sent to a port of the service itself; log it, but not so often that it would fill the log."""

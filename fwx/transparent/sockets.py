@@ -117,8 +117,11 @@ class SocketMaker:
     def order(self, kind: Kind, address: SocketAddress, done: Made) -> Ordered:
         """Have a socket made that is bound to *address*; *done* is called once, later, unless it is cancelled.
 
-        :raises OSError: ``ENETDOWN`` there is no maker; ``ENOBUFS`` too many are waited for.
+        :raises OSError: ``ENETDOWN`` there is no maker; ``ENOBUFS`` too many are waited for; ``EINVAL`` the maker
+            would not take the order, and end: an answer has a port, the others have none.
         """
+        if bool(address.port) != (kind is Kind.ANSWER):
+            raise os_error(errno.EINVAL)
         if self._link is None:
             raise os_error(errno.ENETDOWN)
         if len(self._waiting) >= MOST_WAITING:

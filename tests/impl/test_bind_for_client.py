@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx.impl import boundforclient
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
 from fwx.impl.raw import Ref, raw
@@ -174,6 +175,22 @@ def test_as_often_as_it_likes(scene: Scene, waiting: socket.socket) -> None:
     for peer, client in pairs:
         peer.send(b"still")
         client.expect(b"still")
+
+
+def test_so_many_at_a_time(scene: Scene, waiting: socket.socket, monkeypatch: Any) -> None:
+    """Anybody outside could take all descriptors else; who has gone makes room."""
+    monkeypatch.setattr(boundforclient, "MOST_AT_ONCE", 2)
+    outside, _ = scene.bind(place(waiting), dwFlags=FWX_FLAG_ALLOW_MULTIPLE)
+    pairs = [(scene.come(opened(scene, outside)), gets(scene, waiting)) for _ in range(2)]
+    scene.come(outside).expect_reset()
+    assert scene.rig.records[-1].reason == "the port has 2 connections"
+    assert scene.rig.records[-1].resultcode == int(FWX_E_IS_BUSY)
+    for each in pairs[0]:
+        each.close()
+    scene.rig.settle()
+    peer, client = scene.come(outside), gets(scene, waiting)
+    peer.send(b"room")
+    client.expect(b"room")
 
 
 def test_the_minute(scene: Scene, waiting: socket.socket) -> None:

@@ -89,6 +89,20 @@ def test_what_cannot_be_made(with_maker: Any) -> None:
     assert with_maker(use) == []
 
 
+def test_what_is_no_order(with_maker: Any) -> None:
+    """Whoever sends from port 0 cannot end the maker, which refuses to serve whoever orders an answer from there."""
+
+    async def use(maker: SocketMaker) -> None:
+        for kind, address in ((Kind.ANSWER, FOREIGN4), (Kind.STREAM, FOREIGN4.with_port(80))):
+            with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+                maker.order(kind, address, lambda sock, code: pytest.fail(f"{sock} {code}"))
+        sock, _ = await made(maker, Kind.STREAM, FOREIGN4)
+        assert sock is not None
+        sock.close()
+
+    assert with_maker(use) == []
+
+
 def test_many_at_a_time_and_some_that_nobody_wants(with_maker: Any) -> None:
     """More than the maker gets at once wait their turn; each is answered, and what is not wanted is closed."""
 

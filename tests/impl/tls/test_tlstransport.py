@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ssl
 from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fwx.impl import tlstransport
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.stragglers import Stragglers
@@ -22,6 +26,7 @@ from fwx.interfaces.hresult import WSAECONNABORTED, WSAECONNRESET, WSAETIMEDOUT
 from fwx.pipe import CAPACITY, PipeEnd, pipe
 from tests.impl.tls import certificates
 from tests.impl.tls.certificates import SERVER
+from tests.impl.tls.keyupdate import client_secret, key_updates
 
 
 class Timers:
@@ -318,6 +323,67 @@ def test_changed_bytes_get_an_alert(bench: Bench) -> None:
     with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):
         client.recv(100)
     close(client, server)
+
+
+# A peer that has TLS answer, and brings nothing.
+
+
+@pytest.fixture
+def updates(bench: Bench, tmp_path: Path) -> Iterator[tuple[Iterator[bytes], TlsTransport]]:
+    """Records of a client that ask for an answer each, and the server that gets them over :attr:`Bench.far`."""
+    credentials = certificates.client()
+    credentials.client_context(anonymous=True).keylog_filename = str(tmp_path / "keys")
+    bench.accept()
+    bench._begin(bench.near, ClientRole(credentials, SERVER, anonymous=True), b"", "the server")
+    bench.run()
+    ends = {each.transport._lower: each.transport for each in bench.ended if each.transport is not None}
+    yield key_updates(client_secret(tmp_path / "keys")), ends[bench.far]
+    close(*ends.values())
+
+
+def test_answers_that_are_not_taken_have_a_bound(bench: Bench, updates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each KeyUpdate makes OpenSSL say as much: who sends them and reads nothing would fill the memory."""
+    monkeypatch.setattr(tlstransport, "_MOST_WAITING", 10_000)
+    records, server = updates
+    asked = 0
+
+    def ask() -> None:
+        nonlocal asked
+        while asked < CAPACITY + 20_000:
+            asked += bench.near.send(b"".join(islice(records, 40)))
+            with contextlib.suppress(BlockingIOError):
+                server.recv(1 << 16)
+
+    with pytest.raises(ssl.SSLError, match="takes no answer"):
+        ask()
+    assert server.waiting < 10_000 + 2_000
+    assert server.fault == "TLS failed: the peer has tls answer without end and takes no answer"
+    with pytest.raises(ssl.SSLError, match="takes no answer"):
+        server.recv(1)
+
+
+def test_what_brings_nothing_leaves_the_others_their_turn(
+    bench: Bench, updates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is looked at in the loop's next round."""
+    monkeypatch.setattr(tlstransport, "_MOST_FRUITLESS", 2_000)
+    rounds: list[Any] = []
+    bench.queue._call_soon = rounds.append
+    records, server = updates
+    server.watch(bench.masks.append)
+    bench.run()
+    rounds.clear()
+    sent = bench.near.send(b"".join(islice(records, 500)))
+    assert errno_of(server.recv, 100) == errno.EAGAIN
+    assert sent - 3_000 < len(bench.far._inbox) < sent
+    turns = 0
+    while len(bench.far._inbox):
+        bench.masks.clear()
+        rounds.pop(0)()
+        if bench.masks:
+            turns += 1
+            assert errno_of(server.recv, 100) == errno.EAGAIN
+    assert turns > sent // 3_000
 
 
 # Closing.
