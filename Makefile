@@ -9,12 +9,14 @@ METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
 DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 lftp \
     microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl procps python3-venv \
-    socat squid swaks systemd tcpdump tinyproxy-bin util-linux wget
+    socat squid swaks systemd tcpdump tinyproxy-bin util-linux vsftpd wget
 
 .DEFAULT_GOAL := help
 FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \
-    http_connect_answer socks5_datagram client_hello
+    http_connect_answer socks5_datagram client_hello smtp_dialogue dns_message
 FUZZ_SECONDS ?= 30
+# The tests that start the service and wait for other programs; they run beside those of the parts.
+WHOLE := tests/integration tests/test_paths.py
 
 .PHONY: help demo test lint docs bench paths fuzz clean venv debian-deps
 .NOTPARALLEL:
@@ -27,7 +29,9 @@ demo: .venv/.demo ## Set up, then send real traffic through a service with filte
 
 test: .venv/.test ## Run the tests with the coverage floor; builds, installs and runs the wheel too.
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest $(WHOLE) >.whole.log 2>&1 & whole=$$!; parts=0; \
+	$(BIN)/python -m coverage run -m pytest $(addprefix --ignore=,$(WHOLE)) || parts=$$?; \
+	result=0; wait $$whole || result=$$?; cat .whole.log; exit $$((parts | result))
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -53,7 +57,7 @@ fuzz: .venv/.fuzz ## Fuzz each parser, half a minute each, or FUZZ_SECONDS.
 
 clean: ## Remove .venv and everything that was built.
 	rm -rf .venv build dist docs/_build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	    .import_linter_cache *.egg-info examples/*/build examples/*/*.egg-info
+	    .import_linter_cache .whole.log *.egg-info examples/*/build examples/*/*.egg-info
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 venv: .venv/.created ## Create the empty environment .venv.

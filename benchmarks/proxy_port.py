@@ -9,7 +9,6 @@ Everything stays on 127.0.0.1. benchmarks/README.rst says what the columns are a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -18,22 +17,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness import load, proxy_relays
+from harness.parts import Column, Part, options_of, run
 from harness.process import raise_descriptor_limit
 from harness.proxy_load import ProxyLoads
 from harness.relays import Start, relay
-from harness.rounds import medians, take
 from harness.socket_load import Done
-from harness.table import table
 
 CLIENTS = 32
+BASES = ("dante", "microsocks")
 DATAGRAMS = (64, 1400)
 # All that is under way fits into the kernel's buffer of one socket, so that a loss is the relay's.
 UDP_CLIENTS, WINDOW = 8, 8
-
-Column = tuple[str, float]
 
 
 class Plan(NamedTuple):
@@ -41,15 +38,6 @@ class Plan(NamedTuple):
 
     seconds: float
     rounds: int
-
-
-class Part(NamedTuple):
-    """One table: *columns* map to their units; *measure* gives each with its figure, of one of *relays*."""
-
-    title: str
-    columns: dict[str, str]
-    relays: dict[str, Start]
-    measure: Callable[[Start], Iterator[Column]]
 
 
 class Bench:
@@ -103,40 +91,19 @@ def parts(bench: Bench) -> dict[str, Part]:
         for size in DATAGRAMS
         for name, unit in ((f"{size} B", "trips/s"), (f"{size} B CPU", "us/trip"), (f"{size} B lost", "%"))
     }
+    new, bulk = {"new": "conn/s", "new CPU": "us/conn"}, {"bulk": "Gbit/s", "bulk CPU": "s/GB"}
     return {
-        "connect": Part("SOCKS5 CONNECT", {"new": "conn/s", "new CPU": "us/conn"}, streams, bench.connect),
-        "bulk": Part("SOCKS5 CONNECT, bulk", {"bulk": "Gbit/s", "bulk CPU": "s/GB"}, keeping, bench.bulk),
-        "udp": Part("SOCKS5 UDP ASSOCIATE", udp, keeping, bench.datagrams),
+        "connect": Part("SOCKS5 CONNECT", new, streams, bench.connect, BASES),
+        "bulk": Part("SOCKS5 CONNECT, bulk", bulk, keeping, bench.bulk, BASES),
+        "udp": Part("SOCKS5 UDP ASSOCIATE", udp, keeping, bench.datagrams, BASES),
     }
 
 
-def measure(plan: Plan, part: Part, names: set[str]) -> dict[str, Any]:
-    """Take the rounds of one part, of the relays that *names* holds, or of all."""
-    relays = {name: start for name, start in part.relays.items() if name in names or not names}
-    taken, problems = take({name: partial(part.measure, start) for name, start in relays.items()}, plan.rounds)
-    return {"units": part.columns, "medians": medians(taken), "rounds": taken, "problems": problems}
-
-
-def show(part: Part, result: dict[str, Any]) -> None:
-    middle = result["medians"]
-    bases = [name for name in ("dante", "microsocks") if middle.get(name) and len(middle) > 1]
-    print(f"\n{part.title}\n\n{table(middle, part.columns, bases)}", flush=True)
-    for problem in result["problems"]:
-        print(problem, file=sys.stderr, flush=True)
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each load (default 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="the medians are of so many (default 3)")
-    parser.add_argument("--quick", action="store_true", help="one round with loads of one second")
-    parser.add_argument("--only", default="", metavar="PARTS", help="parts, with commas between them")
-    parser.add_argument("--relays", default="", metavar="NAMES", help="relays, with commas between them")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
+    parser = options_of(__doc__)
     options = parser.parse_args()
     if options.seconds <= 0 or options.rounds < 1:
         parser.error("--seconds needs a number above 0, --rounds one of 1 or more")
-    options.only, options.relays = (set(filter(None, each.split(","))) for each in (options.only, options.relays))
     options.parser = parser
     return options
 
@@ -153,26 +120,17 @@ def main() -> int:
         except RuntimeError as error:
             print(f"left out: {error}")
             return 0
-        found = parts(Bench(plan, folder, loads))
-        unknown = options.only - found.keys()
-        if unknown:
-            options.parser.error(f"--only: {min(unknown)!r} is not here; there are {', '.join(found)}")
         about = {
             "python": platform.python_version(),
             "kernel": platform.release(),
             "cpus": os.cpu_count(),
             "plan": plan._asdict(),
-            "left out": [name for name in ("dante", "microsocks") if name not in proxy_relays.streams()],
+            "left out": [name for name in BASES if name not in proxy_relays.streams()],
         }
-        print("\n".join(f"{name}: {each}" for name, each in about.items()), flush=True)
-        results = {}
-        for name, part in found.items():
-            if name in options.only or not options.only:
-                results[name] = measure(plan, part, options.relays)
-                show(part, results[name])
-    if options.json is not None:
-        options.json.write_text(json.dumps({"about": about, "parts": results}, indent=1) + "\n")
-    return 1 if any(result["problems"] for result in results.values()) else 0
+        try:
+            return run(parts(Bench(plan, folder, loads)), options, plan.rounds, about)
+        except ValueError as error:
+            options.parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from harness import load, tools
 from harness.namespaces import SERVER, Namespaces, missing
-from harness.process import PATIENCE, Running, find
-from harness.relays import CHECKOUT, Relay
+from harness.process import PATIENCE, find
+from harness.relays import HAPROXY_HEAD, Relay, run_haproxy, serve
 from harness.rounds import medians, take
 from harness.socket_load import exchange_datagrams, reflect
 from harness.table import table
@@ -78,16 +78,6 @@ tcp_per_address = 100000
 tcp_connects_per_minute_per_address = 100000000
 """
 _HAPROXY = """\
-global
-  nbthread 1
-  maxconn 4000
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  option splice-auto
-frontend clients
   bind 0.0.0.0:15001 transparent
   default_backend servers
 backend servers
@@ -106,27 +96,13 @@ class Plan(NamedTuple):
 
 
 def start_fwx(folder: Path, keep: bool = False, transport: str = "tcp") -> Relay:
-    file = folder / "fwx.toml"
-    file.write_text(_FWX.format(folder=folder, keep=str(keep).lower(), transport=transport))
-    command = [sys.executable, "-m", "fwx", "serve", "--config", str(file)]
-    return _started(Running(command, folder / "said", CHECKOUT), lambda run: run.wait_for_text("(relay) listens on"))
+    configuration = _FWX.format(folder=folder, keep=str(keep).lower(), transport=transport)
+    return serve(folder, configuration, "relay listens on")
 
 
 def start_haproxy(folder: Path, keep: bool = False) -> Relay:
-    file = folder / "haproxy.cfg"
-    file.write_text(_HAPROXY.format(source="usesrc clientip" if keep else ""))
-    program = find("haproxy") or "haproxy"
-    run = Running([program, "-db", "-q", "-f", str(file)], folder / "said")
-    return _started(run, lambda run: run.wait_for_port(PORT, host="0.0.0.0"))
-
-
-def _started(run: Running, wait: Callable[[Running], object]) -> Relay:
-    try:
-        wait(run)
-    except BaseException:
-        run.__exit__()
-        raise
-    return Relay(run, PORT)
+    configuration = HAPROXY_HEAD + _HAPROXY.format(source="usesrc clientip" if keep else "")
+    return run_haproxy(folder, configuration, PORT, host="0.0.0.0")
 
 
 def relays() -> dict[str, Start]:

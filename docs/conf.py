@@ -38,7 +38,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(builtins|enum|ipaddress|pydantic|socket|typing|uuid|zope)(\..*)?"),
     # The private base that the two tagged unions share, and type variables.
     ("py:class", r"fwx\.interfaces\.structs\._Union"),
-    ("py:obj", r"fwx\..*\.T"),
+    ("py:obj", r"fwx\..*\.(T|Item)"),
 ]
 
 

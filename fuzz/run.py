@@ -18,6 +18,8 @@ TARGETS = (
     "http_connect_answer",
     "socks5_datagram",
     "client_hello",
+    "smtp_dialogue",
+    "dns_message",
 )
 
 
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> None:
     import atheris
 
     name, *options = arguments
-    with atheris.instrument_imports(include=["fwx.proxy", "fwx.impl.clienthello", "h11"]):
+    with atheris.instrument_imports(include=["fwx.proxy", "fwx.impl.clienthello", "fwx.filters", "h11"]):
         target = import_module(name)
     # libFuzzer puts what it finds into the first folder; the one in the repository is only read.
     found = Path(sys.prefix) / "fuzz" / name

@@ -8,6 +8,7 @@ from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
+from fwx.config_problems import Problem
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
@@ -100,18 +101,28 @@ def filters_of(configuration: Configuration, faults: FaultReporter) -> tuple[Fil
     hosts = []
     for index, table in enumerate(configuration.filters):
         filter_class = load_filter_class(table.use)
-        problems = option_problems(filter_class, table.options, configuration.source, ("filter", index, "options"))
+        problems = options_fit(configuration, index, filter_class)
         if problems:
             raise ConfigurationError(problems)
-        factory: Callable[[], Any] = partial(make_filter, filter_class, table.options)
-        hosts.append(
-            FilterHost(
-                table.name,
-                filter_clsid(table.name),
-                factory,
-                faults,
-                everywhere=table.everywhere,
-                opens_on_error=table.on_error == "open",
-            )
-        )
+        hosts.append(filter_host(configuration, index, filter_class, faults))
     return tuple(hosts)
+
+
+def options_fit(configuration: Configuration, index: int, filter_class: type) -> list[Problem]:
+    """Return what is wrong with the options of a ``[[filter]]`` table, that at *index*, for *filter_class*."""
+    options = configuration.filters[index].options
+    return option_problems(filter_class, options, configuration.source, ("filter", index, "options"))
+
+
+def filter_host(configuration: Configuration, index: int, filter_class: type, faults: FaultReporter) -> FilterHost:
+    """Return the filter of a ``[[filter]]`` table, that at *index*, whose options fit; it is made when it starts."""
+    table = configuration.filters[index]
+    factory: Callable[[], Any] = partial(make_filter, filter_class, table.options)
+    return FilterHost(
+        table.name,
+        filter_clsid(table.name),
+        factory,
+        faults,
+        everywhere=table.everywhere,
+        opens_on_error=table.on_error == "open",
+    )

@@ -62,6 +62,7 @@ class Service(Table):
     workers: Count = Field(default=1, description="the number of worker processes, " + _COUNT)
     state_dir: PathText = Field(default="state", description=_DIRECTORY + ", relative to the configuration file")
     user: Name | None = Field(default=None, description="the user that the service becomes after binding")
+    blocked_loop_seconds: Seconds = Field(default=1.0, description="a number of seconds above 0")
 
 
 class Network(Table):

@@ -9,7 +9,7 @@ from fwx.config_model import Configuration
 from fwx.config_problems import KeyPath, Problem
 
 SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
-    "service": frozenset({"name", "workers", "state_dir", "user"}),
+    "service": frozenset({"name", "workers", "state_dir", "user", "blocked_loop_seconds"}),
     "network": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
     "listener": frozenset(

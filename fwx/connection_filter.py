@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from zope.interface import implementer
 
@@ -36,7 +37,8 @@ class AskedConnection:
     """A connection that a :class:`ConnectionFilter` may put a data filter into.
 
     :ivar target: where the client wants to go, or which address it has reached. :ivar client: the session's address.
-    :ivar transport: ``"tcp"``, or ``"udp"`` for one destination of a UDP socket.
+    :ivar transport: ``"tcp"``, or ``"udp"`` for one destination of a UDP socket. :ivar protocol: the GUID of the
+        protocol definition that it fits, ``GUID_NULL`` where there is none.
     """
 
     session: IFWXSession
@@ -44,6 +46,7 @@ class AskedConnection:
     target: SocketAddress
     client: SocketAddress
     transport: str
+    protocol: UUID
 
 
 @implementer(IFWXFilter)
@@ -96,8 +99,8 @@ class ConnectionSession(Unknown):
         place = _place_of(pProxyEvent)
         if place is None:
             return E_NOTIMPL
-        connection, target, transport = place
-        asked = AskedConnection(session, connection, target, session.GetClientAddress(), transport)
+        connection, target, transport, protocol = place
+        asked = AskedConnection(session, connection, target, session.GetClientAddress(), transport, protocol)
         data_filter = owner.data_filter(asked)
         if data_filter is not None:
             connection.AttachDataFilter(data_filter, owner.priority, None)
@@ -107,12 +110,12 @@ class ConnectionSession(Unknown):
         self._owner = self._session = None
 
 
-def _place_of(event: FwxFirewallEvent) -> tuple[Any, SocketAddress, str] | None:
+def _place_of(event: FwxFirewallEvent) -> tuple[Any, SocketAddress, str, UUID] | None:
     details: Any = event.Parameters
     if event.EventType == fwx_Connect_Tcp:
-        return details.Connect.piConnection, details.Connect.Address, "tcp"
+        return details.Connect.piConnection, details.Connect.Address, "tcp", details.Connect.ProtocolGuid
     if event.EventType == fwx_AcceptedConnection:
-        return details.Accept.piConnectionAccepted, details.Accept.LocalAddress, "tcp"
+        return details.Accept.piConnectionAccepted, details.Accept.LocalAddress, "tcp", details.Accept.ProtocolGuid
     if event.EventType == fwx_Udp_Destination:
-        return details.UdpDest.piConnection, details.UdpDest.Address, "udp"
+        return details.UdpDest.piConnection, details.UdpDest.Address, "udp", details.UdpDest.ProtocolGuid
     return None

@@ -99,6 +99,14 @@ def load_filter_class(use: str) -> type:
     return _load(use, _entry_point(use))
 
 
+def module_of(use: str) -> str:
+    """Return the name of the module that *use* names, which is not imported.
+
+    :raises FilterLoadError: as :func:`load_filter_class`.
+    """
+    return _entry_point(use).value.partition(":")[0]
+
+
 def _entry_point(use: str) -> metadata.EntryPoint:
     if ":" in use:
         if not _MODULE_AND_CLASS.fullmatch(use):

@@ -63,6 +63,7 @@ class Listener:
         self._accepting = accepting
         self._call_later = call_later
         self._resume: Any = None
+        self._is_short = False
         self._entry: Entry | None = None
 
         transport: SocketTransport | None = None
@@ -112,6 +113,9 @@ class Listener:
             except OSError as error:
                 self._accept_failed(error)
                 return
+            if self._is_short:
+                self._is_short = False
+                self._engine.recoverer.has_enough()
             self._admit(transport, SocketAddress.from_sockaddr(sockaddr))
 
     def _admit(self, transport: SocketTransport, address: SocketAddress) -> None:
@@ -147,6 +151,8 @@ class Listener:
         if error.errno not in SHORTAGES:
             logger.debug("listener %r: %s", self.name, error)
             return
+        self._is_short = True
+        self._engine.recoverer.ran_short()
         if self._resume is None:
             logger.warning("listener %r takes no clients for a moment: %s", self.name, error.strerror)
             self._transport.pause_accept()

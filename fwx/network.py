@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.transport import Handler
+from fwx.netlink import NetlinkMachine
 
 logger = logging.getLogger("fwx.network")
 
@@ -240,7 +241,7 @@ class SocketTransport(KernelSocket):
 class SocketDatagrams(KernelSocket):
     """A UDP socket of the kernel (:class:`fwx.impl.transport.DatagramTransport`), which hears of ICMP errors."""
 
-    __slots__ = ("_recv", "_send", "_send_to")
+    __slots__ = ("_recv", "_recv_message", "_send", "_send_to")
 
     def __init__(self, sock: socket.socket, poller: Poller) -> None:
         """Take over *sock*, which becomes non-blocking."""
@@ -250,6 +251,7 @@ class SocketDatagrams(KernelSocket):
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         self._recv = sock.recvfrom
+        self._recv_message = sock.recvmsg
         self._send = sock.send
         self._send_to = sock.sendto
 
@@ -258,6 +260,11 @@ class SocketDatagrams(KernelSocket):
 
     def receive(self) -> tuple[bytes, tuple[Any, ...]]:
         return self._recv(_LARGEST_DATAGRAM)
+
+    def receive_with(self, ancillary_bytes: int) -> tuple[bytes, list[tuple[int, int, bytes]], tuple[Any, ...]]:
+        """Take one datagram, what the kernel says with it, and its source. :raises OSError: as ``receive``."""
+        data, ancillary, _, source = self._recv_message(_LARGEST_DATAGRAM, ancillary_bytes)
+        return data, ancillary, source
 
     def send(self, data: Any) -> None:
         self._send(data)
@@ -292,3 +299,6 @@ class SocketNetwork:
 
     def datagram(self, family: int) -> SocketDatagrams:
         return SocketDatagrams(socket.socket(family, socket.SOCK_DGRAM), self.poller)
+
+    def machine(self, changed: Callable[[], None]) -> NetlinkMachine:
+        return NetlinkMachine(self.poller, changed)

@@ -26,3 +26,8 @@ def notify(state: str, environment: Mapping[str, str]) -> None:
             sock.sendto(state.encode(), address)
     except OSError as error:
         logger.warning("the service manager cannot be told %s at %s: %s", state, path, error)
+
+
+def extend_timeout(milliseconds: int, environment: Mapping[str, str]) -> None:
+    """Ask for so much time from now on, for a start or a stop that takes longer than the unit allows (B1.13)."""
+    notify(f"EXTEND_TIMEOUT_USEC={milliseconds * 1000}", environment)

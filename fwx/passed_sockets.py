@@ -56,11 +56,6 @@ class PassedSockets:
         sock = self._sockets.pop(name, None)
         return network if sock is None else PassedNetwork(network.poller, sock)
 
-    def refuse(self, name: str, why: str) -> None:
-        """:raises ListenError: a socket was passed for the listener *name*, which can take none."""
-        if name in self._sockets:
-            raise ListenError(f"listener {name!r}: a socket was passed for it: {why}")
-
     def check_all_taken(self, listeners: Iterable[str]) -> None:
         """:raises ListenError: a socket was passed for none of *listeners*."""
         for name in self._sockets:

@@ -28,8 +28,14 @@ def service_account(name: str | None) -> pwd.struct_passwd | None:
 
     :raises PrivilegeError: the named account does not exist, or is root.
     """
-    if os.geteuid() != 0:
-        return None
+    return account_without_privileges(name) if os.geteuid() == 0 else None
+
+
+def account_without_privileges(name: str | None) -> pwd.struct_passwd:
+    """Return the account *name*, else ``fwx``, else ``nobody``, whoever asks.
+
+    :raises PrivilegeError: the named account does not exist, or is root.
+    """
     for candidate in (name,) if name else DEFAULT_USERS:
         try:
             account = pwd.getpwnam(candidate)

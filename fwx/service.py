@@ -6,26 +6,22 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.associations import Associations
 from fwx.composition import filters_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
-from fwx.config_model import ProxyListener, PublishListener, TransparentListener
+from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
-from fwx.datagram_listener import DatagramListener
+from fwx.control.server import ControlServer
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
-from fwx.entrance import Arrival, Entrance
-from fwx.entries import ProxyEntry, PublishEntry
+from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
-from fwx.header_entry import HeaderEntry, TrustedSenders
-from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.alert import Alert, Alerts
 from fwx.impl.authentication import IPasswordAuthenticator
+from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
@@ -36,12 +32,10 @@ from fwx.impl.route import routes
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
-from fwx.limits import AddressLimits, AttemptLimits
-from fwx.listener import Listener, ListenError
+from fwx.limits import AttemptLimits
 from fwx.listener_tls import listeners_tls
-from fwx.local_users import LocalUsers
+from fwx.local_users import LocalUser, LocalUsers
 from fwx.network import Poller, SocketNetwork
-from fwx.open_port import ClosedPort, OpenPort
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
@@ -49,18 +43,20 @@ from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
-from fwx.sni_entry import SniEntry, SniRoutes
-from fwx.tls_entry import TlsEntry
-from fwx.transparent.datagrams import TransparentDatagramListener
-from fwx.transparent.departure import ClientDeparture
-from fwx.transparent.entry import TransparentEntry
+from fwx.service_events import ServiceEvents
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
+from fwx.watchdog import Watchdog
+from fwx.ways_in import WaysIn
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.transport import Transport
+    from fwx.impl.filterhost import FilterHost
+    from fwx.impl.policy import Policy
+    from fwx.impl.route import Route
 
 logger = logging.getLogger("fwx.service")
 
@@ -109,48 +105,152 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self.log = FirewallLog(configuration.log_database, on_failure=self._log_failed, on_recovery=self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
-        define = partial(self.alerts.define, source="fwx")
-        faults = FaultReporter(define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE))
-        self._log_event = define("Log failure", Severity.ERROR, Category.FIREWALL_SERVICE)
-        self._filter_event = define("Packet filter failure", Severity.ERROR, Category.FIREWALL_SERVICE)
-        self._table_event = define("Packet filter changed by others", Severity.WARNING, Category.SECURITY)
+        self._events = ServiceEvents(self.alerts)
+        faults = FaultReporter(self._events.filter_fault)
         filters = filters_of(configuration, faults)
         users = users_of(configuration)
-        upstream_failure = define("Upstream failure", Severity.WARNING, Category.FIREWALL_SERVICE)
-        ways_out = routes(upstreams_of(configuration, upstream_failure))
-        self._listeners_tls = listeners_tls(configuration)
+        ways_out = routes(upstreams_of(configuration, self._events.upstream_failure))
+        tls = listeners_tls(configuration)
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
-        maker_event = define("Transparent listener failure", Severity.ERROR, Category.FIREWALL_SERVICE)
-        self._socket_maker = SocketMaker(self.poller, maker_event.signal)
+        self._socket_maker = SocketMaker(self.poller, self._events.socket_maker_failure.signal)
         self._tasks = Tasks(self._loop, faults)
-        self._network = SocketNetwork(self.poller)
         self._resolver = SystemResolver(self._loop, time.monotonic)
         self.workers = WorkerPool()
         self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
-        self._local = LocalAddresses()
-        limits = configuration.limits
-        self._limits = AddressLimits(limits.tcp_per_address, limits.tcp_connects_per_minute_per_address, time.monotonic)
-        self._deadlines = {
-            name: DeadlineQueue(seconds, time.monotonic, self._loop.call_later)
-            for name, seconds in (
-                ("handshake", limits.handshake_seconds),
-                ("connect", CONNECT_SECONDS),
-                ("linger", LINGER_SECONDS),
-                ("farewell", FAREWELL_SECONDS),
-                ("keep_alive", KEEP_ALIVE_SECONDS),
-                ("bind", BIND_SECONDS),
-                ("session", SESSION_IDLE_SECONDS),
-                ("udp", UDP_IDLE_SECONDS),
-            )
-        }
-        self.engine = Engine(
-            server_name=configuration.service.name,
+        local = LocalAddresses()
+        self._deadlines = _deadlines(configuration.limits.handshake_seconds, self._loop)
+        network = SocketNetwork(self.poller)
+        self.engine = self._make_engine(network, policy_of(configuration, local), filters, faults, ways_out)
+        self._watchdog = Watchdog(
+            configuration.service.blocked_loop_seconds,
+            time.monotonic,
+            self._loop.call_soon_threadsafe,
+            lambda frame: culprit_of(frame, (*self.engine.filters, *self.engine.retired)),
+            self._events.filter_blocks,
+        )
+        self.sessions = Sessions(self.engine, self._deadlines["session"])
+        self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
+        self.gateway.stragglers.on_empty = self._note_idle
+        self.registry: Registry = build_registry(self.engine, configuration.service.name)
+        # Passwords are hashed here, not by the threads of filters, which may be busy.
+        self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
+        doorkeeper = self._make_doorkeeper(users)
+        self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self._reloader = FilterReloader(configuration, self.engine, self.firewall)
+        self._control = ControlServer(configuration.state_dir, {"reload filter": self._reloader.reload})
+        self.ways_in = WaysIn(
+            configuration,
+            self.gateway,
+            network,
+            local,
+            tls,
+            doorkeeper,
+            self._deadlines,
+            self._socket_maker,
+            self._accepting,
+            self._note_idle,
+        )
+        self._alert_timer: asyncio.TimerHandle | None = None
+        self._started = False
+        self._idle = asyncio.Event()
+        self._is_draining = False
+
+    async def start(self) -> None:
+        """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
+
+        :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
+        :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
+        :raises FirewallLogError: the log cannot be opened.
+        :raises ControlError: the control socket cannot be made.
+        :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
+        """
+        account = service_account(self.configuration.service.user)
+        raise_descriptor_limit()
+        self.ways_in.bind(self._passed)
+        self._open_log(account)
+        self._control.open(account)
+        self._started = True
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            self.packet_filter.start(account)
+            self._warn_others(self.packet_filter.plan)
+        if any(
+            isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
+        ):
+            self._socket_maker.start(account)
+        drop_root(account)
+        await self.ways_in.open_ports()
+        self.registry.freeze()
+        for host in self.engine.filters:
+            host.start(self.firewall)
+        self.ways_in.let_in()
+        await self._control.start()
+        self._watchdog.start()
+        self._flush_alerts()
+
+    async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
+        """Take no more clients, wait for the connections, end what is left, close everything.
+
+        Returns the number of log records that could not be written, 0 when all is well.
+        """
+        self._reloader.close()
+        await self._control.stop()
+        self.ways_in.close()
+        self._run_queue_dry()  # UDP has no end to drain to
+        self.gateway.close()
+        await self._drain(drain_seconds)
+        for connection in self.sessions.connections():
+            connection.end(FWX_E_TERMINATING, "the service stopped")
+        self._run_queue_dry()
+        self.ways_in.send_away()
+        self.gateway.stragglers.close()
+        await self._tasks.settle(TASK_SECONDS)
+        return await self._close()
+
+    def hurry(self) -> None:
+        """End a stop's waiting for the connections; called at the second signal."""
+        self._idle.set()
+
+    async def _close(self) -> int:
+        self.firewall.end_notices()
+        for host in (*self.engine.filters, *self.engine.retired):
+            host.stop()
+        self.sessions.close()
+        self.firewall.close_sockets()
+        self._run_queue_dry()
+        await self._tasks.close(TASK_SECONDS)
+        self._run_queue_dry()
+        await self._end_workers()
+        for deadlines in self._deadlines.values():
+            deadlines.close()
+        if self._alert_timer is not None:
+            self._alert_timer.cancel()
+        if isinstance(self.packet_filter, NftablesPacketFilter):
+            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+        await self._socket_maker.stop()
+        self._resolver.close()
+        self._watchdog.stop()
+        self.poller.close()
+        if not self._started:
+            return 0
+        self.alerts.flush()
+        return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+
+    def _make_engine(
+        self,
+        network: SocketNetwork,
+        policy: Policy,
+        filters: tuple[FilterHost, ...],
+        faults: FaultReporter,
+        ways_out: Mapping[str, Route],
+    ) -> Engine:
+        return Engine(
+            server_name=self.configuration.service.name,
             queue=self.poller.queue,
-            network=self._network,
+            network=network,
             registry=None,
-            policy=policy_of(configuration, self._local),
+            policy=policy,
             resolver=self._resolver,
             faults=faults,
             alerts=self.alerts,
@@ -169,117 +269,15 @@ class Service:
             filters=filters,
             accepting=self._accepting,
         )
-        self.sessions = Sessions(self.engine, self._deadlines["session"])
-        self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
-        self.gateway.stragglers.on_empty = self._note_idle
-        self.registry: Registry = build_registry(self.engine, configuration.service.name)
-        # Passwords are hashed here, not by the threads of filters, which may be busy.
-        self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
+
+    def _make_doorkeeper(self, users: tuple[LocalUser, ...]) -> Doorkeeper:
+        """Have passwords checked by what a plugin has registered, or else by *users*."""
+        post = self.poller.queue.post
         if self.registry.queryUtility(IPasswordAuthenticator) is None:
-            checks = LocalUsers(users, self._hashing, self.poller.queue.post, time.monotonic)
+            checks = LocalUsers(users, self._hashing, post, time.monotonic)
             self.registry.register_utility(checks, IPasswordAuthenticator)
-        self._doorkeeper = Doorkeeper(
-            self.registry.getUtility(IPasswordAuthenticator),
-            AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic),
-            self.poller.queue.post,
-        )
-        self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
-        self.listeners: list[Listener] = []
-        self.datagram_listeners: list[DatagramListener] = []
-        self.associations = Associations(limits.udp_per_address, self._deadlines["udp"])
-        self._entrances: list[Entrance] = []
-        self._alert_timer: asyncio.TimerHandle | None = None
-        self._started = False
-        self._idle = asyncio.Event()
-        self._is_draining = False
-
-    async def start(self) -> None:
-        """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
-
-        :raises ListenError: a port cannot be bound, or opened. :raises HelperError: there is no packet filter.
-        :raises SocketMakerError: a transparent listener has nobody who makes its sockets.
-        :raises FirewallLogError: the log cannot be opened.
-        :raises PrivilegeError: root cannot be given up. :raises OSError: the state folder cannot be made.
-        """
-        account = service_account(self.configuration.service.user)
-        raise_descriptor_limit()
-        for table in self.configuration.listeners:
-            self._bind(table)
-        self._passed.check_all_taken(table.name for table in self.configuration.listeners)
-        self._open_log(account)
-        self._started = True
-        if isinstance(self.packet_filter, NftablesPacketFilter):
-            self.packet_filter.start(account)
-            self._warn_others(self.packet_filter.plan)
-        if any(
-            isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
-        ):
-            self._socket_maker.start(account)
-        drop_root(account)
-        for listener in self.listeners:
-            await self._open_port(listener.name, listener.port)
-        for datagrams in self.datagram_listeners:
-            await self._open_port(datagrams.name, datagrams.port)
-        self.registry.freeze()
-        for host in self.engine.filters:
-            host.start(self.firewall)
-        streams = [table for table in self.configuration.listeners if not _is_udp(table)]
-        for listener, table in zip(self.listeners, streams, strict=True):
-            self._let_in(listener, table)
-        for datagrams in self.datagram_listeners:
-            datagrams.start()
-        self._flush_alerts()
-
-    async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
-        """Take no more clients, wait for the connections, end what is left, close everything.
-
-        Returns the number of log records that could not be written, 0 when all is well.
-        """
-        for listener in self.listeners:
-            listener.close()
-        for entrance in self._entrances:
-            entrance.close()
-        for datagrams in self.datagram_listeners:
-            datagrams.close()
-        self.associations.close()
-        self._run_queue_dry()  # UDP has no end to drain to
-        self.gateway.close()
-        await self._drain(drain_seconds)
-        for connection in self.sessions.connections():
-            connection.end(FWX_E_TERMINATING, "the service stopped")
-        self._run_queue_dry()
-        for entrance in self._entrances:
-            entrance.close()
-        self.gateway.stragglers.close()
-        await self._tasks.settle(TASK_SECONDS)
-        return await self._close()
-
-    def hurry(self) -> None:
-        """End a stop's waiting for the connections; called at the second signal."""
-        self._idle.set()
-
-    async def _close(self) -> int:
-        for host in self.engine.filters:
-            host.stop()
-        self.sessions.close()
-        self.firewall.close_sockets()
-        self._run_queue_dry()
-        await self._tasks.close(TASK_SECONDS)
-        self._run_queue_dry()
-        await self._end_workers()
-        for deadlines in self._deadlines.values():
-            deadlines.close()
-        if self._alert_timer is not None:
-            self._alert_timer.cancel()
-        if isinstance(self.packet_filter, NftablesPacketFilter):
-            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
-        await self._socket_maker.stop()
-        self._resolver.close()
-        self.poller.close()
-        if not self._started:
-            return 0
-        self.alerts.flush()
-        return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
+        attempts = AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic)
+        return Doorkeeper(self.registry.getUtility(IPasswordAuthenticator), attempts, post)
 
     def _make_packet_filter(self) -> MemoryPacketFilter | NftablesPacketFilter:
         if self.configuration.packet_filter.backend == "memory":
@@ -288,19 +286,9 @@ class Service:
             plan_of(self.configuration),
             self.poller,
             self._loop.call_later,
-            on_failure=self._filter_event.signal,
-            on_difference=self._table_event.signal,
+            on_failure=self._events.packet_filter_failure.signal,
+            on_difference=self._events.packet_filter_changed.signal,
         )
-
-    async def _open_port(self, name: str, port: OpenPort | ClosedPort) -> None:
-        opened: asyncio.Future[int] = self._loop.create_future()
-        try:
-            port.open(opened.set_result)
-        except OSError as error:
-            raise ListenError(f"listener {name!r}: the packet filter: {error.strerror}") from error
-        code = await opened
-        if code:
-            raise ListenError(f"listener {name!r}: the packet filter does not open {port.address}")
 
     def _warn_others(self, plan: Plan) -> None:
         """Name the ports of other programs that the packet filter closes; an operator may not have thought of them."""
@@ -346,117 +334,6 @@ class Service:
         database = self.log.path
         give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
 
-    def _bind(self, table: Any) -> None:
-        if isinstance(table, TransparentListener) and _is_udp(table):
-            self._passed.refuse(table.name, "a transparent UDP listener opens its own")
-            self.datagram_listeners.append(self._transparent_datagrams(table))
-            return
-        network = self._passed.network_for(table.name, self._network)
-        if not _is_udp(table):
-            diversion = table.mode if isinstance(table, TransparentListener) else ""
-            # Behind a load balancer the client is known later: the header's entry counts it.
-            limits = self._limits if diversion or table.proxy_protocol == "off" else None
-            listener = Listener(
-                table.name,
-                table.bind,
-                network,
-                limits,
-                self.engine,
-                self._accepting,
-                self._loop.call_later,
-                diversion,
-            )
-            self.listeners.append(listener)
-            return
-        self.datagram_listeners.append(
-            DatagramListener(
-                table.name,
-                table.bind,
-                table.to,
-                network,
-                self.gateway,
-                self._deadlines["udp"],
-                self.configuration.limits.udp_per_address,
-                self._accepting,
-            )
-        )
-
-    def _transparent_datagrams(self, table: TransparentListener) -> TransparentDatagramListener:
-        return TransparentDatagramListener(
-            table.name,
-            table.bind,
-            self._network,
-            self.gateway,
-            self._deadlines["udp"],
-            self.configuration.limits.udp_per_address,
-            self._accepting,
-            self._socket_maker,
-            keeps_client_address=table.keep_client_address,
-            is_own_listener=self._is_own_listener,
-        )
-
-    def _let_in(self, listener: Listener, table: Any) -> None:
-        demand = table.authenticate if isinstance(table, ProxyListener) else "off"
-        entrance = Entrance(
-            listener.name,
-            self.gateway,
-            self._limits,
-            self._doorkeeper,
-            demand,
-            self._deadlines,
-            self.associations,
-            self._note_idle,
-        )
-        self._entrances.append(entrance)
-        listener.start(partial(self._arrived, listener, self._entry_of(entrance, table)))
-
-    def _entry_of(self, entrance: Entrance, table: Any) -> Callable[[Arrival], object]:
-        """Return what a client of this listener is handed to."""
-        tls = self._listeners_tls[table.name]
-        entry: Callable[[Arrival], object]
-        match table:
-            case PublishListener():
-                announces = {"off": 0, "v1": 1, "v2": 2}[table.send_proxy_protocol]
-                publish = partial(PublishEntry, entrance, announces=announces, to_tls=tls.to_server)
-                entry = partial(publish, target=table.to)
-                if table.sni:
-                    entry = partial(SniEntry, entrance, routes=SniRoutes(table.sni, table.to), then=publish)
-            case TransparentListener():
-                leave_from = partial(ClientDeparture, self._socket_maker, self.poller)
-                keeps = leave_from if table.keep_client_address else None
-                return partial(
-                    TransparentEntry,
-                    entrance,
-                    mode=table.mode,
-                    is_own_listener=self._is_own_listener,
-                    leave_from=keeps,
-                )
-            case _:
-                entry = partial(ProxyEntry, entrance)
-        if tls.from_client is not None:
-            entry = partial(TlsEntry, entrance, role=tls.from_client, then=entry)
-        if table.proxy_protocol == "off":
-            return entry
-        trusted = TrustedSenders(table.trusted or ())
-        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self._limits, entry)
-
-    def _arrived(
-        self,
-        listener: Listener,
-        entry: Callable[[Arrival], object],
-        client: Transport,
-        address: SocketAddress,
-    ) -> None:
-        try:
-            destination = SocketAddress.from_sockaddr(client.getsockname())
-        except OSError as error:
-            logger.debug("a client of listener %r went away at once: %s", listener.name, error)
-            client.close(True)
-            if listener.limits is not None:
-                listener.limits.release(address.host)
-            return
-        entry(Arrival(client, address, destination))
-
     def _accepting(self) -> bool:
         return self.log.accepting
 
@@ -470,14 +347,11 @@ class Service:
             self._idle.set()
 
     def _is_idle(self) -> bool:
-        waiting = any(entrance.forwarders for entrance in self._entrances) or len(self.gateway.stragglers)
+        waiting = self.ways_in.is_forwarding or len(self.gateway.stragglers)
         return not waiting and not self.sessions.connections()
 
     def _is_own_listener(self, address: SocketAddress, transport: str) -> bool:
-        if transport == "UDP" and self.associations.is_reached_by(address, self._local):
-            return True
-        listeners = self.listeners if transport == "TCP" else self.datagram_listeners
-        return any(listener.is_reached_by(address, self._local) for listener in listeners)
+        return self.ways_in.is_own_listener(address, transport)  # which is made after the engine
 
     def _flush_alerts(self) -> None:
         self.alerts.flush(due_only=True)
@@ -485,14 +359,26 @@ class Service:
 
     def _log_failed(self, reason: str) -> None:
         logger.error("the firewall log fails, new connections are refused: %s", reason)
-        self._log_event.signal(f"the firewall log fails, new connections are refused: {reason}")
+        self._events.log_failure.signal(f"the firewall log fails, new connections are refused: {reason}")
 
     def _log_recovered(self) -> None:
         logger.warning("the firewall log works again")
 
 
-def _is_udp(table: Any) -> bool:
-    return isinstance(table, PublishListener | TransparentListener) and table.transport == "udp"
+def _deadlines(handshake_seconds: float, loop: asyncio.AbstractEventLoop) -> dict[str, DeadlineQueue]:
+    return {
+        name: DeadlineQueue(seconds, time.monotonic, loop.call_later)
+        for name, seconds in (
+            ("handshake", handshake_seconds),
+            ("connect", CONNECT_SECONDS),
+            ("linger", LINGER_SECONDS),
+            ("farewell", FAREWELL_SECONDS),
+            ("keep_alive", KEEP_ALIVE_SECONDS),
+            ("bind", BIND_SECONDS),
+            ("session", SESSION_IDLE_SECONDS),
+            ("udp", UDP_IDLE_SECONDS),
+        )
+    }
 
 
 def _show_alert(alert: Alert) -> None:

@@ -13,7 +13,8 @@ from fwx.impl.route import Upstream as UpstreamRoute
 from fwx.impl.upstreamdatagrams import Relaying
 from fwx.interfaces import SocketAddress
 from fwx.proxy.http_connect_client import HttpConnectClient
-from fwx.proxy.socks5_client import BIND, UDP_ASSOCIATE, Socks5Client
+from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_codes import BIND, UDP_ASSOCIATE
 from fwx.proxy.socks5_datagram import HeaderCodec
 from fwx.proxy.upstream import Account
 from fwx.secret_file import read_secret

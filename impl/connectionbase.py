@@ -75,6 +75,7 @@ class ConnectionBase(Emulable):
         "approval",
         "client_address",
         "engine",
+        "filters",
         "id",
         "interface",
         "is_secondary",
@@ -106,6 +107,8 @@ class ConnectionBase(Emulable):
         engine = session.engine
         self.engine: Engine = engine
         self.session = session
+        # A filter may be exchanged for a new one of the same CLSID: the connection goes on with those it began with.
+        self.filters = engine.filters
         self.id = next(engine.connection_ids)
         self.client_address = client_address
         self.verdict = verdict
@@ -160,9 +163,11 @@ class ConnectionBase(Emulable):
         before = len(self._members)
         secondary = secondary or self.is_secondary
         factories = self.engine.factories.serving(self.session, event_type, at)
-        served = [factory.host for factory in factories]
+        served = [factory.host.clsid for factory in factories]
+        if self.filters is not self.engine.filters:
+            hosts = map(self._own, hosts)
         for host in hosts:
-            if host in served:
+            if host.clsid in served:
                 continue
             if host.state != "ready":
                 if not self._passes_failed(host):
@@ -193,6 +198,7 @@ class ConnectionBase(Emulable):
 
     def _attach_made(self, factory: DataFilterFactory) -> bool:
         """Attach what *factory* makes; tell whether the connection may go on."""
+        self.adopt(factory.host)
         try:
             made = factory.make()
             self._attach(made, factory.priority, factory.context, factory.host)
@@ -205,6 +211,24 @@ class ConnectionBase(Emulable):
         if not factory.host.opens_on_error:
             self._result, self._reason = E_UNEXPECTED, words
         return factory.host.opens_on_error
+
+    def adopt(self, host: FilterHost) -> None:
+        """Be a connection of *host* from now on, where another of its CLSID was meant: *host* has announced it."""
+        if host not in self.filters:
+            self.filters = tuple(host if each.clsid == host.clsid else each for each in self.filters)
+
+    def involves(self, host: FilterHost) -> bool:
+        """Tell whether *host* has seen this connection, or one of its session, and may be called for it again."""
+        if host not in self.filters or host not in self.session.attached_hosts:
+            return False
+        by_rule = host.everywhere or host.name in self.verdict.filters
+        return by_rule or any(member.host is host for member in self._members)
+
+    def _own(self, host: FilterHost) -> FilterHost:
+        """Return the filter of *host*'s CLSID that this connection has."""
+        if host in self.filters:
+            return host
+        return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
     def result(self) -> tuple[int, str]:
@@ -276,6 +300,8 @@ class ConnectionBase(Emulable):
         if attached:
             event = terminating_event(self)
             for host, session_filter in attached:
+                if self._own(host) is not host:
+                    continue
                 try:
                     host.handle(session_filter, event)
                 except FilterFault as fault:

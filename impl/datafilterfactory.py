@@ -175,7 +175,7 @@ def asker(session: FWXSession, name: str) -> FilterHost:
     A session is shared by its filters, so more cannot be known: else *name* answers for what was asked.
     """
     engine = session.engine
-    called = [host for host in engine.filters if host.is_being_called]
+    called = [host for host in (*engine.filters, *engine.retired) if host.is_being_called]
     candidates = called or session.attached_hosts
     if len(candidates) == 1 or called:
         return candidates[-1]

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-import socket
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.admission import admit_client
-from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connectionbase import ConnectionBase
-from fwx.impl.connectionrecord import destination_record
-from fwx.impl.datagramanswers import DatagramAnswers
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramendpoint import REPORTED
-from fwx.impl.datagramsocket import keep_bursts
+from fwx.impl.datagramservers import DatagramServers
 from fwx.impl.datagramways import DatagramWays
+from fwx.impl.destinationadmission import DestinationAdmission, HostsOf
+from fwx.impl.destinations import Destinations
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
-from fwx.impl.packetfilter import Claim, Opening
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, STANDING, Destination, Exit, FWXUdpDestination, State
+from fwx.impl.udpdestination import MOST_WAITING, Destination, Exit, FWXUdpDestination, State
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
@@ -57,10 +52,7 @@ MOST_STRANGERS = 16
 """Of those, who wrote to the client by themselves, where a filter has approved that; what others write is lost."""
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE = 256
-_ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  as sendto does it
 _BOUND = Verdict(True, "", (), False, S_OK, "", GUID_NULL, "", "", "")
-
-HostsOf = Callable[[Verdict], "tuple[FilterHost, ...]"]
 
 
 class Receiver(Protocol):
@@ -80,14 +72,11 @@ class FWXDatagramConnection(ConnectionBase):
     """
 
     __slots__ = (
-        "_answers",
+        "_admission",
         "_bind_chain",
-        "_claims",
         "_client",
         "_destinations",
-        "_diverted",
         "_hosts_of",
-        "_most",
         "_servers",
         "_ways",
         "source_proxy",
@@ -114,13 +103,10 @@ class FWXDatagramConnection(ConnectionBase):
         super().__init__(session, client_address, _BOUND, interface=interface, agent=agent, on_ended=on_ended)
         self._client = client
         self._hosts_of = hosts_of
-        self._most = most_destinations
-        self._diverted = diverted
-        self._destinations: OrderedDict[SocketAddress, Destination] = OrderedDict()
-        self._answers = DatagramAnswers()
-        self._servers: dict[int, DatagramTransport] = {}
+        self._servers = DatagramServers(self.engine, self._server_event, self._way_closed)
+        self._destinations = Destinations(self, self._servers, most_destinations)
+        self._admission = DestinationAdmission(self, self._destinations, hosts_of, self._admitted, diverted=diverted)
         self._ways = DatagramWays(self.engine, self._way_event)
-        self._claims: dict[SocketAddress, Claim] = {}
         self._bind_chain: DatagramChain | None = None
         # Who spoke for the client, by a PROXY header; the host sets it.
         self.source_proxy: SocketAddress | None = None
@@ -147,8 +133,7 @@ class FWXDatagramConnection(ConnectionBase):
 
         Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
         """
-        self._servers[family] = server
-        server.watch(partial(self._server_event, server))
+        self._servers.add(server, family)
 
     def deny_destination(self) -> bool:
         """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time."""
@@ -163,19 +148,14 @@ class FWXDatagramConnection(ConnectionBase):
         return tuple(self._destinations.values())
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
-        if protocol != FWX_PROTOCOL_UDP:
-            return ()
-        return tuple(SocketAddress.from_sockaddr(server.getsockname()) for server in self._servers.values())
+        return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
 
     def approve(self, approval: BindApproval, bursts: bool) -> None:
         """Let strangers write to the client: the own ports are open to everybody then (B6.18)."""
-        for server in self._servers.values() if bursts else ():
-            keep_bursts(server)
-        for place in self.places_bound(FWX_PROTOCOL_UDP):
-            try:
-                self._claim(place, Opening(FWX_PROTOCOL_UDP, place))
-            except OSError as error:
-                raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
+        try:
+            self._servers.open_to_all(bursts)
+        except OSError as error:
+            raise winsock_error(winsock_code(error), f"the packet filter: {error.strerror or error}") from error
         self.approval = approval
 
     def GetExternalSocketName(self) -> SocketAddress:
@@ -185,11 +165,13 @@ class FWXDatagramConnection(ConnectionBase):
         """
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
-        server = self._servers.get(socket.AF_INET) or self._servers.get(socket.AF_INET6)
-        server = server or next((way for way in self._ways if way.is_open), None)  # type: ignore[assignment]
-        if server is None:
-            raise winsock_error(WSAEINVAL, "nothing has been sent yet")
-        return SocketAddress.from_sockaddr(server.getsockname())
+        name = self._servers.name
+        if name is not None:
+            return name
+        for way in self._ways:
+            if way.is_open:
+                return SocketAddress.from_sockaddr(way.getsockname())
+        raise winsock_error(WSAEINVAL, "nothing has been sent yet")
 
     # From the client.
 
@@ -209,7 +191,10 @@ class FWXDatagramConnection(ConnectionBase):
             return
         destination = self._destinations.get(target)
         if destination is None or destination.state is State.HEARD:
-            destination = self._meet(target)
+            if not self.engine.accepting():
+                return  # fails closed (B9.18), until the log works again
+            destination = self._destinations.remember(target)
+            self._admission.judge(destination)
         else:
             self._destinations.move_to_end(target)
         if destination.state is State.OPEN:
@@ -245,19 +230,18 @@ class FWXDatagramConnection(ConnectionBase):
             self._take(server, self._server_received)
 
     def _server_received(self, data: Datagram, source: SocketAddress) -> None:
-        destination = self._answers.straight.get(source) or self._hear(source)
+        destination = self._destinations.answers.straight.get(source) or self._hear(source)
         if destination is not None and destination.state in (State.OPEN, State.HEARD):  # else a stranger
             self._answered(destination, data, source)
 
     def _hear(self, source: SocketAddress) -> Destination | None:
         """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
         approval = self.approval if self.engine.accepting() else None
-        known = (each for each in self._destinations.values() if each.secondary and each.permission is None)
-        if approval is None or not approval.admits(source) or sum(1 for _ in known) >= MOST_STRANGERS:
+        if approval is None or not approval.admits(source) or self._destinations.strangers >= MOST_STRANGERS:
             return None
-        destination = self._remember(source)
+        destination = self._destinations.remember(source)
         destination.secondary = True
-        destination.verdict = approval.verdict(source, self.places_bound(FWX_PROTOCOL_UDP)[0])
+        destination.verdict = approval.verdict(source, self._servers.names[0])
         if approval.bidirectional:
             self._admitted(destination, [source])
         else:
@@ -291,73 +275,12 @@ class FWXDatagramConnection(ConnectionBase):
 
     # Destinations.
 
-    def _remember(self, target: SocketAddress) -> Destination:
-        """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
-        known = self._destinations.pop(target, None)
-        if known is None and len(self._destinations) >= self._most:
-            known = self._destinations.popitem(last=False)[1]
-        if known is not None:
-            self._forget(known)
-        destination = self._destinations[target] = Destination(target, self.engine.clock())
-        return destination
-
-    def _meet(self, target: SocketAddress) -> Destination:
-        """Judge a new destination (B2.15); what it is afterwards is remembered, a denial too."""
-        if not self.engine.accepting():
-            # Fails closed (B9.18), until the log works again.
-            lost = Destination(target, self.engine.clock())
-            lost.state = State.DENIED
-            return lost
-        destination = self._remember(target)
-        verdict, addresses = self._judge(destination)
-        if addresses:
-            self._admitted(destination, addresses)
-        elif verdict.allowed and self.engine.routes[verdict.upstream].takes_names:
-            self._admitted(destination, None)
-        elif verdict.allowed or verdict.needs_resolution:
-            self._look_up(destination)
-        else:
-            self._deny(destination, int(verdict.hresult), verdict.reason)
-        return destination
-
-    def _look_up(self, destination: Destination) -> None:
-        assert destination.verdict is not None
-        hosts = self._hosts_of(destination.verdict)
-        look_up = ClientLookUp(self.session, hosts, destination.target, partial(self._found, destination))
-        destination.cancel = look_up.cancel
-        look_up.start()
-
-    def _found(self, destination: Destination, found: Found) -> None:
-        destination.cancel = None
-        if self.terminating or self._destinations.get(destination.target) is not destination:
-            return
-        if not found.addresses:
-            self._deny(destination, int(found.result), found.reason, found.action)
-            if not found.remembered:  # the name may be asked for again
-                self._destinations.pop(destination.target, None)
-            return
-        verdict, allowed = self._judge(destination, found.addresses)
-        if allowed:
-            self._admitted(destination, allowed)
-        else:
-            self._deny(destination, int(verdict.hresult), verdict.reason)
-
-    def _judge(
-        self, destination: Destination, resolved: list[SocketAddress] | None = None
-    ) -> tuple[Verdict, list[SocketAddress]]:
-        """Ask what was announced, then the rules."""
-        verdict, addresses, destination.permission = admit_client(
-            self.session, self.client_address, destination.target, resolved, "UDP", diverted=self._diverted
-        )
-        destination.verdict, destination.secondary = verdict, destination.permission is not None
-        return verdict, addresses
-
     def _admitted(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
         """Show it to the filters of its rule, and take its route, to the first address or to the name itself."""
         assert destination.verdict is not None
         upstream = destination.verdict.upstream
         if upstream and self._ways.rests(upstream):
-            self._drop(destination)
+            self._destinations.drop(destination)
             return
         destination.address = addresses[0] if addresses else None
         if destination.permission is not None:
@@ -369,21 +292,21 @@ class FWXDatagramConnection(ConnectionBase):
             return
         assert destination.address is not None
         try:
-            self._open_way(destination.address)
+            self._servers.open_to(destination.address)
         except OSError as error:
             result = int(HRESULT_FROM_WIN32(WSAEACCES))
-            self._deny(destination, result, f"the way out could not be opened: {error}", Action.Failed)
+            self._destinations.deny(destination, result, f"the way out could not be opened: {error}", Action.Failed)
             return
         self._begin(destination)
 
     def _begin(self, destination: Destination) -> None:
         """Its way is open: let its filters work, and send what has waited."""
         address = destination.address or destination.target
-        destination.exit = destination.way or self._server(address.family)
+        destination.exit = destination.way or self._servers.of(address.family)
         destination.sockaddr = address.sockaddr
         destination.state = State.OPEN
         if destination.address is not None:
-            self._answers.learn(destination, destination.address)
+            self._destinations.answers.learn(destination, destination.address)
         if destination.members:
             destination.chain = DatagramChain(
                 _ordered(destination.members),
@@ -406,7 +329,7 @@ class FWXDatagramConnection(ConnectionBase):
         way = self._ways.through(upstream)
         destination.way = way
         if way.code:
-            self._way_failed(way)
+            self._destinations.fail(way)
         elif way.is_open:
             self._begin(destination)
         else:
@@ -416,32 +339,18 @@ class FWXDatagramConnection(ConnectionBase):
         if self.terminating:
             return
         if way.code:
-            self._way_failed(way)
+            self._destinations.fail(way)
             return
-        for destination in self.destinations:
-            if destination.state is State.ASSOCIATING and destination.way is way and not self.terminating:
+        for destination in self._destinations.waiting_for(way):
+            if not self.terminating:
                 self._begin(destination)
         if mask & INPUT:
             self._take(way, partial(self._way_received, way))
 
     def _way_received(self, way: UpstreamDatagrams, data: Datagram, source: SocketAddress) -> None:
-        destination = self._answers.through(way, source, self._destinations.values())
+        destination = self._destinations.answers.through(way, source, self._destinations.values())
         if destination is not None and destination.state is State.OPEN:
             self._answered(destination, data, source)
-
-    def _way_failed(self, way: UpstreamDatagrams) -> None:
-        """End what went through it; the next datagram tries again, after a rest."""
-        self._answers.close(way)
-        result = int(HRESULT_FROM_WIN32(way.code))
-        for destination in self.destinations:
-            if destination.way is way and self._destinations.pop(destination.target, None) is not None:
-                self._forget(destination, Action.Failed, result, way.reason)
-
-    def _drop(self, destination: Destination) -> None:
-        """Not remembered: the next datagram may fare better."""
-        destination.state = State.DENIED
-        destination.waiting.clear()
-        self._destinations.pop(destination.target, None)
 
     def _show(self, destination: Destination) -> bool:
         """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18)."""
@@ -462,52 +371,18 @@ class FWXDatagramConnection(ConnectionBase):
             return passes
         result, reason = self.result
         self._denied_by, self._result, self._reason = "", S_OK, ""
-        self._release(destination.members)
+        self.release(destination.members)
         destination.members = []
-        self._deny(destination, result, reason)
+        self._destinations.deny(destination, result, reason)
         return False
 
-    def _deny(self, destination: Destination, result: int, reason: str, action: Action = Action.Denied) -> None:
-        self._stop(destination)
-        if destination.verdict is None or destination.verdict.log:
-            self._log(destination, action, result, reason)
-
-    def _stop(self, destination: Destination) -> None:
-        """Nothing goes there any more; what let the client do so is open again, unless it was used."""
-        destination.state = State.DENIED
-        destination.waiting.clear()
-        if destination.permission is not None:
-            destination.permission.give_back()
-
-    def _forget(
-        self, destination: Destination, action: Action = Action.Terminate, result: int = S_OK, reason: str = ""
-    ) -> None:
-        """It makes room for others, or has failed: it is logged, its filters are detached, its way is closed."""
-        cancel: Any = destination.cancel
-        if cancel is not None:
-            cancel()
-        had_way = destination.state in STANDING
-        self._stop(destination)
-        orphans = self._answers.forget(destination, self._destinations.values())
-        for address in orphans if destination.way is None else ():
-            self._close_way(address)
-        if destination.chain is not None:
-            destination.chain.abort()
-        names = ", ".join(member.host.name for member in destination.members)
-        self._release(destination.members)
-        if had_way and destination.verdict is not None and destination.verdict.log:
-            self._log(destination, action, result, reason, names)
-
-    def _release(self, members: list[Member]) -> None:
+    def release(self, members: list[Member]) -> None:
+        """Detach the filters of a destination that is forgotten."""
         for member in members:
             member.terminate()
             if member in self._members:
                 self._members.remove(member)
             self.engine.queue.post(member.detach)
-
-    def _log(self, destination: Destination, action: Action, result: int, reason: str, filters: str = "") -> None:
-        seconds = self.engine.clock() - destination.started
-        self.engine.write_record(destination_record(self, destination, action, (int(result), reason), filters, seconds))
 
     # The sockets.
 
@@ -521,46 +396,8 @@ class FWXDatagramConnection(ConnectionBase):
                 return False
         return not self.terminating
 
-    def _server(self, family: int) -> DatagramTransport:
-        """Return the socket towards the outside, made when it is needed first. :raises OSError: it cannot be."""
-        server = self._servers.get(family)
-        if server is None:
-            server = self.engine.network.datagram(family)
-            try:
-                server.bind((_ANYWHERE[socket.AddressFamily(family)], 0))
-            except OSError:
-                server.close(True)
-                raise
-            self._servers[family] = server
-            server.watch(partial(self._server_event, server))
-        return server
-
-    def _open_way(self, address: SocketAddress) -> None:
-        """Open the own port to *address* alone (B4.21). :raises OSError: it cannot be."""
-        local = SocketAddress.from_sockaddr(self._server(address.family).getsockname())
-        self._claim(address, Opening(FWX_PROTOCOL_UDP, local, address))
-
-    def _claim(self, address: SocketAddress, opening: Opening) -> None:
-        """Claim *opening*, for *address*: the peer's, or the own one where it is for everybody."""
-        if address in self._claims:
-            return
-        claim = self._claims[address] = Claim(opening, partial(self._way_answered, address))
-        try:
-            self.engine.packet_filter.open(claim)
-        except OSError:
-            del self._claims[address]
-            raise
-
-    def _way_answered(self, address: SocketAddress, code: int) -> None:
-        """The packet filter has opened the way; or it could not, and the connection may not go on."""
-        if code:
-            self._claims.pop(address, None)
-            self.end(HRESULT_FROM_WIN32(code), f"the packet filter did not open the way to {address}")
-
-    def _close_way(self, address: SocketAddress) -> None:
-        claim = self._claims.pop(address, None)
-        if claim is not None:
-            self.engine.packet_filter.close(claim)
+    def _way_closed(self, code: int, reason: str) -> None:
+        self.end(HRESULT_FROM_WIN32(code), reason)
 
     def _take(self, transport: Receiver, received: Callable[[Datagram, SocketAddress], None]) -> None:
         """Hand on what has come, a turn's worth; the rest in the loop's next round."""
@@ -584,34 +421,20 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _stop_moving(self) -> None:
         self._client.close(True)
-        for server in self._servers.values():
-            server.close(True)
+        self._servers.close()
         self._ways.close()
         if self._bind_chain is not None:
             self._bind_chain.abort()
-        for destination in self._destinations.values():
-            cancel: Any = destination.cancel
-            if cancel is not None:
-                cancel()
-            if destination.chain is not None:
-                destination.chain.abort()
-        for address in list(self._claims):
-            self._close_way(address)
+        self._destinations.abort()
 
     def _take_leave(self, action: Action) -> None:
         """Log every destination, then what every connection does."""
-        result, reason = self.result
-        for destination in self._destinations.values():
-            stands = destination.state in STANDING
-            if stands and destination.verdict is not None and destination.verdict.log:
-                names = ", ".join(member.host.name for member in destination.members)
-                self._log(destination, action, result, reason, names)
+        self._destinations.log_all(action, *self.result)
         super()._take_leave(action)
 
     def _let_go(self) -> None:
         self._bind_chain = None
         self._destinations.clear()
-        self._answers.clear()
         self._servers.clear()
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.dial import Dialled
+    from fwx.impl.filterhost import FilterHost
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.interfaces import SocketAddress
@@ -36,6 +37,8 @@ class FWXEmulatedForClient(FWXListeningConnection):
     __slots__ = ("_flags",)
 
     waits = True
+    # It is a connection, which says by itself whose it is.
+    host: FilterHost | None = None
 
     def __init__(self, session: FWXSession, client: SocketAddress, place: SocketAddress, flags: int) -> None:
         """*client* is where each connection is dialled to, *place* where others are said to connect to."""

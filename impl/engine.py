@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from fwx.impl.datafilterfactory import DataFilterFactories
 from fwx.impl.lookups import LookUps
+from fwx.impl.lowresource import FWXLowResourceRecoverer
 from fwx.impl.permissions import Permissions
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ class Engine:
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
+    :ivar recoverer: what filters want to try again after a lack of resources; whoever meets a lack tells it (B11.11).
+    :ivar more_time: asks who started the service for so many more milliseconds, while it stops (B1.13).
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
+    :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
+        for the connections that they have.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -113,14 +118,18 @@ class Engine:
     workers: Workers
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
+    retired: tuple[FilterHost, ...] = ()
     accepting: Callable[[], bool] = lambda: True
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)
     gateway: Gateway = field(init=False)
     permissions: Permissions = field(init=False)
+    recoverer: FWXLowResourceRecoverer = field(init=False)
+    more_time: Callable[[int], None] = lambda _milliseconds: None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         self.permissions = Permissions(self)
+        self.recoverer = FWXLowResourceRecoverer(self)

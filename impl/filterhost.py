@@ -66,6 +66,11 @@ class FilterHost:
         return self._calls > 0
 
     @property
+    def module(self) -> str:
+        """The name of the module that the filter's class is in; empty where it was never made."""
+        return "" if self._filter is None else type(self._filter).__module__
+
+    @property
     def complaint(self) -> str:
         """Why what it should see is refused, in words for the log; of a filter that is not ready."""
         return f"filter {self.name!r} is {self.state}" + (f": {self.reason}" if self.reason else "")

@@ -15,6 +15,7 @@ from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.loopthread import on_loop
+from fwx.impl.netconfig import FWXNetConfigDetector
 from fwx.impl.overlapped import FWXOverlapped
 from fwx.impl.portrun import MOST_PORTS
 from fwx.impl.reservedports import Reservations
@@ -24,7 +25,7 @@ from fwx.impl.taskcompletion import TaskCompletions
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.impl.tlsparameters import parameters_of
 from fwx.impl.unknown import Unknown
-from fwx.impl.user import FWXAuthenticatedUser
+from fwx.impl.user import session_user
 from fwx.interfaces import GUID_NULL, IFWXFirewall3, IFWXNetworkSocket
 from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
 
@@ -52,7 +53,17 @@ if TYPE_CHECKING:
 class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
-    __slots__ = ("_blocking", "_external", "_nobody", "_reservations", "_sockets", "_tasks", "engine", "names")
+    __slots__ = (
+        "_blocking",
+        "_external",
+        "_nobody",
+        "_reservations",
+        "_sockets",
+        "_tasks",
+        "engine",
+        "names",
+        "net_config",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -63,6 +74,7 @@ class FWXFirewall(Unknown):
         self._sockets: set[Any] = set()
         self._nobody: TlsCredentials | None = None
         self._reservations = Reservations(engine)
+        self.net_config = FWXNetConfigDetector(engine)
 
     @property
     def _registry(self) -> Any:
@@ -77,11 +89,19 @@ class FWXFirewall(Unknown):
     def forget(self, socket: Any) -> None:
         self._sockets.discard(socket)
 
+    def end_notices(self) -> None:
+        """Tell filters no more of changes, and try nothing again; called when the service stops, before the filters
+        are shut down. Twice does nothing.
+        """
+        self.net_config.close()
+        self.engine.recoverer.close()
+
     def close_sockets(self) -> None:
         """End every socket, every look-up and every operation on a handle that filters began here.
 
         Called when the service stops.
         """
+        self.end_notices()
         for socket in list(self._sockets):
             socket.terminate_connection()
         self._reservations.close()
@@ -177,14 +197,15 @@ class FWXFirewall(Unknown):
 
         It ends after a while without connections and without sockets, and with the service.
 
-        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address, a user that is none of the service's.
+        :param AuthenticatedUser: one of the service's, or a filter's own object, whom rules take for authenticated.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address, or no user: one without a name, or with
+            the name space ``fwx`` that is none of the service's; what the properties of a filter's object raise.
         """
         client = _client(ClientAddress, ClientAddressLength)
         inside = None if ProxyInternalAddress is None else _client(ProxyInternalAddress, ProxyInternalAddressLength)
-        if AuthenticatedUser is not None and not isinstance(AuthenticatedUser, FWXAuthenticatedUser):
-            raise COMError(E_INVALIDARG, f"{AuthenticatedUser!r} is no user of GetAuthenticatedUser")
+        user = session_user(AuthenticatedUser)
         make = self.engine.sessions.make_private
-        session: IFWXSession = on_loop(self.engine.queue, make, client, AuthenticatedUser, inside)
+        session: IFWXSession = on_loop(self.engine.queue, make, client, user, inside)
         return session
 
     def GetHostByName(self, name: str) -> Hostent:
@@ -207,7 +228,12 @@ class FWXFirewall(Unknown):
     # IFWXFirewall2.
 
     def UpdateServiceStatus(self, dwWaitHint: int) -> None:
-        raise COMError(E_NOTIMPL)
+        """Ask for *dwWaitHint* more milliseconds while the service stops (B1.13): of systemd, where it runs under it.
+        Nobody else is there to ask, and the answer is success all the same.
+
+        :raises COMError: ``E_INVALIDARG`` no DWORD.
+        """
+        self.engine.more_time(whole(dwWaitHint, "dwWaitHint"))
 
     def PostTaskCompletion(self, pIFWXTaskCompletion: IFWXTaskCompletion, UserData: object) -> None:
         """Have ``CompleteTask`` called once, later (B5.4), on the loop thread, or where the task provides
@@ -222,10 +248,12 @@ class FWXFirewall(Unknown):
         raise COMError(E_NOTIMPL)
 
     def GetNetConfigDetector(self) -> IFWXNetConfigDetector:
-        raise COMError(E_NOTIMPL)
+        """Return what tells of networks, adapters and addresses, always the same object (B13.10)."""
+        return self.net_config
 
     def GetLowResourceRecoverer(self) -> IFWXLowResourceRecoverer:
-        raise COMError(E_NOTIMPL)
+        """Return what has filters try again after a lack of resources, always the same object (B11.10)."""
+        return self.engine.recoverer
 
     def CreateSSLNetworkSocket(
         self,

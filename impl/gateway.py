@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fwx.impl.sessions import Sessions
     from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
-    from fwx.impl.user import FWXAuthenticatedUser, Who
+    from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import FwxFirewallEventSource
 
 logger = logging.getLogger("fwx.gateway")
@@ -97,7 +97,7 @@ class Request:
         interface: str,
         agent: str = "",
         early: bytes = b"",
-        user: FWXAuthenticatedUser | None = None,
+        user: SessionUser | None = None,
         claimed_user: str = "",
         on_ended: Callable[[], None] | None = None,
         announcement: bytes = b"",

@@ -160,7 +160,7 @@ class Network:
 
 
 # Connecting to the unspecified address reaches this host.
-_ALWAYS_LOCAL: Final = tuple(
+ALWAYS_LOCAL: Final = tuple(
     AddressRange.parse(text)
     for text in ("0.0.0.0", "127.0.0.0/8", "169.254.0.0/16", "::", "::1", "fe80::/10")  # noqa: S104
 )
@@ -244,7 +244,7 @@ class LocalAddresses:
 
     def _read(self) -> AddressSet:
         own = [*_own_ipv4(self._reader("/proc/self/net/fib_trie")), *_own_ipv6(self._reader("/proc/self/net/if_inet6"))]
-        return AddressSet([*_ALWAYS_LOCAL, *own])
+        return AddressSet([*ALWAYS_LOCAL, *own])
 
     def _refresh(self) -> None:
         try:
@@ -283,6 +283,11 @@ class Networks:
                 raise ValueError(f"network {network.name!r}: the name is {taken}; choose another one")
             names.add(network.name)
         self.names: frozenset[str] = frozenset(names)
+
+    @property
+    def configured(self) -> tuple[Network, ...]:
+        """The networks of the configuration, in their order."""
+        return self._networks
 
     @property
     def generation(self) -> int:

@@ -32,6 +32,7 @@ class Notice(NamedTuple):
         """
         if self.session.terminated or connection.terminating:
             return
+        connection.adopt(self.host)
         event = established_event(connection, protocol, address, self.context)
         try:
             self.host.handle(self.session_filter, event)

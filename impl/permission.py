@@ -11,6 +11,7 @@ from fwx.interfaces.constants import FWX_FLAG_ADDRESS_BASED, FWX_FLAG_ALLOW_MULT
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.deadline import Deadline
+    from fwx.impl.filterhost import FilterHost
     from fwx.impl.notice import Notice
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -74,6 +75,11 @@ class Permission:
         self.deadline: Deadline | None = None
         self.on_ended: Callable[[], None] | None = None
         self._state = _State.OPEN
+
+    @property
+    def host(self) -> FilterHost | None:
+        """The filter that is told of its connections, if one is."""
+        return None if self.notice is None else self.notice.host
 
     @property
     def is_open(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
 from fwx.impl.domainset import DomainSet, is_address, normalise_name
-from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Networks, normalise
+from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Network, Networks, normalise
 from fwx.impl.rulematch import CompiledRule, Match, Question, Traffic
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
 from fwx.interfaces.address import SocketAddress
@@ -165,6 +165,11 @@ class Policy:
         self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who, bool], Verdict] = {}
         self._look_ups: dict[tuple[str, str, Who], Verdict] = {}
         self._generation = networks.generation
+
+    @property
+    def configured_networks(self) -> tuple[Network, ...]:
+        """The networks that rules can name, but for the predefined ones."""
+        return self._networks.configured
 
     @classmethod
     def embedded_default(cls, local: LocalAddresses) -> Self:

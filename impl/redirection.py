@@ -17,6 +17,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.filterhost import FilterHost
     from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
@@ -59,6 +60,11 @@ class Redirection:
         assert transport is not None
         self._acceptor = Acceptor(transport, self._admit, self._came, self._engine.call_later)
         self._wait()
+
+    @property
+    def host(self) -> FilterHost | None:
+        """The filter that is told of its connections, if one is."""
+        return self._permission.host
 
     def end(self) -> None:
         """Close the port; connections go on. Again it does nothing."""

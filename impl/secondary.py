@@ -33,6 +33,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
+    from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.interfaces import SocketAddress
 
@@ -41,7 +42,13 @@ MOST_ANNOUNCED = 256
 
 
 class Announced(Protocol):
-    """What ends with the session."""
+    """What ends with the session.
+
+    :ivar host: the filter that is called for it, ``None`` for none.
+    """
+
+    @property
+    def host(self) -> FilterHost | None: ...
 
     def end(self) -> None: ...
 
@@ -69,6 +76,10 @@ class Secondary:
         """The session ends, or the service stops."""
         for announced in list(self._announced):
             announced.end()
+
+    def has_any_of(self, host: FilterHost) -> bool:
+        """Tell whether *host* will be called for something that was announced."""
+        return any(announced.host is host for announced in self._announced)
 
     def keep(self, announced: Announced) -> None:
         """Have *announced* end with the session, until :meth:`forget`."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
-    from fwx.impl.user import FWXAuthenticatedUser, Who
+    from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import (
         HRESULT,
         FwxFirewallEventSource,
@@ -82,7 +82,7 @@ class FWXSession(SessionRequests):
         engine: Engine,
         address: SocketAddress,
         source: FwxFirewallEventSource,
-        user: FWXAuthenticatedUser | None = None,
+        user: SessionUser | None = None,
         *,
         is_private: bool = False,
     ) -> None:
@@ -155,6 +155,12 @@ class FWXSession(SessionRequests):
             if wants(mask, event_type, self.source)
         ]
 
+    def release(self, host: FilterHost) -> None:
+        """Detach the session filter of *host*, which has no more connections here."""
+        attached = self._filters.pop(host, None)
+        if attached is not None:
+            host.call(attached[0], "Detach")
+
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
         if self.terminated:
@@ -213,8 +219,7 @@ class FWXSession(SessionRequests):
         """
         if self.user is None:
             raise COMError(FWX_E_NOT_AUTHENTICATED, "the session has no user")
-        user: IFWXAuthenticatedUser = self.user
-        return user
+        return self.user.face
 
     def GetSessionFlags(self) -> int:
         """Return ``FWX_SESSION_NAT`` for a client without a control channel, ``FWX_SESSION_AUTHENTICATED`` with a user,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from fwx.impl.retirement import let_go
 from fwx.impl.session import FWXSession
 from fwx.interfaces.enums import fwxSourceNAT
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.engine import Engine
-    from fwx.impl.user import FWXAuthenticatedUser
+    from fwx.impl.user import SessionUser
     from fwx.interfaces import FwxFirewallEventSource, SocketAddress
 
 
@@ -37,9 +38,7 @@ class Sessions:
     def __iter__(self) -> Iterator[FWXSession]:
         return iter([*self._sessions.values(), *self._private])
 
-    def of(
-        self, client: SocketAddress, source: FwxFirewallEventSource, user: FWXAuthenticatedUser | None = None
-    ) -> FWXSession:
+    def of(self, client: SocketAddress, source: FwxFirewallEventSource, user: SessionUser | None = None) -> FWXSession:
         """Return the session of *client* (its port does not matter), known as *user*, that makes events of *source*."""
         key = _key(client, source, user)
         session = self._sessions.get(key)
@@ -53,9 +52,7 @@ class Sessions:
         self._rest(session)
         return session
 
-    def make_private(
-        self, client: SocketAddress, user: FWXAuthenticatedUser | None, inside: SocketAddress | None
-    ) -> FWXSession:
+    def make_private(self, client: SocketAddress, user: SessionUser | None, inside: SocketAddress | None) -> FWXSession:
         """Make a session that only the filter which asks for it knows (B6.29).
 
         It ends after a while without connections and without sockets. *inside*: the address that *client* reaches the
@@ -70,6 +67,8 @@ class Sessions:
     def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
         self._rest(connection.session)
+        if self._engine.retired:
+            let_go(self._engine)
 
     def connections(self) -> list[ConnectionBase]:
         return [connection for session in self for connection in session.connections]
@@ -102,7 +101,9 @@ class Sessions:
         else:
             self._sessions.pop(_key(session.address, session.source, session.user), None)
         session.terminate()
+        if self._engine.retired:
+            let_go(self._engine)
 
 
-def _key(client: SocketAddress, source: FwxFirewallEventSource, user: FWXAuthenticatedUser | None) -> _Key:
+def _key(client: SocketAddress, source: FwxFirewallEventSource, user: SessionUser | None) -> _Key:
     return client.host, source, None if user is None else (user.Namespace, user.Username)

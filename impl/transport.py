@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from fwx.impl.machine import Machine
 
 # Bits of the mask that a handler gets; the numbers of Linux's epoll, so that the poller passes them through.
 READABLE = 0x001
@@ -117,3 +120,10 @@ class Network(Streams, Protocol):
 
     def datagram(self, family: int) -> DatagramTransport:
         """Make an unbound UDP socket of *family*. :raises OSError: out of descriptors or unknown family."""
+
+    def machine(self, changed: Callable[[], None]) -> Machine:
+        """Follow the adapters, addresses and routes of the machine.
+
+        :param changed: called on the loop thread, never inside this call, when something about them may be different.
+        :raises OSError: the process may not, or out of descriptors.
+        """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from zope.interface import implementer
 
+from fwx.impl.boundary import hresult_from_exception
+from fwx.impl.fault import shown
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXAuthenticatedUser
+from fwx.interfaces.hresult import E_INVALIDARG, COMError
 
 LOCAL_NAMESPACE: Final = "fwx"
 """``Namespace`` of the users of the configuration; Windows has ``AD``, RADIUS servers ``RADIUS`` (B10.2)."""
@@ -48,6 +51,11 @@ class FWXAuthenticatedUser(Unknown):
         self.who: Who = frozenset({AUTHENTICATED, user_key(name), *map(group_key, self._groups)})
 
     @property
+    def face(self) -> IFWXAuthenticatedUser:
+        """What filters get."""
+        return self
+
+    @property
     def Username(self) -> str:
         """The name that the client authenticated itself with."""
         return self._name
@@ -67,3 +75,52 @@ class FWXAuthenticatedUser(Unknown):
 
     def RevertToSelf(self) -> None:
         """Do nothing, as :meth:`Impersonate` did."""
+
+
+class VouchedUser:
+    """A user whom a filter has authenticated, for a private session (B6.29). What it is called is asked once.
+
+    :ivar face: the filter's object. :ivar who: rules know that it is authenticated, and nothing more: the users and
+        groups that they name are those of the configuration.
+    """
+
+    __slots__ = ("Namespace", "Username", "face", "who")
+
+    def __init__(self, face: IFWXAuthenticatedUser) -> None:
+        """:raises COMError: ``E_INVALIDARG`` it has no name, no name space, or that of the service's own users; what
+        its properties raise.
+        """
+        self.face = face
+        self.Username = _text(face, "Username")
+        self.Namespace = _text(face, "Namespace")
+        if self.Namespace.lower() == LOCAL_NAMESPACE:
+            raise COMError(
+                E_INVALIDARG, f"users of the name space {LOCAL_NAMESPACE!r} come from the configuration alone"
+            )
+        self.who: Who = frozenset({AUTHENTICATED})
+
+
+SessionUser: TypeAlias = FWXAuthenticatedUser | VouchedUser
+"""Whose session it is."""
+
+
+def session_user(user: IFWXAuthenticatedUser | None) -> SessionUser | None:
+    """Return what a session keeps of *user*, which a filter has given.
+
+    :raises COMError: ``E_INVALIDARG`` it is no user; as :class:`VouchedUser`.
+    """
+    if user is None or isinstance(user, FWXAuthenticatedUser):
+        return user
+    if not IFWXAuthenticatedUser.providedBy(user):
+        raise COMError(E_INVALIDARG, f"an IFWXAuthenticatedUser is needed, not {type(user).__name__}")
+    return VouchedUser(user)
+
+
+def _text(user: Any, name: str) -> str:
+    try:
+        value = getattr(user, name)
+    except Exception as error:
+        raise COMError(hresult_from_exception(error), f"{name} of the user cannot be had") from error
+    if not isinstance(value, str) or not value:
+        raise COMError(E_INVALIDARG, f"{name} of the user is {shown(value)}, not a text")
+    return value

@@ -35,8 +35,8 @@ class IFWXFilterAdmin(IUnknown):
     """Registers filters and protocols in the stored configuration (B1.48). Used by a filter's set-up; implemented by
     the service, by the class EC7DD7CF-D037-420A-AFEC-E5BCDD68DC6D in the SDK.
 
-    This version has no such object: filters are installed as Python distributions and named in the configuration file,
-    and protocols are defined there. What follows is for those who implement it.
+    The service has no such object: filters are installed as Python distributions, and named in the configuration file,
+    where protocols are defined too; a filter's set-up does not write there. What follows is for those who implement it.
     """
 
     taggedValue("iid", UUID("52B0BF15-962F-4937-8C37-E4C640C27E8F"))

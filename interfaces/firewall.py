@@ -153,7 +153,7 @@ class IFWXFirewall(IUnknown):
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: *ppiClientSession*.
         :raises COMError: the SDK names no code; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one, or
-            a user that is none of the service's.
+            no user: without a name or a name space, or with ``fwx`` for it and none of the service's.
         """
 
     def CreatePrivateSession(
@@ -170,10 +170,12 @@ class IFWXFirewall(IUnknown):
         :param ClientAddressLength: its size in bytes; ``None`` for its own.
         :param ProxyInternalAddress: the internal address of the firewall towards it; ``None`` for any.
         :param ProxyInternalAddressLength: its size in bytes; ``None`` for its own.
-        :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone.
+        :param AuthenticatedUser: whose session it is; with ``None`` rules see the address alone. Of a filter's own
+            object the name and the name space are read once; rules take it for authenticated, but for no user of the
+            configuration, and for no member of a group.
         :returns: *ppPrivateSession*, with ``FWX_SESSION_PRIVATE`` among its flags (B10.3).
         :raises COMError: the SDK names no code; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one, or
-            a user that is none of the service's.
+            no user: without a name or a name space, or with ``fwx`` for it and none of the service's.
         """
 
     def GetHostByName(
@@ -229,10 +231,11 @@ class IFWXFirewall2(IFWXFirewall):
     taggedValue("iid", UUID("F3DA55EA-A8A9-47B0-A829-A0FD9CDA66E6"))
 
     def UpdateServiceStatus(dwWaitHint: DWORD) -> None:
-        """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``.
+        """Ask for more time while the service stops (B1.13). Called by a filter from ``FilterShutdown``. Here systemd
+        is asked, where it wants to hear (``NOTIFY_SOCKET``); else nobody is there to ask, with success.
 
         :param dwWaitHint: milliseconds that the stop still needs, by estimate.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, not a number.
         """
 
     def PostTaskCompletion(pIFWXTaskCompletion: IFWXTaskCompletion, UserData: UserContextType) -> None:
@@ -259,16 +262,16 @@ class IFWXFirewall2(IFWXFirewall):
         """Return the object that tells of networks and addresses, and of their changes (B13.10). Called by a filter, as
         a rule in ``FilterInit``.
 
-        :returns: *ppNetConfigDetector*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
+        :returns: *ppNetConfigDetector*, always the same object.
+        :raises COMError: the SDK names no code; an implementation here does not fail.
         """
 
     def GetLowResourceRecoverer() -> Annotated[IFWXLowResourceRecoverer, Out("ppIFWXRecoverer")]:
         """Return the object that helps after a lack of resources (B11.10). Called by a filter, as a rule in
         ``FilterInit``.
 
-        :returns: *ppIFWXRecoverer*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
+        :returns: *ppIFWXRecoverer*, always the same object.
+        :raises COMError: the SDK names no code; an implementation here does not fail.
         """
 
     def CreateSSLNetworkSocket(

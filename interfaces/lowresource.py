@@ -28,7 +28,7 @@ class IFWXLowResourceRecoveryOperation(IUnknown):
 
 class IFWXLowResourceRecoverer(IUnknown):
     """Registers what to try again after a lack of resources (B11.10). Had by ``IFWXFirewall2.GetLowResourceRecoverer``;
-    implemented by the service. This version has none: that method answers ``E_NOTIMPL``.
+    implemented by the service.
     """
 
     taggedValue("iid", UUID("1220422A-60B5-42CC-997D-DECB2DC357C6"))
@@ -41,7 +41,8 @@ class IFWXLowResourceRecoverer(IUnknown):
         :param pIFWXLowResourceRecoveryOperation: the operation; kept until the registration ends.
         :param UserData: handed to its ``Recover``.
         :returns: *Cookie*, which tells this registration from others and is what the other two methods take.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, no operation.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, no operation; ``E_INVALIDARG``, something else;
+            ``FWX_E_TERMINATING``, the service stops.
         """
 
     def UnregisterFromLowResourceRecovery(dwCookie: DWORD) -> None:
@@ -53,7 +54,8 @@ class IFWXLowResourceRecoverer(IUnknown):
 
     def SignalLowResourceFailure(hCookie: DWORD) -> None:
         """Say that the registered operation failed for want of resources (B11.11). Called by the filter, which judges
-        by itself that it was so. ``Recover`` follows, not inside this call.
+        by itself that it was so. ``Recover`` follows, not inside this call; while the service itself lacks descriptors
+        it waits for them first. A signal while ``Recover`` is due already changes nothing.
 
         :param hCookie: from ``RegisterForLowResourceRecovery``.
         :raises COMError: the SDK names no code; here ``E_INVALIDARG``, there is no such registration.

@@ -1,7 +1,7 @@
 """The networks, adapters and addresses of the firewall, and the notices of their changes (B13.10).
 
-The way in is ``IFWXFirewall2.GetNetConfigDetector``, which answers ``E_NOTIMPL`` in this version: no object of the
-other interfaces exists yet. Where the SDK is silent, a method says what an implementation here is held to.
+The way in is ``IFWXFirewall2.GetNetConfigDetector``. Where the SDK is silent, a method says what an implementation here
+is held to.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class IFWXNetworkElement(IUnknown):
         :param Address: the address; its port is not looked at.
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: ``S_OK``, both hold; ``S_FALSE``, one does not. Both are successes: compare, never test for truth.
-        :raises COMError: ``E_INVALIDARG``, not an address.
+        :raises COMError: ``E_INVALIDARG``, not a literal address; ``E_POINTER``, none.
         """
 
     def GetConnectingNetworkGUID() -> Annotated[GUID, Out("pGuid")]:
         """Return the GUID of the connecting network. Called by any holder, at any time. The SDK does not say which
-        network that is.
+        network that is; the service has none.
 
         :returns: *pGuid*.
         :raises COMError: not specified; here ``E_FAIL``, there is none.
@@ -256,14 +256,16 @@ class IFWXNetworkAddress(IUnknown):
         """
 
     def GetNetworkElement() -> Annotated[IFWXNetworkElement, Out("ppNetworkElement")]:
-        """Return the network that the address belongs to. Called by any holder, at any time.
+        """Return the network that the address belongs to. Called by any holder, at any time. Here that is the network
+        whose ranges hold it, so that of the computers around it: the look-ups by address give ``localhost`` instead.
 
         :returns: *ppNetworkElement*.
         :raises COMError: the SDK names no code; an implementation here does not fail.
         """
 
     def IsPrimaryIpAddress() -> Annotated[BOOL, Out("pfPrimary")]:
-        """Tell whether this is the first address of its adapter. Called by any holder, at any time.
+        """Tell whether this is the first address of its adapter, here for IPv4 and IPv6 each. Called by any holder, at
+        any time.
 
         :returns: *pfPrimary*; the result code does not tell.
         :raises COMError: the SDK names no code; an implementation here does not fail.
@@ -403,7 +405,7 @@ class IFWXNetConfigDetectionSnapshot(IUnknown):
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: *ppNetworkElement*; NULL on failure.
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(ERROR_NOT_FOUND)``, it belongs to none;
-            ``E_INVALIDARG``, not an address.
+            ``E_INVALIDARG``, not a literal address; ``E_POINTER``, none.
         """
 
     def LookupNetworkElementByGuid(
@@ -463,7 +465,8 @@ class IFWXNetConfigDetector(IUnknown):
             SDK does not say which is which.
         :returns: *puiNcdRegistrationHandle*, also the context slot of this registration; never
             ``FWX_INVALID_NCD_HANDLE_VALUE``.
-        :raises COMError: the SDK names no code; here ``E_POINTER``, nobody to tell.
+        :raises COMError: the SDK names no code; here ``E_POINTER``, nobody to tell; ``E_INVALIDARG``, something else;
+            ``FWX_E_TERMINATING``, the service stops; a Winsock error as an HRESULT, the machine cannot be read.
         """
 
     def Unregister(uiNcdRegistrationHandle: unsigned_int) -> None:
@@ -483,12 +486,13 @@ class IFWXNetConfigDetector(IUnknown):
         :param AddressLength: its size in bytes; ``None`` for its own.
         :returns: *ppIFWXNetworkElement*; NULL on failure.
         :raises COMError: the SDK names no code; here ``HRESULT_FROM_WIN32(ERROR_NOT_FOUND)``, it belongs to none;
-            ``E_INVALIDARG``, not an address.
+            ``E_INVALIDARG``, not a literal address; ``E_POINTER``, none.
         """
 
     def GetCurrentSnapshot() -> Annotated[IFWXNetConfigDetectionSnapshot, Out("ppIFWXNetConfigDetectionSnapshot")]:
         """Return the present configuration. Called by any holder, at any time. A change makes a new snapshot.
 
         :returns: *ppIFWXNetConfigDetectionSnapshot*.
-        :raises COMError: the SDK names no code; an implementation here does not fail.
+        :raises COMError: the SDK names no code; here ``FWX_E_TERMINATING``, the service stops; a Winsock error as an
+            HRESULT, the machine cannot be read.
         """

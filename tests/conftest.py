@@ -49,6 +49,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "systemd-socket-activate": "systemd",
         "tcpdump": "tcpdump",
         "tinyproxy": "tinyproxy-bin",
+        "vsftpd": "vsftpd",
         "wget": "wget",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",
     }

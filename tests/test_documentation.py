@@ -40,6 +40,8 @@ CALLED = {
     "IFWXExternalIOCompletion",
     "IFWXFilter",
     "IFWXIOCompletion",
+    "IFWXLowResourceRecoveryOperation",
+    "IFWXNetConfigDetectionNotification",
     "IFWXSessionFilter",
     "IFWXSlowDataFilter",
     "IFWXTaskCompletion",
@@ -61,6 +63,10 @@ def connection_of(service: Service) -> FWXConnection:
     return FWXConnection(session, CLIENT, TARGET, service.engine.policy.judge(CLIENT.host, CLIENT.port, TARGET))
 
 
+def snapshot_of(service: Service) -> Any:
+    return service.firewall.GetNetConfigDetector().GetCurrentSnapshot()
+
+
 OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXFirewall": lambda service: service.firewall,
     "IFWXFirewall2": lambda service: service.firewall,
@@ -78,6 +84,18 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXIOBuffer": lambda _service: FWXIOBuffer(b""),
     "IFWXIpFilter": lambda service: service.firewall.CreateIpFilter(),
     "IFWXOverlapped": lambda service: service.firewall.CreateOverlapped(),
+    "IFWXLowResourceRecoverer": lambda service: service.firewall.GetLowResourceRecoverer(),
+    "IFWXNetConfigDetector": lambda service: service.firewall.GetNetConfigDetector(),
+    "IFWXNetConfigDetectionSnapshot": snapshot_of,
+    "IFWXNetworkElement": lambda service: snapshot_of(service).GetLocalHostNetworkElement(),
+    "IFWXNetworkElements": lambda service: snapshot_of(service).GetNetworkElements(),
+    "IFWXNetworkSet": lambda service: snapshot_of(service).GetNetworkSets().GetItem(1),
+    "IFWXNetworkSets": lambda service: snapshot_of(service).GetNetworkSets(),
+    "IFWXNetworkAdapter": lambda service: snapshot_of(service).GetNetworkAdapters().GetItem(1),
+    "IFWXNetworkAdapter2": lambda service: snapshot_of(service).GetNetworkAdapters().GetItem(1),
+    "IFWXNetworkAdapters": lambda service: snapshot_of(service).GetNetworkAdapters(),
+    "IFWXNetworkAddress": lambda service: snapshot_of(service).GetNetworkAddresses().GetItem(1),
+    "IFWXNetworkAddresses": lambda service: snapshot_of(service).GetNetworkAddresses(),
 }
 
 

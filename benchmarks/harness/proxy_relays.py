@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from harness.process import Running, find, free_port
-from harness.relays import Relay, Start, serve
+from harness.relays import FREELY, Relay, Start, listening, serve
 
 _FWX = """\
 [service]
@@ -16,17 +16,6 @@ state_dir = "{folder}/state"
 name = "relay"
 kind = "proxy"
 bind = "127.0.0.1:0"
-
-[[rule]]
-name = "all"
-action = "allow"
-protocols = ["any"]
-from = ["localhost"]
-to = ["localhost"]
-
-[limits]
-tcp_per_address = 100000
-tcp_connects_per_minute_per_address = 100000000
 """
 _DANTE = """\
 logoutput: {folder}/dante.log
@@ -41,7 +30,7 @@ socks pass {{ from: 0/0 to: 0/0 }}
 
 
 def start_fwx(folder: Path, target: int) -> Relay:  # noqa: ARG001  clients say where they want to go
-    return serve(folder, _FWX.format(folder=folder), "relay listens on")
+    return serve(folder, _FWX.format(folder=folder) + FREELY, "relay listens on")
 
 
 def start_dante(folder: Path, target: int) -> Relay:  # noqa: ARG001
@@ -49,22 +38,13 @@ def start_dante(folder: Path, target: int) -> Relay:  # noqa: ARG001
     accounts = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
     file = folder / "danted.conf"
     file.write_text(_DANTE.format(folder=folder, port=port, accounts=accounts))
-    return _listening(Running([find("danted") or "danted", "-f", str(file)], folder / "said"), port)
+    return listening(Running([find("danted") or "danted", "-f", str(file)], folder / "said"), port)
 
 
 def start_microsocks(folder: Path, target: int) -> Relay:  # noqa: ARG001
     port = free_port()
     command = [find("microsocks") or "microsocks", "-i", "127.0.0.1", "-p", str(port)]
-    return _listening(Running(command, folder / "said"), port)
-
-
-def _listening(process: Running, port: int) -> Relay:
-    try:
-        process.wait_for_port(port)
-    except BaseException:
-        process.__exit__()
-        raise
-    return Relay(process, port)
+    return listening(Running(command, folder / "said"), port)
 
 
 def streams() -> dict[str, Start]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.process import Running, find, free_port, settled_cpu_seconds, settled_memory
+from harness.process import LOCALHOST, Running, find, free_port, settled_cpu_seconds, settled_memory
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
@@ -24,7 +24,8 @@ kind = "publish"
 bind = "127.0.0.1:0"
 to = "127.0.0.1:{target}"
 {tls}
-
+"""
+FREELY = """\
 [[rule]]
 name = "all"
 action = "allow"
@@ -36,6 +37,7 @@ to = ["localhost"]
 tcp_per_address = 100000
 tcp_connects_per_minute_per_address = 100000000
 """
+"""Whoever is on this machine, and as often as they like."""
 _MONITOR = """
 [[filter]]
 name = "monitor"
@@ -43,7 +45,7 @@ use = "fwx.filters.data_monitor:DataMonitor"
 everywhere = true
 options = { alert_on = "a pattern that does not occur" }
 """
-_HAPROXY = """\
+HAPROXY_HEAD = """\
 global
   nbthread 1
   maxconn 4000
@@ -54,6 +56,8 @@ defaults
   timeout server 60s
   option splice-auto
 frontend clients
+"""
+_HAPROXY = """\
   bind 127.0.0.1:{port}
   default_backend servers
 backend servers
@@ -104,7 +108,7 @@ Start = Callable[[Path, int], Relay]
 def start_fwx(folder: Path, target: int, more: str = "", certificate: Path | None = None) -> Relay:
     """Run the service with a published port, which ends TLS where there is a *certificate*."""
     tls = f'tls = {{ certificate = "{certificate}", key = "{certificate}" }}' if certificate else ""
-    return serve(folder, _FWX.format(folder=folder, target=target, tls=tls) + more, "relay listens on")
+    return serve(folder, _FWX.format(folder=folder, target=target, tls=tls) + FREELY + more, "relay listens on")
 
 
 def serve(folder: Path, configuration: str, words: str) -> Relay:
@@ -119,7 +123,7 @@ def serve(folder: Path, configuration: str, words: str) -> Relay:
 def told(process: Running, words: str) -> Relay:
     """Return the relay *process*, which says its port behind *words*."""
     try:
-        return Relay(process, int(process.wait_for_text(words + r" 127\.0\.0\.1:(\d+)")))
+        return Relay(process, int(process.wait_for_text(words + r" [\d.]+:(\d+)")))
     except BaseException:
         process.__exit__()
         raise
@@ -131,13 +135,14 @@ def start_fwx_with_filter(folder: Path, target: int) -> Relay:
 
 def start_haproxy(folder: Path, target: int) -> Relay:
     port = free_port()
-    return run_haproxy(folder, _HAPROXY.format(port=port, target=target), port)
+    return run_haproxy(folder, HAPROXY_HEAD + _HAPROXY.format(port=port, target=target), port)
 
 
-def run_haproxy(folder: Path, configuration: str, port: int) -> Relay:
+def run_haproxy(folder: Path, configuration: str, port: int, host: str = LOCALHOST) -> Relay:
     file = folder / "haproxy.cfg"
     file.write_text(configuration)
-    return _listening(Running([find("haproxy") or "haproxy", "-db", "-q", "-f", str(file)], folder / "said"), port)
+    process = Running([find("haproxy") or "haproxy", "-db", "-q", "-f", str(file)], folder / "said")
+    return listening(process, port, host=host)
 
 
 def start_nginx_njs(folder: Path, target: int) -> Relay:
@@ -150,12 +155,15 @@ def run_nginx(folder: Path, configuration: str, port: int, kind: socket.SocketKi
     file = folder / "nginx.conf"
     file.write_text(configuration)
     command = [find("nginx") or "nginx", "-e", "stderr", "-c", str(file)]
-    return _listening(Running(command, folder / "said"), port, kind)
+    return listening(Running(command, folder / "said"), port, kind)
 
 
-def _listening(process: Running, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> Relay:
+def listening(
+    process: Running, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, host: str = LOCALHOST
+) -> Relay:
+    """Return the relay *process*, once it listens on *port*."""
     try:
-        process.wait_for_port(port, kind)
+        process.wait_for_port(port, kind, host)
     except BaseException:
         process.__exit__()
         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import load, socket_relays, tls_load, tools
+from harness.parts import Column, Part
 from harness.process import PATIENCE, find
 from harness.relays import Start, relay
 from harness.socket_load import Done, Loads
@@ -26,7 +27,6 @@ UDP_CLIENTS, WINDOW = 8, 8
 WARM = 64
 SOURCES = 8
 
-Column = tuple[str, float]
 Target = Callable[[], AbstractContextManager[int]]
 
 
@@ -36,16 +36,6 @@ class Plan(NamedTuple):
     seconds: float
     rounds: int
     idle: int
-
-
-class Part(NamedTuple):
-    """One table: *columns* map to their units; *measure* gives each with its figure; the ratios are to *bases*."""
-
-    title: str
-    columns: dict[str, str]
-    relays: dict[str, Start]
-    measure: Callable[[Start], Iterator[Column]]
-    bases: tuple[str, ...]
 
 
 class Bench:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.process import Running, find, free_port, raise_descriptor_limit
-from harness.relays import NGINX_MODULES, Relay, Start, run_haproxy, run_nginx, serve, start_fwx, told
+from harness.relays import HAPROXY_HEAD, NGINX_MODULES, Relay, Start, run_haproxy, run_nginx, serve, start_fwx, told
 
 _FWX = """\
 [service]
@@ -26,16 +26,6 @@ everywhere = true
 options = {{ target = {target}, certificate = "{certificate}" }}
 """
 _HAPROXY = """\
-global
-  nbthread 1
-  maxconn 4000
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  option splice-auto
-frontend clients
   bind 127.0.0.1:{port}{bind}
   {what}
 backend servers
@@ -70,7 +60,7 @@ def start_uvloop_echo(folder: Path, _target: int) -> Relay:
 
 def start_haproxy(bind: str, what: str, folder: Path, target: int) -> Relay:
     port = free_port()
-    return run_haproxy(folder, _HAPROXY.format(port=port, bind=bind, what=what, target=target), port)
+    return run_haproxy(folder, HAPROXY_HEAD + _HAPROXY.format(port=port, bind=bind, what=what, target=target), port)
 
 
 def start_nginx(listen: str, what: str, kind: socket.SocketKind, folder: Path, target: int) -> Relay:

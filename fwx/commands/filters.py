@@ -14,6 +14,8 @@ from rich.text import Text
 
 from fwx.config import Configuration, ConfigurationError, load
 from fwx.config_model import Filter
+from fwx.control import ControlError
+from fwx.control.client import ask
 from fwx.filter_loader import (
     GROUP,
     InstalledFilter,
@@ -37,13 +39,37 @@ class _Row(NamedTuple):
 _HEADINGS = _Row("NAME", "CLASS", "DISTRIBUTION", "OPTIONS", "STATE")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Also list the [[filter]] tables of this file.")
-def filters(file: Path | None) -> None:
+@click.pass_context
+def filters(context: click.Context, file: Path | None) -> None:
     """List the installed filters with their options, and whether they load.
 
     Exit code 0: all load and all options fit, 1: some do not, or the configuration is wrong.
     """
+    if context.invoked_subcommand is None:
+        _list(file)
+    elif file is not None:
+        raise click.UsageError("give --config after the command's name")
+
+
+@filters.command()
+@click.argument("name")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration that the service runs with.")
+def reload(name: str, file: Path | None) -> None:
+    """Have the running service take the new code of the filter NAME, a [[filter]] table of its configuration.
+
+    Its modules are read from disk again. New connections get the new code, the others finish with the old. The options
+    stay those that the service was started with. Exit code 1: the old code goes on; it is said why.
+    """
+    try:
+        done = ask(load(file).state_dir, "reload filter", name=name)
+    except (ConfigurationError, ControlError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"filter {name!r} has been reloaded; connections that finish with the old code: {done['connections']}")
+
+
+def _list(file: Path | None) -> None:
     configuration = _configuration(file)
     rows = [_row(found.name, found, found.error) for found in installed_filters()]
     _print_rows(rows, f"no distribution offers a filter in the entry point group {GROUP}")

@@ -8,16 +8,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import uvloop
 
 from fwx.config import ConfigurationError, load
+from fwx.control import ControlError
 from fwx.filter_loader import FilterLoadError
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.listener import ListenError
-from fwx.notification import READY, STOPPING, notify
+from fwx.notification import READY, STOPPING, extend_timeout, notify
 from fwx.packetfilter.process import HelperError
 from fwx.passed_sockets import PassedSockets
 from fwx.privileges import PrivilegeError
@@ -53,6 +55,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     except (
+        ControlError,
         FilterLoadError,
         FirewallLogError,
         HelperError,
@@ -73,6 +76,7 @@ async def run_service(config: Path | None) -> int:
     passed = PassedSockets.from_environment(os.environ, os.getpid())
     try:
         service = Service(load(config), passed)
+        service.engine.more_time = partial(extend_timeout, environment=os.environ)
     except BaseException:
         passed.close()
         raise
@@ -92,9 +96,9 @@ async def run_service(config: Path | None) -> int:
         passed.close()
         await service.stop(0)
         raise
-    for listener in service.listeners:
+    for listener in service.ways_in.listeners:
         click.echo(f"fwx: {listener.name} listens on {listener.address}", err=True)
-    for datagrams in service.datagram_listeners:
+    for datagrams in service.ways_in.datagram_listeners:
         click.echo(f"fwx: {datagrams.name} listens on {datagrams.address}", err=True)
     notify(READY, os.environ)
     await told.wait()

@@ -8,7 +8,7 @@ from fwx.config_model import Configuration, TransparentListener
 from fwx.doctor.finding import Finding, fail, ok, warn
 from fwx.doctor.machine import Machine
 from fwx.packetfilter.confinement import CAP_NET_ADMIN
-from fwx.privileges import PrivilegeError, service_account
+from fwx.privileges import PrivilegeError, account_without_privileges
 
 NAME = "privileges"
 
@@ -39,12 +39,11 @@ def _account(configuration: Configuration, machine: Machine) -> Iterator[Finding
     if not machine.is_root():
         return
     try:
-        account = service_account(configuration.service.user)
+        account = account_without_privileges(configuration.service.user)
     except PrivilegeError as error:
         name = configuration.service.user or "fwx"
         yield fail(NAME, str(error), "the service cannot give up root", f"useradd --system {name}")
         return
-    assert account is not None
     if configuration.service.user is None and account.pw_name == "nobody":
         yield warn(
             NAME,

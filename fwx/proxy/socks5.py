@@ -16,27 +16,35 @@ from fwx.proxy.request import (
     ProxyRequest,
     request_target,
 )
+from fwx.proxy.socks5_codes import (
+    BIND,
+    CONNECT,
+    IPV4,
+    IPV6,
+    NAME,
+    NO_ACCEPTABLE_METHOD,
+    NO_AUTHENTICATION,
+    UDP_ASSOCIATE,
+    USER_PASSWORD,
+)
 
 _VERSION: Final = 0x05
-_NO_AUTHENTICATION: Final = 0x00
-_USER_PASSWORD: Final = 0x02
-_NO_ACCEPTABLE_METHOD: Final = b"\x05\xff"
-_METHOD_NAMES: Final = {_NO_AUTHENTICATION: "00 (no authentication)", _USER_PASSWORD: "02 (user and password)"}
+_METHOD_NAMES: Final = {NO_AUTHENTICATION: "00 (no authentication)", USER_PASSWORD: "02 (user and password)"}
 # In order of preference: who offers a password has one.
 _METHODS: Final[dict[Demand, tuple[int, ...]]] = {
-    "off": (_NO_AUTHENTICATION,),
-    "optional": (_USER_PASSWORD, _NO_AUTHENTICATION),
-    "required": (_USER_PASSWORD,),
+    "off": (NO_AUTHENTICATION,),
+    "optional": (USER_PASSWORD, NO_AUTHENTICATION),
+    "required": (USER_PASSWORD,),
 }
 
 _PASSWORD_ACCEPTED: Final = b"\x01\x00"
 _PASSWORD_REJECTED: Final = b"\x01\x01"
 
-_COMMANDS: Final[dict[int, Literal["connect", "bind", "udp"]]] = {0x01: "connect", 0x02: "bind", 0x03: "udp"}
-
-_IPV4: Final = 0x01
-_NAME: Final = 0x03
-_IPV6: Final = 0x04
+_COMMANDS: Final[dict[int, Literal["connect", "bind", "udp"]]] = {
+    CONNECT: "connect",
+    BIND: "bind",
+    UDP_ASSOCIATE: "udp",
+}
 
 _GENERAL_FAILURE: Final = 0x01
 _COMMAND_NOT_SUPPORTED: Final = 0x07
@@ -149,9 +157,9 @@ class Socks5Codec:
             wanted = " and ".join(_METHOD_NAMES[method] for method in sorted(_METHODS[self._demand]))
             reason = f"SOCKS5 methods {buffer[2:end].hex(' ') or 'none'} lack {wanted}"
             kind = AuthenticationError if self._demand == "required" else HandshakeError
-            raise kind(reason, _NO_ACCEPTABLE_METHOD)
+            raise kind(reason, bytes((_VERSION, NO_ACCEPTABLE_METHOD)))
         self._pending = buffer[end:]
-        self._stage = _Stage.PASSWORD if method == _USER_PASSWORD else _Stage.REQUEST
+        self._stage = _Stage.PASSWORD if method == USER_PASSWORD else _Stage.REQUEST
         return bytes((_VERSION, method))
 
     def _take_password(self) -> None:
@@ -196,7 +204,7 @@ def _sender(kind: int, packed: bytes, port: int) -> SocketAddress:
 
     :raises HandshakeError: it is a name, which nobody could compare a datagram's source with.
     """
-    if kind == _NAME:
+    if kind == NAME:
         reason = "SOCKS5 UDP ASSOCIATE: a name for where the client sends from, an address or zeros are expected"
         raise HandshakeError(reason, _failure(_ADDRESS_TYPE_NOT_SUPPORTED))
     return SocketAddress(_host(kind, packed), port)
@@ -213,7 +221,7 @@ def _check_head(buffer: bytes) -> None:
         raise HandshakeError(reason, _failure(_COMMAND_NOT_SUPPORTED))
     if buffer[2] != 0:
         raise HandshakeError(f"SOCKS5 reserved byte is 0x{buffer[2]:02x}, not 00", _failure(_GENERAL_FAILURE))
-    if buffer[3] not in (_IPV4, _NAME, _IPV6):
+    if buffer[3] not in (IPV4, NAME, IPV6):
         reason = f"SOCKS5 address type 0x{buffer[3]:02x} is not 01, 03 or 04"
         raise HandshakeError(reason, _failure(_ADDRESS_TYPE_NOT_SUPPORTED))
 
@@ -226,7 +234,7 @@ def packed_address(address: SocketAddress) -> bytes:
     literal = address.address
     if literal is None:
         raise ValueError(f"{address} is a name, an address is needed")
-    kind = _IPV4 if literal.version == 4 else _IPV6
+    kind = IPV4 if literal.version == 4 else IPV6
     return bytes((kind,)) + literal.packed + address.port.to_bytes(2, "big")
 
 
@@ -238,7 +246,7 @@ def packed_name(end_point: SocketAddress) -> bytes:
     name = end_point.host.encode("ascii")
     if len(name) > 0xFF:
         raise ValueError(f"a name of {len(name)} bytes, at most 255 are expected")
-    return bytes((_NAME, len(name))) + name + end_point.port.to_bytes(2, "big")
+    return bytes((NAME, len(name))) + name + end_point.port.to_bytes(2, "big")
 
 
 def unpack_address(buffer: bytes, start: int) -> tuple[str, int]:
@@ -247,9 +255,9 @@ def unpack_address(buffer: bytes, start: int) -> tuple[str, int]:
     :raises ValueError: the type is unknown, the host is cut off, or no ASCII.
     """
     kind = buffer[start]
-    lengths = {_IPV4: 4, _IPV6: 16}
+    lengths = {IPV4: 4, IPV6: 16}
     begin = start + 1
-    if kind == _NAME:
+    if kind == NAME:
         if len(buffer) <= begin:
             raise ValueError("the name is cut off")
         end = begin + 1 + buffer[begin]
@@ -264,17 +272,17 @@ def unpack_address(buffer: bytes, start: int) -> tuple[str, int]:
 
 
 def _address_span(buffer: bytes) -> tuple[int, int]:
-    if buffer[3] == _IPV4:
+    if buffer[3] == IPV4:
         return 4, 8
-    if buffer[3] == _IPV6:
+    if buffer[3] == IPV6:
         return 4, 20
     return 5, 5 + buffer[4]
 
 
 def _host(kind: int, packed: bytes) -> str:
-    if kind == _IPV4:
+    if kind == IPV4:
         return socket.inet_ntop(socket.AF_INET, packed)
-    if kind == _IPV6:
+    if kind == IPV6:
         return socket.inet_ntop(socket.AF_INET6, packed)
     if not packed.isascii():
         raise ValueError("the host name is not ASCII, its IDNA form (xn--...) is expected")
@@ -282,4 +290,4 @@ def _host(kind: int, packed: bytes) -> str:
 
 
 def _failure(code: int) -> bytes:
-    return bytes((_VERSION, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
+    return bytes((_VERSION, code, 0, IPV4, 0, 0, 0, 0, 0, 0))

@@ -9,20 +9,20 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NoReturn
 
 from fwx.interfaces.address import SocketAddress
+from fwx.proxy.socks5_codes import (
+    CONNECT,
+    IPV4,
+    IPV6,
+    NAME,
+    NO_ACCEPTABLE_METHOD,
+    NO_AUTHENTICATION,
+    UDP_ASSOCIATE,
+    USER_PASSWORD,
+)
 from fwx.proxy.upstream import Account, UpstreamError, askable
 
 LONGEST_SECRET: Final = 255
 """Most bytes of a user name, and of a password (RFC 1929 section 2)."""
-
-CONNECT: Final = 0x01
-BIND: Final = 0x02
-UDP_ASSOCIATE: Final = 0x03
-_NO_AUTHENTICATION: Final = 0x00
-_USER_AND_PASSWORD: Final = 0x02
-_NO_ACCEPTABLE_METHOD: Final = 0xFF
-_IPV4: Final = 0x01
-_NAME: Final = 0x03
-_IPV6: Final = 0x04
 
 # Reply codes (RFC 1928 section 6) to what the kernel would have said. "General failure" is what servers say of a name
 # that they cannot resolve; "TTL expired" is what Dante and this service say of a time-out.
@@ -51,7 +51,7 @@ class Socks5Client:
     __slots__ = ("_account", "_buffer", "_command", "_step", "_target", "bound", "early", "established", "on_target")
 
     def __init__(self, target: SocketAddress, account: Account | None = None, command: int = CONNECT) -> None:
-        """:param target: an address or a name; for :data:`BIND` the address of who is expected to connect; of an
+        """:param target: an address or a name; for ``BIND`` the address of who is expected to connect; of an
             association zeros.
 
         :param account: used where the upstream chooses that method.
@@ -80,7 +80,7 @@ class Socks5Client:
             self.on_target = True
             self._target = askable(self._target)
             self.on_target = False
-        methods = bytes([_NO_AUTHENTICATION] if self._account is None else [_NO_AUTHENTICATION, _USER_AND_PASSWORD])
+        methods = bytes([NO_AUTHENTICATION] if self._account is None else [NO_AUTHENTICATION, USER_PASSWORD])
         return bytes((5, len(methods))) + methods
 
     def receive(self, data: bytes) -> bytes:
@@ -116,13 +116,13 @@ class Socks5Client:
         if len(self._buffer) < 2:
             return None
         method = self._take(2)[1]
-        if method == _NO_AUTHENTICATION:
+        if method == NO_AUTHENTICATION:
             return self._request()
-        if method == _USER_AND_PASSWORD and self._account is not None:
+        if method == USER_PASSWORD and self._account is not None:
             self._step = self._take_verdict
             user, password = self._account.user.encode(), self._account.password.encode()
             return bytes((1, len(user))) + user + bytes((len(password),)) + password
-        if method == _NO_ACCEPTABLE_METHOD:
+        if method == NO_ACCEPTABLE_METHOD:
             wants = "takes no user name and password" if self._account is not None else "wants a user name and password"
             raise UpstreamError(errno.EACCES, f"it {wants} (SOCKS5 method 0xff)")
         raise self._nonsense(f"it chose the SOCKS5 method 0x{method:02x}, which was not offered")
@@ -144,9 +144,9 @@ class Socks5Client:
         literal = self._target.address
         if literal is None:
             name = self._target.host.encode("ascii")
-            host = bytes((_NAME, len(name))) + name
+            host = bytes((NAME, len(name))) + name
         else:
-            host = bytes((_IPV4 if literal.version == 4 else _IPV6,)) + literal.packed
+            host = bytes((IPV4 if literal.version == 4 else IPV6,)) + literal.packed
         return bytes((5, self._command, 0)) + host + self._target.port.to_bytes(2, "big")
 
     def _take_reply(self) -> bytes | None:
@@ -158,15 +158,15 @@ class Socks5Client:
         if len(buffer) < 5:
             return None
         kind = buffer[3]
-        if kind not in (_IPV4, _NAME, _IPV6):
+        if kind not in (IPV4, NAME, IPV6):
             raise self._nonsense(f"its reply has the address type 0x{kind:02x}")
-        length = {_IPV4: 4, _IPV6: 16}.get(kind, buffer[4] + 1)
+        length = {IPV4: 4, IPV6: 16}.get(kind, buffer[4] + 1)
         if len(buffer) < 4 + length + 2:
             return None
         reply, self.early, self._buffer = buffer[: 4 + length + 2], buffer[4 + length + 2 :], b""
-        if kind != _NAME:
+        if kind != NAME:
             packed = reply[4:-2]
-            address = IPv4Address(packed) if kind == _IPV4 else IPv6Address(packed)
+            address = IPv4Address(packed) if kind == IPV4 else IPv6Address(packed)
             self.bound = SocketAddress(address, int.from_bytes(reply[-2:], "big"))
         self.established = True
         return b""

@@ -7,12 +7,12 @@ from typing import Any, Final
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import connect_target
 from fwx.proxy.socks5 import packed_address, packed_name, unpack_address
+from fwx.proxy.socks5_codes import IPV4, IPV6, NAME
 
 _RESERVED: Final = b"\x00\x00"
 _SHORTEST: Final = 4
 # With the shortest name there could be: no header that is cut off has the length of its kind.
-_HEADER_LENGTHS: Final = {1: 10, 4: 22}
-_NAME: Final = 3
+_HEADER_LENGTHS: Final = {IPV4: 10, IPV6: 22}
 _MOST_REMEMBERED: Final = 1024
 
 
@@ -61,7 +61,7 @@ class HeaderCodec:
         """Return payload and end point, as :mod:`socket` writes it. :raises ValueError: as :func:`parse_datagram`."""
         if len(datagram) > _SHORTEST:
             kind = datagram[3]
-            length = 7 + datagram[4] if kind == _NAME else _HEADER_LENGTHS.get(kind, 0)
+            length = 7 + datagram[4] if kind == NAME else _HEADER_LENGTHS.get(kind, 0)
             target = self._targets.get(datagram[:length])
             if target is not None:
                 return datagram[length:], target

@@ -283,6 +283,8 @@ class MemoryFirewall:
         """Stop as a service does: end the connections, then the filters and the sessions, in either order (B1.41)."""
         self.gateway.close()
         self.end_connections()
+        with self.loop.asyncio.running():
+            self.firewall.end_notices()
         steps = [self._stop_filters, self.sessions.close]
         with self.loop.asyncio.running():
             for step in steps if filters_first else reversed(steps):

@@ -17,6 +17,7 @@ from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, H
 from fwx.interfaces import SocketAddress
 from fwx.testing.memorydatagrams import MemoryDatagrams
 from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.memorymachine import MemoryMachine, MemoryMachines
 
 CAPACITY = 64 << 10
 """How many bytes one direction of a connection takes before its reader must read."""
@@ -270,6 +271,7 @@ class MemoryNetwork:
 
     :ivar open_transports: the streams that have not been closed, by whoever made them.
     :ivar open_datagrams: likewise the datagram sockets.
+    :ivar machines: what adapters, addresses and routes the firewall has.
     """
 
     def __init__(self, loop: MemoryLoop, capacity: int = CAPACITY) -> None:
@@ -278,6 +280,7 @@ class MemoryNetwork:
         self.capacity = capacity
         self.open_transports: set[MemoryTransport] = set()
         self.open_datagrams: set[MemoryDatagrams] = set()
+        self.machines = MemoryMachines(loop)
         self._ports = _FIRST_PORT
         self._descriptors = _FIRST_DESCRIPTOR
 
@@ -292,6 +295,10 @@ class MemoryNetwork:
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise _failure(errno.EAFNOSUPPORT)
         return MemoryDatagrams(self, family)
+
+    def machine(self, changed: Callable[[], None]) -> MemoryMachine:
+        """Follow the adapters, addresses and routes. :raises OSError: ``machines`` is set to fail."""
+        return self.machines.follow(changed)
 
     def pair(self, left: SocketAddress, right: SocketAddress) -> tuple[MemoryTransport, MemoryTransport]:
         """Make two connected ends with these addresses."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.gateway import Gateway
-    from fwx.network import Poller, SocketNetwork
+    from fwx.impl.transport import Network
+    from fwx.network import SocketNetwork
     from fwx.transparent.sockets import Ordered, SocketMaker
 
 logger = logging.getLogger("fwx.transparent")
@@ -35,29 +36,6 @@ logger = logging.getLogger("fwx.transparent")
 MOST_TURNED_AWAY: Final = 100
 """Records within :data:`TURNED_AWAY_SECONDS` of hosts that send to the listener's own port, one for each."""
 TURNED_AWAY_SECONDS: Final = 60.0
-_LARGEST_DATAGRAM = 0xFFFF
-
-
-class DivertedDatagrams(SocketDatagrams):
-    """The listener's socket: bound to its port, it gets what was sent to others."""
-
-    __slots__ = ("_receive",)
-
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
-        """Take over *sock*. :raises OSError: it may not be transparent."""
-        super().__init__(sock, poller)
-        try:
-            make_transparent(sock, sock.family)
-            ask_destinations(sock, sock.family)
-        except BaseException:
-            self.close(True)
-            raise
-        self._receive = sock.recvmsg
-
-    def receive_diverted(self) -> tuple[bytes, tuple[Any, ...], SocketAddress | None]:
-        """Take one datagram, its client and its target. :raises OSError: as ``receive``."""
-        data, ancillary, _, source = self._receive(_LARGEST_DATAGRAM, ANCILLARY_BYTES)
-        return data, source, destination_of(ancillary)
 
 
 class TransparentDatagramListener(DatagramListener):
@@ -106,16 +84,26 @@ class TransparentDatagramListener(DatagramListener):
         """Send a client what came for it from *source*, as if it came from there itself."""
         self.answers.send(data, client, source)
 
-    def _make(self, network: Any, family: int) -> DivertedDatagrams:
-        return DivertedDatagrams(socket.socket(family, socket.SOCK_DGRAM), network.poller)
+    def _make(self, network: Network, family: int) -> SocketDatagrams:
+        """Make the socket that gets what was sent to others. :raises OSError: it cannot be made or transparent."""
+        transport = network.datagram(family)
+        assert isinstance(transport, SocketDatagrams)
+        try:
+            make_transparent(transport, family)
+            ask_destinations(transport, family)
+        except OSError:
+            transport.close(True)
+            raise
+        return transport
 
     def _port(self) -> ClosedPort:
         return ClosedPort(self.address)
 
     def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
         transport = self._transport
-        assert isinstance(transport, DivertedDatagrams)
-        data, sockaddr, target = transport.receive_diverted()
+        assert isinstance(transport, SocketDatagrams)
+        data, ancillary, sockaddr = transport.receive_with(ANCILLARY_BYTES)
+        target = destination_of(ancillary)
         if target is None or self._is_own_listener(target, "UDP"):
             self._turn_away(SocketAddress.from_sockaddr(sockaddr), target)
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))

@@ -134,3 +134,24 @@ def test_a_terminal_gets_a_table() -> None:
     os.close(reader)
     assert "│" in shown
     assert "pkg:Watch" in shown
+
+
+def test_reload_without_a_service(folder: Path) -> None:
+    """It looks in the state folder of the configuration, and says so."""
+    (folder / "fwx.toml").write_text('[service]\nstate_dir = "elsewhere"\n')
+    result = run("reload", "watch", "--config", "fwx.toml")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: no service runs with the state folder {folder / 'elsewhere'}\n"
+
+
+def test_reload_with_a_configuration_that_is_wrong(folder: Path) -> None:
+    (folder / "fwx.toml").write_text("[service]\nblocked_loop_seconds = 0\n")
+    result = run("reload", "watch", "--config", "fwx.toml")
+    assert result.exit_code == 1
+    assert "fwx.toml:2: service.blocked_loop_seconds: " in result.stderr
+
+
+def test_the_configuration_comes_after_the_commands_name(folder: Path) -> None:
+    result = run("--config", "fwx.toml", "reload", "watch")
+    assert result.exit_code == 2
+    assert "give --config after the command's name" in result.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fwx.notification import READY, STOPPING, notify
+from fwx.notification import READY, STOPPING, extend_timeout, notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -19,6 +19,15 @@ def test_it_is_told(tmp_path: Path, abstract: bool) -> None:
         for state in (READY, STOPPING):
             notify(state, {"NOTIFY_SOCKET": path.replace("\0", "@")})
             assert manager.recv(100) == state.encode()
+
+
+def test_more_time_is_asked_for(tmp_path: Path) -> None:
+    """B1.13: milliseconds here, microseconds there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(5)
+        manager.bind(str(tmp_path / "notify"))
+        extend_timeout(1500, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=1500000"
 
 
 def test_nobody_wants_to_hear(caplog: pytest.LogCaptureFixture) -> None:

@@ -130,14 +130,6 @@ def test_a_socket_for_no_listener(bound: Any, poller: Poller) -> None:
     taken.stream(socket.AF_INET).close(False)
 
 
-def test_a_listener_that_can_take_none(bound: Any) -> None:
-    passed = PassedSockets([("udp", bound(DATAGRAM))])
-    passed.refuse("other", "it opens its own")
-    with pytest.raises(ListenError, match="listener 'udp': a socket was passed for it: it opens its own"):
-        passed.refuse("udp", "it opens its own")
-    passed.close()
-
-
 # ---- does it fit? ----------------------------------------------------------------------------------------------------
 
 

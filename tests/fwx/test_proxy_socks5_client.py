@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fwx.interfaces import SocketAddress
 from fwx.proxy.request import Outcome
 from fwx.proxy.socks5 import Socks5Codec
-from fwx.proxy.socks5_client import BIND, Socks5Client
+from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_codes import BIND
 from fwx.proxy.upstream import Account, UpstreamError
 from tests.fwx.targets import addresses, plain
 

@@ -319,10 +319,7 @@ def test_tasks(engine: Engine, registry: Registry, answer: Any, reports: int) ->
 
 
 UNWRITTEN: dict[str, tuple[Any, ...]] = {
-    "UpdateServiceStatus": (1000,),
     "CreateRadiusAuthenticator": (),
-    "GetNetConfigDetector": (),
-    "GetLowResourceRecoverer": (),
 }
 
 

@@ -235,7 +235,7 @@ def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:
 
 def test_the_receive_buffer(rig: Rig, datagrams: Datagrams) -> None:
     """B6.21: it can keep 64 KiB."""
-    (server,) = datagrams.connection._servers.values()
+    (server,) = datagrams.connection._servers
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     datagrams.allow(FWX_INCREASE_RECEIVE_BUFFER)
     kept = int.from_bytes(server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4), "little")

@@ -32,7 +32,8 @@ from fwx.interfaces.hresult import (
 )
 from fwx.proxy.http_connect_client import HttpConnectClient
 from fwx.proxy.socks5 import packed_address
-from fwx.proxy.socks5_client import BIND, Socks5Client
+from fwx.proxy.socks5_client import Socks5Client
+from fwx.proxy.socks5_codes import BIND
 from tests.impl.binder import PEER, Binder
 from tests.impl.conftest import Rig
 from tests.impl.peers import Peer

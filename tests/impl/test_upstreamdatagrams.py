@@ -421,7 +421,7 @@ def test_the_client_goes_away(rig: Rig, play: Play, associated: bool) -> None:
 
 def test_room_for_other_destinations(rig: Rig, play: Play) -> None:
     """A destination that is forgotten takes nothing of the others'; its answers are a stranger's."""
-    play.connection._most = 1
+    play.connection._destinations._most = 1
     play.say(b"hello", FAR)
     play.associated()
     play.say(b"hello", OTHER)

@@ -24,17 +24,24 @@ from tests.name_server import ADDRESS, dig, name_server
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "examples" / "deployment"
 PAGE = b"the page of the origin\n"
-DROP_INS = {"memory": [], "nftables": ["nftables"], "low ports": ["low-ports"], "transparent": ["transparent"]}
+DROP_INS = {
+    "memory": [],
+    "nftables": ["nftables"],
+    "low ports": ["low-ports"],
+    "transparent": ["transparent"],
+    "net config": ["net-config"],
+}
 # How exposed systemd-analyze finds the unit, of 100; what is left is what a proxy is for: the network.
-EXPOSURES = {"memory": 13, "nftables": 19, "low ports": 17, "transparent": 20}
+EXPOSURES = {"memory": 13, "nftables": 19, "low ports": 17, "transparent": 20, "net config": 14}
 CAPABILITIES: dict[str, set[str]] = {
     "memory": set(),
     "nftables": {"CAP_NET_ADMIN"},
     "low ports": {"CAP_NET_BIND_SERVICE"},
     "transparent": {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"},
+    "net config": set(),
 }
 # The processes beside the service's own.
-HELPERS = {"memory": 0, "nftables": 1, "low ports": 0, "transparent": 2}
+HELPERS = {"memory": 0, "nftables": 1, "low ports": 0, "transparent": 2, "net config": 0}
 BITS = {"CAP_NET_ADMIN": 1 << 12, "CAP_NET_BIND_SERVICE": 1 << 10}
 CONFIG = """
 [service]

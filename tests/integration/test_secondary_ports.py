@@ -59,7 +59,7 @@ bind = "0.0.0.0:15001"
 
 [[filter]]
 name = "ftp-ports"
-use = "ftp_ports:FtpPorts"
+use = "USE"
 
 [[rule]]
 name = "ftp"
@@ -256,8 +256,14 @@ def test_a_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> 
 @pytest.mark.path(entry="tproxy", exit="direct", transport="tcp")
 @pytest.mark.path(entry="tproxy", exit="direct", transport="bind")
 @pytest.mark.parametrize("mode", ["passive", "extended", "active"])
-def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str) -> None:
-    """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone."""
+@pytest.mark.parametrize("use", ["ftp_ports:FtpPorts", "fwx.filters.ftp:FtpFilter"])
+def test_ftp(
+    ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str, use: str
+) -> None:
+    """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone.
+
+    By the example and by the filter that ships.
+    """
     three, example = ways.three, source_tree / "examples" / "gateway"
     three.run(three.firewall, program_path("nft"), "-f", str(example / "gateway.nft"))
     three.run(three.firewall, "sh", str(example / "routes.sh"))
@@ -266,7 +272,7 @@ def test_ftp(ways: Ways, serve: Any, program_path: Callable[[str], str], source_
         server.extended = mode == "extended"
         prefix = three.prefix(three.firewall)
         path = os.pathsep.join([str(TOP), str(TOP / "examples")])
-        firewall = serve(SERVICE + TRANSPARENT, prefix=prefix, env={"PYTHONPATH": path})
+        firewall = serve(SERVICE + TRANSPARENT.replace("USE", use), prefix=prefix, env={"PYTHONPATH": path})
         other = ways.listen(three.server, SERVER4, 4321)
         assert refused(ways, 4321)
         options = ("--ftp-port", CLIENT4, "--disable-eprt") if mode == "active" else ()

@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,6 +178,7 @@ def relay(
         prefix = net.three.prefix(net.three.firewall)
         if kind == "fwx":
             own = {name: options.pop(name) for name in ("loop", "filters", "prelude") if name in options}
+            prefix += options.pop("passing", ())
             return serve(config(mode, **options), prefix=prefix, **own)
         source = "0.0.0.0 usesrc clientip" if options.get("keep") else "0.0.0.0"
         file = tmp_path / "haproxy.cfg"
@@ -584,6 +586,27 @@ def test_dig(
         (f"udp{family[-1]}", "out", "DNS")
     }
     firewall.wait_base_line()  # the clients have been forgotten, and the sockets of the answers with them
+
+
+PASS_ON = """
+import os, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 15001))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="udp4")
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.path(entry="tproxy", exit="direct", transport="udp")
+@pytest.mark.requires("dnsmasq", "dig")
+def test_a_socket_that_was_passed(net: Network, relay: Any, names: None, dig: Any) -> None:
+    """It was bound by another, who passes it as sd_listen_fds(3) describes; the service makes it transparent."""
+    firewall = relay(udp=True, passing=(sys.executable, "-c", PASS_ON))
+    assert dig(SERVER4) == ADDRESS
+    firewall.stop()
+    assert {row["Interface"] for row in firewall.wait_rows(1, protocol="UDP")} == {"udp4"}
 
 
 class Clock:

@@ -57,7 +57,8 @@ class Dialogue:
     """The state of one connection.
 
     :ivar state: what the client's bytes are. :ivar over: the connection is to end, once :attr:`to_client` is sent.
-    :ivar notes: what has been refused since they were last taken, in words.
+    :ivar notes: what has been refused since they were last taken, in words. :ivar remarks: what else
+        the log should have.
     :ivar secured: the client has begun TLS: from here on everything passes, and not through this object.
     """
 
@@ -65,6 +66,7 @@ class Dialogue:
         self.to_server = bytearray()
         self.to_client = bytearray()
         self.notes: list[str] = []
+        self.remarks: list[str] = []
         self.state = State.COMMANDS
         self.over = False
         self.secured = False
@@ -90,6 +92,11 @@ class Dialogue:
         While STARTTLS waits for its reply the client may send nothing, so there it is listened to.
         """
         return self._awaited not in ("", "STARTTLS") or len(self._waiting) >= MOST_WAITING
+
+    @property
+    def closing(self) -> bool:
+        """Whether only the replies that the client is owed are still to come."""
+        return self.state is State.CLOSING
 
     # From the client.
 
@@ -202,6 +209,7 @@ class Dialogue:
         elif len(self._hello) >= len(_HANDSHAKE):
             self.to_server += self._hello
             self.secured = True
+            self.remarks.append("STARTTLS: what is said under TLS is not looked at")
 
     # From the server.
 

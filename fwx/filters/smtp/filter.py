@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from fwx import sdk
+from fwx.filters.conversation import Conversation
 from fwx.filters.smtp.body import Limits
 from fwx.filters.smtp.command import VERBS
-from fwx.filters.smtp.connection import SmtpConnection
-from fwx.filters.smtp.dialogue import Rules
+from fwx.filters.smtp.dialogue import Dialogue, Rules
 
 _MINIMUM = frozenset({"HELO", "EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 # CHUNKING and BINARYMIME are not among them: BDAT has no lines that could be looked at.
@@ -88,7 +88,8 @@ class SmtpFilter(sdk.ConnectionFilter):
 
     def data_filter(self, asked: sdk.AskedConnection) -> sdk.IFWXDataFilter:
         record: Any = sdk.IRecorded
-        return SmtpConnection(self._rules, partial(self._report, asked.client.host, record(asked.connection)))
+        report = partial(self._report, asked.client.host, record(asked.connection))
+        return Conversation(Dialogue(self._rules), report)
 
     def _report(self, client: str, record: Any, words: str, refused: bool) -> None:
         """Have the log say what did not pass, and raise the alert."""

@@ -74,8 +74,8 @@ def test_listeners_open_their_ports_and_close_them(started: Any) -> None:
     watched = Watched()
     service = started(watched)
     assert set(seen) == {
-        Opening(FWX_PROTOCOL_TCP, service.listeners[0].address),
-        Opening(FWX_PROTOCOL_UDP, service.datagram_listeners[0].address),
+        Opening(FWX_PROTOCOL_TCP, service.ways_in.listeners[0].address),
+        Opening(FWX_PROTOCOL_UDP, service.ways_in.datagram_listeners[0].address),
     }
     assert not len(watched)
 

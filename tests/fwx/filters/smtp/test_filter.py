@@ -8,8 +8,8 @@ import pytest
 
 from fwx import sdk
 from fwx.filter_loader import FilterOptionsError, make_filter
+from fwx.filters.conversation import FAREWELL_SECONDS, REPLY_SECONDS
 from fwx.filters.smtp import SmtpFilter
-from fwx.filters.smtp.connection import FAREWELL_SECONDS, REPLY_SECONDS
 from fwx.testing import Dialogue, MemoryFirewall, Outcome, Playbook, check_filter
 
 OPENING = (

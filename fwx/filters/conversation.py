@@ -1,13 +1,12 @@
-"""The data filter of one SMTP connection."""
+"""Carries a conversation of commands and replies between two sockets; what may pass, a dialogue says."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fwx import sdk
-from fwx.filters.smtp.dialogue import Dialogue, Rules, State
 
 REPLY_SECONDS = 10.0
 """So long the server has for replies that the client is owed before the one that ends the connection."""
@@ -15,16 +14,52 @@ FAREWELL_SECONDS = 5.0
 """So long the client has for taking the last reply; what it sends meanwhile is thrown away."""
 
 
+class Dialogue(Protocol):
+    """What is said on one connection. It moves no bytes.
+
+    :ivar to_server: what may be sent, as is :ivar:`to_client`. :ivar over: the connection is to end, once that is sent.
+    :ivar notes: what has been refused since they were last taken, in words, and is worth an alert; :ivar:`remarks`,
+        what the log alone should have. :ivar secured: from now on nothing can be read, and all passes.
+    """
+
+    to_server: bytearray
+    to_client: bytearray
+    notes: list[str]
+    remarks: list[str]
+    over: bool
+    secured: bool
+
+    @property
+    def held(self) -> bool:
+        """Whether the client is not listened to until the server has replied."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether only the replies that the client is owed are still to come."""
+
+    def from_client(self, data: bytes | memoryview) -> None:
+        """Take bytes of the client."""
+
+    def from_server(self, data: bytes | memoryview) -> None:
+        """Take bytes of the server."""
+
+    def go_on(self) -> None:
+        """Take what the client has sent already, as far as it may be taken now."""
+
+    def give_up(self) -> None:
+        """The server does not reply to what came before the end: the client is told the end alone."""
+
+
 class _RefusedError(Exception):
     """The connection is to end: raised by one of the two loops, which ends the other."""
 
 
-class SmtpConnection(sdk.AsyncDataFilter):
+class Conversation(sdk.AsyncDataFilter):
     """Carries a dialogue between the two sockets."""
 
-    def __init__(self, rules: Rules, report: Callable[[str, bool], None]) -> None:
+    def __init__(self, dialogue: Dialogue, report: Callable[[str, bool], None]) -> None:
         """*report* is told in words what does not pass, with true, and what else the log should have."""
-        self._dialogue = Dialogue(rules)
+        self._dialogue = dialogue
         self._report = report
         self._server_has_ended = False
 
@@ -49,7 +84,7 @@ class SmtpConnection(sdk.AsyncDataFilter):
         dialogue = self._dialogue
         while not dialogue.secured:
             await self._send_on(internal, external)
-            if dialogue.state is State.CLOSING:
+            if dialogue.closing:
                 await asyncio.sleep(REPLY_SECONDS)
                 dialogue.give_up()
             elif dialogue.held and not self._server_has_ended:
@@ -65,7 +100,6 @@ class SmtpConnection(sdk.AsyncDataFilter):
                 if not dialogue.held:  # else its reply will never come
                     dialogue.from_client(buffer.GetBufferAndSize())
         await self._send_on(internal, external)
-        self._report("STARTTLS: what is said under TLS is not looked at", False)
         await sdk.pump(internal, external)
 
     async def _listen_to_server(
@@ -78,7 +112,7 @@ class SmtpConnection(sdk.AsyncDataFilter):
                 await internal.send(buffer)
                 break
             if not buffer.GetBufferSizes()[1]:
-                if dialogue.state is State.CLOSING:
+                if dialogue.closing:
                     dialogue.give_up()
                 await self._send_on(internal, None)
                 self._server_has_ended = True
@@ -98,9 +132,10 @@ class SmtpConnection(sdk.AsyncDataFilter):
         :raises _RefusedError: that was the last of it.
         """
         dialogue = self._dialogue
-        notes, dialogue.notes = dialogue.notes, []
-        for words in notes:
-            self._report(words, True)
+        for told, alarming in ((dialogue.notes, True), (dialogue.remarks, False)):
+            for words in told:
+                self._report(words, alarming)
+            told.clear()
         if dialogue.over:
             raise _RefusedError
         while dialogue.to_client and not self._server_has_ended:

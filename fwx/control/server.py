@@ -1,0 +1,168 @@
+"""The service's end of the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fwx.control import LONGEST_LINE, SOCKET, ControlError
+from fwx.control.place import short_name
+
+logger = logging.getLogger("fwx.control")
+
+# How long a client may take to say what it wants.
+REQUEST_SECONDS = 5.0
+MOST_CLIENTS = 16
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Does what a request asks for and returns what ``done`` says; raises :class:`ControlError`."""
+
+
+class ControlServer:
+    """Answers requests, one for each client, on the loop of the service."""
+
+    def __init__(self, folder: Path, commands: Mapping[str, Command]) -> None:
+        """:param folder: where the socket is made. :param commands: by name."""
+        self.path = folder / SOCKET
+        self._commands = commands
+        # The account that the service becomes may not reach the folder by its name.
+        self._folder: int | None = None
+        self._listener: socket.socket | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    def open(self, account: pwd.struct_passwd | None = None) -> None:
+        """Make the socket, mode 0600, for *account*, in the place of one that a service has left behind.
+
+        Clients wait until :meth:`start`. Whatever happens, :meth:`stop` has to be called.
+
+        :raises ControlError: another service answers there, or the socket cannot be made.
+        """
+        try:
+            self._folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._remove_old(self._folder)
+            self._listener = self._listen(self._folder, account)
+        except OSError as error:
+            raise ControlError(f"the control socket {self.path} cannot be made: {error.strerror or error}") from error
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        self._server = await asyncio.start_unix_server(self._met, sock=self._listener, limit=LONGEST_LINE)
+
+    async def stop(self) -> None:
+        """Take no more requests, end those that are under way, and remove the socket."""
+        server, self._server = self._server, None
+        listener, self._listener = self._listener, None
+        folder, self._folder = self._folder, None
+        if server is not None:
+            server.close()
+        if listener is not None:
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(SOCKET, dir_fd=folder)
+        if folder is not None:
+            os.close(folder)
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def _listen(self, folder: int, account: pwd.struct_passwd | None) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(short_name(folder))
+            os.chmod(SOCKET, 0o600, dir_fd=folder)
+            if account is not None:
+                os.chown(SOCKET, account.pw_uid, account.pw_gid, dir_fd=folder)
+            listener.listen(MOST_CLIENTS)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _remove_old(self, folder: int) -> None:
+        try:
+            if not stat.S_ISSOCK(os.stat(SOCKET, dir_fd=folder).st_mode):
+                return  # bind complains about it
+        except FileNotFoundError:
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(short_name(folder))
+            except ConnectionRefusedError:
+                os.unlink(SOCKET, dir_fd=folder)
+            except BlockingIOError:  # its backlog is full, so it is there
+                raise ControlError(self._taken) from None
+            else:
+                raise ControlError(self._taken)
+
+    @property
+    def _taken(self) -> str:
+        return f"another service runs with the state folder {self.path.parent}; give each its own state_dir"
+
+    async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            answer = await self._answer(reader)
+            writer.write(json.dumps(answer).encode() + b"\n")
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await writer.drain()
+        except (OSError, TimeoutError) as error:
+            logger.debug("a client of the control socket went away: %s", error)
+        except asyncio.CancelledError:  # the service stops; the stream's own callback would report it
+            logger.debug("a client of the control socket was left without an answer")
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
+        try:
+            request = await self._read(reader)
+            if len(self._clients) > MOST_CLIENTS:
+                raise ControlError(f"{MOST_CLIENTS} other requests are under way")
+            command = request.get("command")
+            if not isinstance(command, str) or command not in self._commands:
+                raise ControlError(f"no command {command!r}; expected {' or '.join(map(repr, sorted(self._commands)))}")
+            return {"done": await self._commands[command](request)}
+        except ControlError as error:
+            return {"failed": str(error)}
+        except Exception as error:
+            logger.exception("a request of the control socket failed")
+            return {"failed": f"{type(error).__name__}: {error}"}
+
+    async def _read(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
+        """:raises ControlError: it is no request."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                line = await reader.readuntil(b"\n")
+            request = json.loads(line)
+        except TimeoutError:
+            raise ControlError(f"no request came within {REQUEST_SECONDS:g} s") from None
+        except asyncio.IncompleteReadError:
+            raise ControlError("the request is not complete; expected a line") from None
+        except asyncio.LimitOverrunError:
+            raise ControlError(f"the request is longer than {LONGEST_LINE} bytes") from None
+        except (ValueError, RecursionError) as error:
+            raise ControlError(f"the request is no JSON: {error}") from None
+        if not isinstance(request, dict):
+            raise ControlError("the request is no JSON object")
+        return request
+
+
+def text_of(request: Mapping[str, Any], key: str) -> str:
+    """Return what *request* has under *key*. :raises ControlError: nothing, or no text."""
+    value = request.get(key)
+    if not isinstance(value, str) or not value:
+        raise ControlError(f"{key!r} is {value!r}; expected a text")
+    return value

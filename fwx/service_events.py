@@ -1,0 +1,37 @@
+"""The events that the service itself signals, beside those of its filters."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fwx.impl.alert import Category, Severity
+
+if TYPE_CHECKING:
+    from fwx.impl.alert import Alerts, EventDefinition
+
+
+class ServiceEvents:
+    """Defines them once for a service, whose parts signal them."""
+
+    __slots__ = (
+        "filter_blocks",
+        "filter_fault",
+        "log_failure",
+        "packet_filter_changed",
+        "packet_filter_failure",
+        "socket_maker_failure",
+        "upstream_failure",
+    )
+
+    def __init__(self, alerts: Alerts) -> None:
+        define, service = partial(alerts.define, source="fwx"), Category.FIREWALL_SERVICE
+        self.filter_fault: EventDefinition = define("Filter fault", Severity.ERROR, service)
+        self.filter_blocks: EventDefinition = define("Filter blocks the service", Severity.ERROR, service)
+        self.log_failure: EventDefinition = define("Log failure", Severity.ERROR, service)
+        self.packet_filter_failure: EventDefinition = define("Packet filter failure", Severity.ERROR, service)
+        self.packet_filter_changed: EventDefinition = define(
+            "Packet filter changed by others", Severity.WARNING, Category.SECURITY
+        )
+        self.socket_maker_failure: EventDefinition = define("Transparent listener failure", Severity.ERROR, service)
+        self.upstream_failure: EventDefinition = define("Upstream failure", Severity.WARNING, service)

@@ -1,0 +1,241 @@
+"""The ways into a service: its listeners, and what each hands its clients to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from fwx.associations import Associations
+from fwx.config_model import ProxyListener, PublishListener, TransparentListener
+from fwx.datagram_listener import DatagramListener
+from fwx.entrance import Arrival, Entrance
+from fwx.entries import ProxyEntry, PublishEntry
+from fwx.header_entry import HeaderEntry, TrustedSenders
+from fwx.interfaces import SocketAddress
+from fwx.limits import AddressLimits
+from fwx.listener import Listener, ListenError
+from fwx.sni_entry import SniEntry, SniRoutes
+from fwx.tls_entry import TlsEntry
+from fwx.transparent.datagrams import TransparentDatagramListener
+from fwx.transparent.departure import ClientDeparture
+from fwx.transparent.entry import TransparentEntry
+
+if TYPE_CHECKING:
+    from fwx.config import Configuration
+    from fwx.doorkeeper import Doorkeeper
+    from fwx.impl.deadline import DeadlineQueue
+    from fwx.impl.gateway import Gateway
+    from fwx.impl.networks import LocalAddresses
+    from fwx.impl.transport import Transport
+    from fwx.listener_tls import ListenerTls
+    from fwx.network import SocketNetwork
+    from fwx.open_port import ClosedPort, OpenPort
+    from fwx.passed_sockets import PassedSockets
+    from fwx.transparent.sockets import SocketMaker
+
+logger = logging.getLogger("fwx.ways_in")
+
+Enter = Callable[[Arrival], object]
+
+_VERSIONS: Final = {"off": 0, "v1": 1, "v2": 2}
+
+
+class WaysIn:
+    """Binds the listeners of a configuration, opens their ports, lets clients in, closes them.
+
+    The service calls :meth:`bind`, :meth:`open_ports` and :meth:`let_in`, and :meth:`close` and :meth:`send_away` when
+    it stops.
+
+    :ivar listeners: those of TCP. :ivar datagram_listeners: those of UDP. Both in the order of the configuration.
+    :ivar associations: the UDP associations of all proxy ports.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        gateway: Gateway,
+        network: SocketNetwork,
+        local: LocalAddresses,
+        tls: Mapping[str, ListenerTls],
+        doorkeeper: Doorkeeper,
+        deadlines: Mapping[str, DeadlineQueue],
+        socket_maker: SocketMaker,
+        accepting: Callable[[], bool],
+        on_left: Callable[[], None],
+    ) -> None:
+        """:param local: this host's own addresses. :param tls: by a listener's name.
+
+        :param deadlines: those of :class:`fwx.entrance.Entrance`, and ``udp`` for clients of a UDP port that are quiet.
+        :param socket_maker: makes what speaks for others at transparent listeners.
+        :param accepting: whether the log can take records. :param on_left: called when a client of TCP has gone.
+        """
+        limits = configuration.limits
+        self._configuration = configuration
+        self._gateway = gateway
+        self._network = network
+        self._local = local
+        self._tls = tls
+        self._doorkeeper = doorkeeper
+        self._deadlines = deadlines
+        self._socket_maker = socket_maker
+        self._accepting = accepting
+        self._on_left = on_left
+        self._limits = AddressLimits(
+            limits.tcp_per_address, limits.tcp_connects_per_minute_per_address, gateway.engine.clock
+        )
+        self.listeners: list[Listener] = []
+        self.datagram_listeners: list[DatagramListener] = []
+        self.associations = Associations(limits.udp_per_address, deadlines["udp"])
+        self._entrances: list[Entrance] = []
+
+    @property
+    def is_forwarding(self) -> bool:
+        """Whether clients that speak plain HTTP are connected, between two requests too."""
+        return any(entrance.forwarders for entrance in self._entrances)
+
+    def bind(self, passed: PassedSockets) -> None:
+        """Bind every listener, or take what was *passed* for it; its clients wait.
+
+        :raises ListenError: a port cannot be bound, or what was passed does not fit.
+        """
+        for table in self._configuration.listeners:
+            network = passed.network_for(table.name, self._network)
+            if is_udp(table):
+                self.datagram_listeners.append(self._datagrams(table, network))
+            else:
+                self.listeners.append(self._streams(table, network))
+        passed.check_all_taken(table.name for table in self._configuration.listeners)
+
+    async def open_ports(self) -> None:
+        """Have the packet filter open every listener's port. :raises ListenError: it does not."""
+        ports = [(each.name, each.port) for each in self.listeners]
+        for name, port in [*ports, *((each.name, each.port) for each in self.datagram_listeners)]:
+            await _open_port(name, port)
+
+    def let_in(self) -> None:
+        """Serve clients from now on."""
+        streams = [table for table in self._configuration.listeners if not is_udp(table)]
+        for listener, table in zip(self.listeners, streams, strict=True):
+            demand = table.authenticate if isinstance(table, ProxyListener) else "off"
+            entrance = Entrance(
+                listener.name,
+                self._gateway,
+                self._limits,
+                self._doorkeeper,
+                demand,
+                self._deadlines,
+                self.associations,
+                self._on_left,
+            )
+            self._entrances.append(entrance)
+            listener.start(partial(_arrived, listener, self._entry_of(entrance, table)))
+        for datagrams in self.datagram_listeners:
+            datagrams.start()
+
+    def close(self) -> None:
+        """Take no more clients; send those away that have no connection, and those of UDP, which has no end."""
+        for listener in self.listeners:
+            listener.close()
+        self.send_away()
+        for datagrams in self.datagram_listeners:
+            datagrams.close()
+        self.associations.close()
+
+    def send_away(self) -> None:
+        """Close the clients that have no connection; once more when the others' connections have ended."""
+        for entrance in self._entrances:
+            entrance.close()
+
+    def is_own_listener(self, address: SocketAddress, transport: str) -> bool:
+        """Tell whether the literal *address* is a port of this service, for ``TCP`` or ``UDP``."""
+        if transport == "UDP" and self.associations.is_reached_by(address, self._local):
+            return True
+        listeners = self.listeners if transport == "TCP" else self.datagram_listeners
+        return any(listener.is_reached_by(address, self._local) for listener in listeners)
+
+    def _streams(self, table: Any, network: SocketNetwork) -> Listener:
+        diversion = table.mode if isinstance(table, TransparentListener) else ""
+        # Behind a load balancer the client is known later: the header's entry counts it.
+        limits = self._limits if diversion or table.proxy_protocol == "off" else None
+        engine = self._gateway.engine
+        return Listener(table.name, table.bind, network, limits, engine, self._accepting, engine.call_later, diversion)
+
+    def _datagrams(self, table: Any, network: SocketNetwork) -> DatagramListener:
+        idle, most = self._deadlines["udp"], self._configuration.limits.udp_per_address
+        if not isinstance(table, TransparentListener):
+            return DatagramListener(
+                table.name, table.bind, table.to, network, self._gateway, idle, most, self._accepting
+            )
+        return TransparentDatagramListener(
+            table.name,
+            table.bind,
+            network,
+            self._gateway,
+            idle,
+            most,
+            self._accepting,
+            self._socket_maker,
+            keeps_client_address=table.keep_client_address,
+            is_own_listener=self.is_own_listener,
+        )
+
+    def _entry_of(self, entrance: Entrance, table: Any) -> Enter:
+        """Return what a client of this listener is handed to."""
+        tls = self._tls[table.name]
+        entry: Enter
+        match table:
+            case PublishListener():
+                announces = _VERSIONS[table.send_proxy_protocol]
+                publish = partial(PublishEntry, entrance, announces=announces, to_tls=tls.to_server)
+                entry = partial(publish, target=table.to)
+                if table.sni:
+                    entry = partial(SniEntry, entrance, routes=SniRoutes(table.sni, table.to), then=publish)
+            case TransparentListener():
+                leave_from = partial(ClientDeparture, self._socket_maker, self._network.poller)
+                keeps = leave_from if table.keep_client_address else None
+                return partial(
+                    TransparentEntry,
+                    entrance,
+                    mode=table.mode,
+                    is_own_listener=self.is_own_listener,
+                    leave_from=keeps,
+                )
+            case _:
+                entry = partial(ProxyEntry, entrance)
+        if tls.from_client is not None:
+            entry = partial(TlsEntry, entrance, role=tls.from_client, then=entry)
+        if table.proxy_protocol == "off":
+            return entry
+        trusted = TrustedSenders(table.trusted or ())
+        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self._limits, entry)
+
+
+def is_udp(table: Any) -> bool:
+    """Tell whether the listener of *table* is one of UDP."""
+    return isinstance(table, PublishListener | TransparentListener) and table.transport == "udp"
+
+
+async def _open_port(name: str, port: OpenPort | ClosedPort) -> None:
+    opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    try:
+        port.open(opened.set_result)
+    except OSError as error:
+        raise ListenError(f"listener {name!r}: the packet filter: {error.strerror}") from error
+    code = await opened
+    if code:
+        raise ListenError(f"listener {name!r}: the packet filter does not open {port.address}")
+
+
+def _arrived(listener: Listener, entry: Enter, client: Transport, address: SocketAddress) -> None:
+    try:
+        destination = SocketAddress.from_sockaddr(client.getsockname())
+    except OSError as error:
+        logger.debug("a client of listener %r went away at once: %s", listener.name, error)
+        client.close(True)
+        if listener.limits is not None:
+            listener.limits.release(address.host)
+        return
+    entry(Arrival(client, address, destination))

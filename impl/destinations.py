@@ -1,0 +1,132 @@
+"""What one UDP connection remembers of its destinations, how it forgets them, and what the log says of them (B2.16)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fwx.impl.connectionrecord import destination_record
+from fwx.impl.datagramanswers import DatagramAnswers
+from fwx.impl.logrecord import Action
+from fwx.impl.udpdestination import STANDING, Destination, State
+from fwx.interfaces.hresult import HRESULT_FROM_WIN32, S_OK
+
+if TYPE_CHECKING:
+    from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.datagramservers import DatagramServers
+    from fwx.impl.upstreamdatagrams import UpstreamDatagrams
+    from fwx.interfaces import SocketAddress
+
+
+class Destinations(OrderedDict["SocketAddress", Destination]):
+    """A connection's destinations by their targets, the one that was quiet for longest first.
+
+    :ivar answers: whose answers come from which address.
+    """
+
+    __slots__ = ("_connection", "_most", "_servers", "answers")
+
+    def __init__(self, connection: FWXDatagramConnection, servers: DatagramServers, most: int) -> None:
+        """*most* are remembered at a time."""
+        super().__init__()
+        self._connection = connection
+        self._servers = servers
+        self._most = most
+        self.answers = DatagramAnswers()
+
+    @property
+    def strangers(self) -> int:
+        """How many have written to the client by themselves."""
+        return sum(1 for each in self.values() if each.secondary and each.permission is None)
+
+    def remember(self, target: SocketAddress) -> Destination:
+        """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
+        known = self.pop(target, None)
+        if known is None and len(self) >= self._most:
+            known = self.popitem(last=False)[1]
+        if known is not None:
+            self._forget(known)
+        destination = self[target] = Destination(target, self._connection.engine.clock())
+        return destination
+
+    def waiting_for(self, way: UpstreamDatagrams) -> Iterator[Destination]:
+        """Go through those whose datagrams wait until *way* is open."""
+        return (each for each in list(self.values()) if each.state is State.ASSOCIATING and each.way is way)
+
+    def deny(self, destination: Destination, result: int, reason: str, action: Action = Action.Denied) -> None:
+        """Refuse it, and every datagram to it while it is remembered; logged once."""
+        self._stop(destination)
+        if destination.verdict is None or destination.verdict.log:
+            self._log(destination, action, result, reason)
+
+    def drop(self, destination: Destination) -> None:
+        """Do not remember it: the next datagram may fare better."""
+        destination.state = State.DENIED
+        destination.waiting.clear()
+        self.pop(destination.target, None)
+
+    def fail(self, way: UpstreamDatagrams) -> None:
+        """End what went through *way*, which has failed."""
+        self.answers.close(way)
+        result = int(HRESULT_FROM_WIN32(way.code))
+        for destination in list(self.values()):
+            if destination.way is way and self.pop(destination.target, None) is not None:
+                self._forget(destination, Action.Failed, result, way.reason)
+
+    def abort(self) -> None:
+        """End look-ups and chains: the connection is ending."""
+        for destination in self.values():
+            _cancel(destination)
+            if destination.chain is not None:
+                destination.chain.abort()
+
+    def log_all(self, action: Action, result: int, reason: str) -> None:
+        """Log every one that stands: the connection has ended."""
+        for destination in self.values():
+            if destination.state in STANDING:
+                self._log_end(destination, action, result, reason)
+
+    def clear(self) -> None:
+        super().clear()
+        self.answers.clear()
+
+    def _stop(self, destination: Destination) -> None:
+        """Nothing goes there any more; what let the client do so is open again, unless it was used."""
+        destination.state = State.DENIED
+        destination.waiting.clear()
+        if destination.permission is not None:
+            destination.permission.give_back()
+
+    def _forget(
+        self, destination: Destination, action: Action = Action.Terminate, result: int = S_OK, reason: str = ""
+    ) -> None:
+        """It makes room for others, or has failed: it is logged, its filters are detached, its way is closed."""
+        _cancel(destination)
+        had_way = destination.state in STANDING
+        self._stop(destination)
+        orphans = self.answers.forget(destination, self.values())
+        for address in orphans if destination.way is None else ():
+            self._servers.close_to(address)
+        if destination.chain is not None:
+            destination.chain.abort()
+        self._connection.release(destination.members)
+        if had_way:
+            self._log_end(destination, action, result, reason)
+
+    def _log_end(self, destination: Destination, action: Action, result: int, reason: str) -> None:
+        if destination.verdict is not None and destination.verdict.log:
+            names = ", ".join(member.host.name for member in destination.members)
+            self._log(destination, action, result, reason, names)
+
+    def _log(self, destination: Destination, action: Action, result: int, reason: str, filters: str = "") -> None:
+        connection = self._connection
+        seconds = connection.engine.clock() - destination.started
+        record = destination_record(connection, destination, action, (int(result), reason), filters, seconds)
+        connection.engine.write_record(record)
+
+
+def _cancel(destination: Destination) -> None:
+    cancel: Any = destination.cancel
+    if cancel is not None:
+        cancel()

@@ -1,0 +1,453 @@
+"""The filter ftp in a running service: lftp and curl against pyftpdlib and vsftpd.
+
+The rules allow the control port alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwx.impl.logrecord import Action
+
+CONFIG = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+
+[[listener]]
+name = "published"
+kind = "publish"
+bind = "127.0.0.1:0"
+to = "127.0.0.1:{port}"
+
+[[protocol]]
+name = "control"
+ports = [{{ transport = "tcp", direction = "outbound", first = {port} }}]
+
+[[filter]]
+name = "files"
+use = "fwx.filters.ftp:FtpFilter"
+options = {{ {options} }}
+
+[[rule]]
+name = "ftp"
+action = "allow"
+protocols = ["control"]
+from = ["localhost"]
+to = ["localhost"]
+filters = [{filters}]
+"""
+FILE = bytes(range(256)) * 4096
+USER, PASSWORD = "ann", "correct horse"
+PYFTPDLIB = """
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+authorizer = FTPHandler.authorizer = DummyAuthorizer()
+authorizer.add_user(sys.argv[2], sys.argv[3], sys.argv[1], perm="elradfmwMT")
+authorizer.add_anonymous(sys.argv[1])
+server = FTPServer(("127.0.0.1", 0), FTPHandler)
+print(server.address[1], flush=True)
+server.serve_forever()
+"""
+
+
+class FileServer:
+    """A real FTP server with one folder.
+
+    :ivar folder: what it serves, with ``file`` in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "file").write_bytes(FILE)
+        self.port = 0
+
+
+class PythonServer(FileServer):
+    """pyftpdlib, in a process of its own: it sets logging up, and imports what warns."""
+
+    def __init__(self, folder: Path, start: Callable[..., Any]) -> None:
+        super().__init__(folder)
+        command = [sys.executable, "-W", "ignore", "-c", PYFTPDLIB, str(folder), USER, PASSWORD]
+        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.port = int(process.stdout.readline())
+
+
+class VsFtpServer(FileServer):
+    """vsftpd, for anonymous users alone."""
+
+    def __init__(self, folder: Path, program: str, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+        super().__init__(folder)
+        folder.chmod(0o755)
+        for parent in folder.parents:
+            if str(parent).startswith("/tmp/"):
+                parent.chmod(parent.stat().st_mode | 0o111)
+        (folder / "up").mkdir()
+        (folder / "up").chmod(0o777)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        config = folder.parent / "vsftpd.conf"
+        empty = folder.parent / "empty"
+        empty.mkdir()
+        config.write_text(
+            f"listen=YES\nlisten_address=127.0.0.1\nlisten_port={self.port}\nbackground=NO\nanonymous_enable=YES\n"
+            f"local_enable=NO\nanon_root={folder}\nsecure_chroot_dir={empty}\nseccomp_sandbox=NO\n"
+            "write_enable=YES\nanon_upload_enable=YES\nconnect_from_port_20=NO\nxferlog_enable=NO\n"
+        )
+        self._process = start(program, str(config))
+        eventually(self._answers, "vsftpd to listen")
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "vsftpd has ended"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def python_server(tmp_path: Path, background: Any) -> PythonServer:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    return PythonServer(folder, background)
+
+
+@pytest.fixture(params=["pyftpdlib", pytest.param("vsftpd", marks=pytest.mark.requires("vsftpd"))])
+def server(request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, background: Any, eventually: Any) -> Any:
+    if request.param == "pyftpdlib":
+        return request.getfixturevalue("python_server")
+    if os.geteuid() != 0:
+        pytest.skip("vsftpd needs root")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    return VsFtpServer(folder, program_path("vsftpd"), background, eventually)
+
+
+@pytest.fixture
+def service(serve: Any) -> Callable[..., Any]:
+    def start(server: FileServer, options: str = "", filters: str = '"files"', **keys: Any) -> Any:
+        return serve(CONFIG.format(port=server.port, options=options, filters=filters), **keys)
+
+    return start
+
+
+Transfer = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def curl(program_path: Callable[[str], str]) -> Transfer:
+    def run(port: int, *options: str, path: str = "file") -> subprocess.CompletedProcess[bytes]:
+        command = [program_path("curl"), "-sS", "-m", "20", *options, f"ftp://127.0.0.1:{port}/{path}"]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+    return run
+
+
+@pytest.fixture
+def lftp(program_path: Callable[[str], str]) -> Transfer:
+    def run(port: int, settings: str, commands: str) -> subprocess.CompletedProcess[bytes]:
+        script = f"set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes; {settings}; "
+        script += f"open -u anonymous,x 127.0.0.1:{port}; {commands}; quit"
+        command = [program_path("lftp"), "--norc", "-c", script]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+    return run
+
+
+MODES = {
+    "PASV": ("--disable-epsv",),
+    "EPSV": (),
+    "PORT": ("--ftp-port", "127.0.0.1", "--disable-eprt"),
+    "EPRT": ("--ftp-port", "127.0.0.1"),
+}
+
+
+def data_rows(firewall: Any) -> list[dict[str, Any]]:
+    """The records of data connections: what has moved the file."""
+    return [row for row in firewall.rows() if row["bytessent"] + row["bytesrecvd"] == len(FILE)]
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
+@pytest.mark.path(entry="publish", exit="direct", transport="tcp")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", ["socks5", "http-connect", "publish"])
+def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any, way: str, mode: str) -> None:
+    """B6.2, B6.5, B6.12, B6.20, B6.22, B6.23, B6.32: a file comes, with the control port alone in the rules."""
+    firewall = service(server, "published = true" if way == "publish" else "")
+    if way == "publish":
+        got = curl(firewall.address("published")[1], *MODES[mode])
+    else:
+        host, port = firewall.address("proxy")
+        proxy = f"socks5://{host}:{port}" if way == "socks5" else f"http://{host}:{port}"
+        got = curl(server.port, "--proxytunnel", "--proxy", proxy, *MODES[mode])
+    assert (got.returncode, got.stderr, got.stdout == FILE) == (0, b"", True)
+    (data,) = eventually(lambda: data_rows(firewall), "the record of the data connection")
+    assert data["rule"] == "ftp"
+    assert {row["reason"] for row in firewall.rows(Action=int(Action.Denied))} == set()
+    firewall.wait_base_line()
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.parametrize("mode", ["PASV", "EPSV"])
+def test_without_the_filter(service: Any, python_server: PythonServer, curl: Transfer, mode: str) -> None:
+    """The control: nothing but the control port is open."""
+    firewall = service(python_server, filters="")
+    host, port = firewall.address("proxy")
+    got = curl(python_server.port, "--proxy", f"socks5://{host}:{port}", *MODES[mode])
+    assert got.returncode == 97, got  # refused by the proxy
+    # For EPSV curl then tries PASV, in vain.
+    denied = firewall.wait_rows(2 if mode == "EPSV" else 1, Action=int(Action.Denied))
+    assert python_server.port not in {row["DestinationPort"] for row in denied}
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.parametrize("mode", MODES)
+def test_an_upload(service: Any, python_server: PythonServer, curl: Transfer, tmp_path: Path, mode: str) -> None:
+    firewall = service(python_server)
+    host, port = firewall.address("proxy")
+    (tmp_path / "up").write_bytes(FILE)
+    proxy = (
+        "--proxy",
+        f"socks5://{host}:{port}",
+        "--user",
+        f"{USER}:{PASSWORD}",
+        "--upload-file",
+        str(tmp_path / "up"),
+    )
+    got = curl(python_server.port, *proxy, *MODES[mode], path="stored")
+    assert (got.returncode, got.stderr) == (0, b"")
+    assert (python_server.folder / "stored").read_bytes() == FILE
+    firewall.wait_base_line()
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--upload-file", "/dev/null"),
+        ("--append", "--upload-file", "/dev/null"),
+        ("--quote", "DELE file"),
+        ("--quote", "MKD folder"),
+        ("--quote", "RNFR file"),
+        ("--quote", "SITE CHMOD 777 file"),
+        ("--quote", "MFMT 20200101000000 file"),
+    ],
+)
+def test_read_only(
+    service: Any, python_server: PythonServer, curl: Transfer, eventually: Any, options: tuple[str, ...]
+) -> None:
+    """The user may do all that at the server; the filter does not let it, and reading works."""
+    firewall = service(python_server, "read_only = true")
+    host, port = firewall.address("proxy")
+    proxy = ("--proxy", f"socks5://{host}:{port}", "--user", f"{USER}:{PASSWORD}")
+    before = [(path.name, path.stat().st_mtime, path.stat().st_mode) for path in python_server.folder.iterdir()]
+    got = curl(python_server.port, *proxy, *options)
+    assert got.returncode in (21, 25), got
+    assert b"550" in got.stderr
+    assert [(path.name, path.stat().st_mtime, path.stat().st_mode) for path in python_server.folder.iterdir()] == before
+    assert curl(python_server.port, *proxy).stdout == FILE
+    eventually(
+        lambda: any("550 Permission denied, read only" in row["reason"] for row in firewall.rows()), "the reason"
+    )
+    assert firewall.alerts() == []
+
+
+@pytest.mark.requires("lftp")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
+@pytest.mark.parametrize("settings", ["set ftp:prefer-epsv yes", "set ftp:prefer-epsv no"])
+def test_lftp_by_the_proxy_port(
+    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, settings: str
+) -> None:
+    firewall = service(server)
+    host, port = firewall.address("proxy")
+    proxy = f"set ftp:proxy http://{host}:{port}; set ftp:use-hftp no; {settings}"
+    got = lftp(server.port, proxy, f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}")
+    assert got.returncode == 0, got.stderr
+    assert b"file" in got.stdout
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == FILE
+    assert firewall.rows(Action=int(Action.Denied)) == []
+
+
+@pytest.mark.requires("lftp")
+@pytest.mark.path(entry="publish", exit="direct", transport="tcp")
+@pytest.mark.path(entry="publish", exit="direct", transport="bind")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "set ftp:prefer-epsv yes",
+        "set ftp:prefer-epsv no; set ftp:fix-pasv-address no",
+        "set ftp:passive-mode no; set ftp:port-ipv4 127.0.0.1",
+    ],
+)
+def test_lftp_published(
+    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, eventually: Any, settings: str
+) -> None:
+    """B6.22, B6.23, B6.12: the ports that the client uses are the firewall's."""
+    firewall = service(server, "published = true")
+    commands = f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}"
+    got = lftp(firewall.address("published")[1], settings, commands)
+    assert got.returncode == 0, got.stderr
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == FILE
+    eventually(lambda: len(data_rows(firewall)) == 2, "the records of two data connections")
+    assert firewall.rows(Action=int(Action.Denied)) == []
+    firewall.wait_base_line()
+
+
+@pytest.mark.requires("lftp")
+def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Transfer, tmp_path: Path) -> None:
+    """Four control connections of one session at a time, each with its own port."""
+    for number in range(12):
+        (python_server.folder / f"small{number}").write_bytes(b"%d" % number * 1000)
+    firewall = service(python_server, "published = true")
+    got = lftp(
+        firewall.address("published")[1], "set net:connection-limit 4", f"mirror --parallel=4 . {tmp_path / 'to'}"
+    )
+    assert got.returncode == 0, got.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {
+        path.name: path.read_bytes() for path in python_server.folder.iterdir()
+    }
+    firewall.wait_base_line()
+
+
+@pytest.mark.requires("curl")
+def test_tls_is_refused(service: Any, python_server: PythonServer, curl: Transfer) -> None:
+    """A client that may do without goes on in the clear; one that may not, does not."""
+    firewall = service(python_server, "published = true")
+    port = firewall.address("published")[1]
+    assert curl(port, "--ssl").stdout == FILE
+    assert curl(port, "--ssl-reqd").returncode == 64
+
+
+class Raw:
+    """A client that says what it likes; its connection is the fixture's."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lines = sock.makefile("rb")
+        assert self.reply().startswith(b"220")
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._sock.close()
+
+    def reply(self) -> bytes:
+        while True:
+            line: bytes = self._lines.readline()
+            if not line or line[3:4] != b"-":
+                return line
+
+    def say(self, line: bytes, size: int = 1 << 16) -> bytes:
+        data = line + b"\r\n"
+        for start in range(0, len(data), size):
+            self._sock.sendall(data[start : start + size])
+        return self.reply()
+
+
+@pytest.mark.parametrize("size", [1, 1 << 16])
+@pytest.mark.parametrize("line", [b"PORT 127,0,0,9,%d,%d", b"EPRT |1|127.0.0.9|%d|"])
+def test_a_bounce(service: Any, server: FileServer, client: Any, eventually: Any, size: int, line: bytes) -> None:
+    """RFC 2577: a third party that would take the connection hears nothing, whatever the client sends next."""
+    firewall = service(server, "published = true")
+    published = client.connect(firewall.address("published"))
+    with socket.create_server(("127.0.0.9", 0)) as third, Raw(published) as raw:
+        third.settimeout(0.3)
+        port = third.getsockname()[1]
+        assert raw.say(b"USER anonymous").startswith(b"331")
+        assert raw.say(b"PASS x").startswith(b"230")
+        named = line % ((port >> 8, port & 255) if line.startswith(b"PORT") else (port,))
+        assert raw.say(named, size) == b"504 Address not allowed\r\n"
+        assert raw.say(b"RETR file", size)[:1] in (b"4", b"5", b"1")
+        with pytest.raises(TimeoutError):
+            third.accept()
+    row = eventually(lambda: next(iter(firewall.rows(Action=int(Action.Terminate))), None), "the record")
+    assert f"names 127.0.0.9:{port}" in row["reason"]
+    (alert,) = eventually(firewall.alerts, "the alert")
+    assert (alert["event"], alert["key"]) == ("FTP refused", "127.0.0.1")
+
+
+def transfer(raw: Raw, client: Any, data: socket.socket) -> None:
+    """Have the file sent over *data*."""
+    assert raw.say(b"RETR file")[:3] in (b"125", b"150")
+    assert client.to_end(data) == FILE
+    data.close()
+    assert raw.reply().startswith(b"226")
+
+
+def announced(raw: Raw) -> int:
+    """Log in; return the port that the server, or the firewall, waits at."""
+    raw.say(b"USER anonymous")
+    raw.say(b"PASS x")
+    raw.say(b"TYPE I")
+    return int(raw.say(b"EPSV").split(b"|")[3])
+
+
+def test_only_the_port_is_open(service: Any, python_server: PythonServer, client: Any) -> None:
+    """B6.2, B6.6: the announced port once, and no other."""
+    firewall = service(python_server)
+    proxy = firewall.address("proxy")
+    with Raw(client.socks(proxy, ("127.0.0.1", python_server.port))) as raw:
+        port = announced(raw)
+        assert client.socks_code(proxy, ("127.0.0.1", port + 1)) == 2
+        transfer(raw, client, client.socks(proxy, ("127.0.0.1", port)))
+        assert client.socks_code(proxy, ("127.0.0.1", port)) == 2
+    firewall.wait_base_line()
+
+
+def test_only_the_client_may_come(service: Any, python_server: PythonServer, client: Any) -> None:
+    """B6.22, B6.25: a published server's data port takes the client, once."""
+    firewall = service(python_server, "published = true")
+    with Raw(client.connect(firewall.address("published"))) as raw:
+        port = announced(raw)
+        with pytest.raises(ConnectionResetError):
+            client.connect(("127.0.0.1", port), source="127.0.0.9").recv(1)
+        transfer(raw, client, client.connect(("127.0.0.1", port)))
+        with pytest.raises(ConnectionRefusedError):
+            client.connect(("127.0.0.1", port))
+    firewall.wait_base_line()
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="bind")
+def test_a_port_that_the_client_has_bound(serve: Any, python_server: PythonServer, client: Any) -> None:
+    """B6.18, B6.20: the client's own BIND, which its rule allows, is opened for the server, who hears of that port."""
+    config = CONFIG.format(port=python_server.port, options="", filters='"files"')
+    firewall = serve(config.replace('protocols = ["control"]', 'protocols = ["any"]'))
+    proxy = firewall.address("proxy")
+    with Raw(client.socks(proxy, ("127.0.0.1", python_server.port))) as raw, client.connect(proxy) as bind:
+        raw.say(b"USER anonymous")
+        raw.say(b"PASS x")
+        raw.say(b"TYPE I")
+        bind.sendall(b"\5\1\0\5\2\0\1\x7f\0\0\1" + python_server.port.to_bytes(2, "big"))
+        told = client.exactly(bind, 12)
+        assert told[2:4] == b"\5\0", told
+        port = int.from_bytes(told[-2:], "big")
+        assert raw.say(b"PORT 127,0,0,1,%d,%d" % (port >> 8, port & 255)).startswith(b"200")
+        assert raw.say(b"RETR file")[:3] in (b"125", b"150")
+        assert client.exactly(bind, 10)[:2] == b"\5\0"
+        assert client.to_end(bind) == FILE
+        assert raw.reply().startswith(b"226")
+    assert firewall.rows(Action=int(Action.Denied)) == []
+    firewall.wait_base_line()
+
+
+def test_garbage(service: Any, python_server: PythonServer, client: Any) -> None:
+    firewall = service(python_server, "published = true")
+    raw = client.connect(firewall.address("published"))
+    raw.sendall(bytes(range(256)) * 64)
+    assert b"500 Syntax error" in client.to_end(raw)
+    client.reset(raw)
+    firewall.wait_base_line()
