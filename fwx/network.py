@@ -42,7 +42,7 @@ class Closable(Protocol):
 class Poller:
     """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
 
-    __slots__ = ("_epoll", "_handlers", "_loop", "_retired", "queue")
+    __slots__ = ("_epoll", "_gone", "_handlers", "_loop", "queue")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start watching on *loop*; :meth:`close` ends it."""
@@ -50,7 +50,8 @@ class Poller:
         self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._retired: list[Closable] | None = None
+        # The numbers of what was closed during this batch of events.
+        self._gone: set[int] = set()
         loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def __len__(self) -> int:
@@ -78,14 +79,12 @@ class Poller:
     def retire(self, sock: Closable) -> None:
         """Close *sock* and drop it: the kernel takes a closed descriptor out of the set.
 
-        During a batch of events it waits for the end of the batch, so that no other socket can get its number and, with
-        it, events that were meant for this one.
+        Another socket can get its number at once; the events that are left of this batch are not for that one.
         """
-        self._handlers.pop(sock.fileno(), None)
-        if self._retired is None:
-            sock.close()
-        else:
-            self._retired.append(sock)
+        fd = sock.fileno()
+        self._handlers.pop(fd, None)
+        self._gone.add(fd)
+        sock.close()
 
     def pause(self, fd: int) -> None:
         """Stop watching an open *fd*."""
@@ -99,26 +98,22 @@ class Poller:
         self._handlers.clear()
 
     def _dispatch(self) -> None:
-        handlers = self._handlers
+        handlers, gone = self._handlers, self._gone
         poll = self._epoll.poll
         drain = self.queue.drain
         for _ in range(_ROUNDS):
             events = poll(0, _BATCH)
             if not events:
                 return
-            retired: list[Closable] = []
-            self._retired = retired
+            gone.clear()
             for fd, mask in events:
                 handler = handlers.get(fd)
-                if handler is None:
+                if handler is None or fd in gone:
                     continue
                 try:
                     handler(mask)
                 except Exception:
                     logger.exception("the handler of descriptor %d failed", fd)
-            self._retired = None
-            for sock in retired:
-                sock.close()
             drain()
             if self._epoll.closed:
                 return

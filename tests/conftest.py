@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import hypothesis
 import pytest
 import uvloop
 
 from tests.leaks import Leaks
 from tests.paths import OPTION, PathRecorder
+
+# No test has a time to keep: how long an example takes is the machine's affair.
+hypothesis.settings.register_profile("fwx", deadline=None)
+hypothesis.settings.load_profile("fwx")
 
 # Program -> Debian package. `make debian-deps` installs these packages; tests/test_makefile.py compares the two lists.
 PROGRAMS: Mapping[str, str] = MappingProxyType(

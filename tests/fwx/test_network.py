@@ -337,22 +337,36 @@ def test_a_duplicate_is_taken_out_of_the_set_before_it_is_closed(world: World) -
         os.close(fd)
 
 
-def test_a_duplicate_that_is_released_by_its_handler(world: World) -> None:
-    """It keeps its number until the batch of events is over."""
-    reader, writer = os.pipe()
-    duplicate = Descriptor(reader)
-    open_inside: list[bool] = []
+def test_a_number_that_is_taken_again_within_a_batch(world: World) -> None:
+    """What is left of a batch of events was meant for the descriptor that had the number before."""
+    pipes = [os.pipe() for _ in range(2)]
+    pair = [Descriptor(reader) for reader, _ in pipes]
+    heard: list[int] = []
+    others: list[int] = []
 
-    def handle(mask: int) -> None:
-        world.poller.release(duplicate)
-        open_inside.append(os.fstat(duplicate.fileno()).st_nlink == 1)
+    def handler_of(own: Descriptor, other: Descriptor) -> Callable[[int], None]:
+        def handle(mask: int) -> None:
+            number = other.fileno()
+            heard.append(own.fileno())
+            world.poller.release(other)
+            event = os.eventfd(0)
+            if event != number:
+                os.dup2(event, number)
+                os.close(event)
+            world.poller.watch(number, others.append)
 
-    os.write(writer, b"x")
-    world.poller.watch(duplicate.fileno(), handle)
-    world.until(lambda: open_inside)
+        return handle
+
+    for _, writer in pipes:
+        os.write(writer, b"x")
+    for own, other in (pair, pair[::-1]):
+        world.poller.watch(own.fileno(), handler_of(own, other))
+    world.until(lambda: others)  # an eventfd can be written to
     world.turns()
-    assert open_inside == [True]
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(duplicate.fileno())
-    os.close(reader)
-    os.close(writer)
+    (first,) = heard
+    (taken,) = {each.fileno() for each in pair} - {first}
+    assert others == [WRITABLE]
+    world.poller.pause(taken)
+    world.poller.release(next(each for each in pair if each.fileno() == first))
+    for fd in (taken, *(end for pipe in pipes for end in pipe)):
+        os.close(fd)
