@@ -364,10 +364,11 @@ class Client:
         # The kernel has to choose the port late, else a thousand of them collide.
         opened = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
         self._opened.callback(opened.close)
-        opened.settimeout(10)
         if source is not None:
             opened.bind((source, 0))
+        # Without a time-out the kernel answers before the firewall can reset what it refuses.
         opened.connect(to)
+        opened.settimeout(10)
         return opened
 
     def socks(self, proxy: Address, target: Address, source: str | None = None) -> socket.socket:
