@@ -40,6 +40,7 @@ class Member:
         "host",
         "internal",
         "priority",
+        "sees_all",
         "sockets",
     )
 
@@ -58,6 +59,8 @@ class Member:
         self.context = context
         # It is the outer side, and has no socket there.
         self.emulates = False
+        # Attached for one UDP destination, it sees the datagrams of all of them.
+        self.sees_all = False
         self.internal: Neighbour | None = None
         self.external: Neighbour | None = None
         self.sockets: dict[str, FWXSocket] = {}
