@@ -96,7 +96,8 @@ class HasDestinations(ConnectionBase):
         return False
 
     def _judge_peers(self) -> None:
-        """In a turn of its own: whoever has set the IP filter may be called for one of the destinations."""
+        """What is there is judged in a turn of its own: whoever has set the filter may be called for one of them."""
+        self._destinations.forget_barred()
         self.engine.queue.post(self._judge_destinations)
 
     def _judge_destinations(self) -> None:

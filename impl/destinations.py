@@ -80,14 +80,15 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         reason = f"the IP filter does not include {destination.address or destination.target}"
         self.deny(destination, int(FWX_E_ADDRESS_NOT_ALLOWED), reason)
 
-    def judge_again(self, admits: Callable[[SocketAddress | None], bool]) -> None:
-        """The IP filter is another one, and says by *admits* what it includes: end what it does not (B6.34).
+    def forget_barred(self) -> None:
+        """The IP filter is another one: have what the last one did not include judged anew, when something is sent."""
+        for destination in [each for each in self.values() if each.is_barred]:
+            del self[destination.target]
 
-        What the last one barred is forgotten, and judged anew when there is something to send.
-        """
+    def judge_again(self, admits: Callable[[SocketAddress | None], bool]) -> None:
+        """End what the IP filter does not include, as *admits* says (B6.34)."""
         for destination in list(self.values()):
-            stands = destination.state in STANDING
-            if destination.is_barred or (stands and not admits(destination.address)):
+            if destination.state in STANDING and not admits(destination.address):
                 del self[destination.target]
                 reason = f"the IP filter does not include {destination.address or destination.target}"
                 self._forget(destination, Action.Terminate, int(FWX_E_ADDRESS_NOT_ALLOWED), reason)
