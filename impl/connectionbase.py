@@ -465,7 +465,8 @@ class ConnectionBase(Restrictable):
         raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilterWithDestination is for the handler of fwx_Udp_Destination")
 
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        """:raises COMError: ``E_INVALIDARG`` the connection has its client's address already, as all but some of
-        ``BindForClient`` have (B6.16).
+        """Refuse it: the connection has its client's address, as all but some of ``BindForClient`` have (B6.16).
+
+        :raises COMError: ``E_INVALIDARG``.
         """
         raise COMError(E_INVALIDARG, f"the client's address is known, {self.client_address}")

@@ -128,7 +128,7 @@ def test_dig_to_a_published_name_server(serve: Any, server: int, ask: Any, loop:
 
 @pytest.mark.requires("dnsmasq", "dig")
 def test_a_filter_of_the_rule(serve: Any, server: int, ask: Any) -> None:
-    """B2.15, B2.18, B3.21: attached for the destination, one for its datagrams and one for all; the record names both."""
+    """B2.15, B2.18, B3.21: attached with the destination, one for its datagrams, one for all; the record names both."""
     table = '\n[[filter]]\nname = "counter"\nuse = "filter_counter:Filter"\n'
     firewall = serve(config(server, more=table), filters={"counter": COUNTER})
     assert [ask(firewall) for _ in range(5)] == [ADDRESS] * 5
