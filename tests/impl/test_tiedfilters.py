@@ -127,21 +127,21 @@ def test_it_goes_with_its_destination(rig: Rig, servers: Any) -> None:
 
 
 def test_what_it_holds_when_it_goes_is_lost(rig: Rig, servers: Any) -> None:
-    """A datagram that waits for it, a Send that has not arrived: neither reaches anybody late."""
+    """B3.31: what is pending at it fails before it is detached, and no datagram that it has reaches anybody late."""
 
     class Holding(Passing):
         def CompleteAsyncIO(self, success: bool, code: int, buffer: Any, side: Any, address: Any, length: int) -> None:
-            if success:
-                self.seen.append((side, buffer))
+            self.seen.append((side, success, self.detached))
 
     scene, its, other = Scene(rig, most_destinations=2), servers(), servers()
     data_filter = Holding()
     scene.tie(its, data_filter)
     scene.made.say(b"held", its.address)
     scene.made.say(b"waits", other.address)
-    assert len(data_filter.seen) == 1
+    assert data_filter.seen == [("internal", True, 0)]
     scene.made.say(b"room", servers().address)
     rig.settle()
+    assert data_filter.seen == [("internal", True, 0), ("external", False, 0)]
     assert data_filter.detached == 1
     assert scene.ask(other) == (b"x", b"X")
 
@@ -173,8 +173,10 @@ def test_whom_it_can_reach(rig: Rig, servers: Any) -> None:
     class Spreading(Passing):
         def CompleteAsyncIO(self, success: bool, code: int, buffer: Any, side: Any, address: Any, length: int) -> None:
             if success:
-                for server in (unknown, refused, judged):
-                    self.sockets[side][1].SendTo(buffer, server.address, None, None, 0)
+                targets = [each.address for each in (unknown, refused, judged)] if address == its.address else [address]
+                for target in targets:
+                    self.sockets[side][1].SendTo(buffer, target, None, None, 0)
+                self.sockets[side][0].Recv(None, self, side)
 
     def refuse(details: Any) -> None:
         if details.Address == refused.address:
