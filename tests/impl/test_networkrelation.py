@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx.config import load
 from fwx.impl.domainset import DomainSet
 from fwx.impl.networkrelation import network_relation
 from fwx.impl.networks import LocalAddresses, Network, Networks
@@ -24,6 +27,7 @@ from fwx.interfaces import (
     fwx_nrt_SameNetwork,
 )
 from fwx.interfaces.hresult import E_INVALIDARG, E_POINTER, S_OK
+from fwx.service import Service
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
@@ -116,3 +120,41 @@ def test_no_address(rig: Rig, source: Any, length: Any, code: int) -> None:
         with pytest.raises(COMError) as failure:
             rig.firewall.GetNetworkRelation(*arguments)
         assert failure.value.hresult == code
+
+
+ROUTED = """
+[[network]]
+name = "internal"
+ranges = ["10.1.0.0/16"]
+
+[[listener]]
+name = "in"
+kind = "transparent"
+bind = "0.0.0.0:15001"
+keep_client_address = true
+
+[[rule]]
+name = "out"
+action = "allow"
+protocols = ["any"]
+from = ["internal"]
+to = ["external"]
+"""
+PROXY = '[[listener]]\nname = "proxy"\nkind = "proxy"\nbind = "127.0.0.1:0"\n'
+
+
+@pytest.mark.parametrize(("more", "relation"), [("", fwx_nrt_Route), (PROXY, fwx_nrt_NAT)])
+def test_a_configuration(tmp_path: Path, more: str, relation: FwxNetworkRelation) -> None:
+    """B7.6: what its listeners say."""
+    path = tmp_path / "fwx.toml"
+    path.write_text(ROUTED + more)
+
+    async def ask() -> FwxNetworkRelation:
+        service = Service(load(path))
+        try:
+            told = service.firewall.GetNetworkRelation(SocketAddress(INTERNAL, 0), None, SocketAddress(WORLD, 0), None)
+        finally:
+            await service.stop(0)
+        return told
+
+    assert asyncio.run(ask()) is relation
