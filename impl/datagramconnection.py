@@ -76,8 +76,8 @@ class FWXDatagramConnection(HasDestinations):
         "_admission",
         "_bind_chain",
         "_client",
+        "_kept_off",
         "_servers",
-        "_turned_away",
         "_ways",
         "source_proxy",
     )
@@ -111,7 +111,7 @@ class FWXDatagramConnection(HasDestinations):
         self._tied = None
         self._shown = None
         # Datagrams from outside the IP filter.
-        self._turned_away = 0
+        self._kept_off = 0
         # Who spoke for the client, by a PROXY header; the host sets it.
         self.source_proxy: SocketAddress | None = None
 
@@ -246,7 +246,7 @@ class FWXDatagramConnection(HasDestinations):
     def _hear(self, source: SocketAddress) -> Destination | None:
         """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
         if not self.admits(source):
-            self._turned_away += 1
+            self._kept_off += 1
             return None
         approval = self.approval if self.engine.accepting() else None
         if approval is None or not approval.admits(source) or self._destinations.strangers >= MOST_STRANGERS:
@@ -382,7 +382,7 @@ class FWXDatagramConnection(HasDestinations):
         if destination is not None and destination.state is State.OPEN:
             self._answered(destination, data, source)
         elif not self.admits(source):
-            self._turned_away += 1
+            self._kept_off += 1
 
     # The sockets.
 
@@ -432,9 +432,9 @@ class FWXDatagramConnection(HasDestinations):
     def _take_leave(self, action: Action) -> None:
         """Log every destination, and what the IP filter has kept off; then what every connection does."""
         self._destinations.log_all(action, *self.result)
-        if self._turned_away:
+        if self._kept_off:
             seconds = self.engine.clock() - self._started
-            self.engine.write_record(kept_off_record(self, self._turned_away, seconds))
+            self.engine.write_record(kept_off_record(self, self._kept_off, seconds))
         super()._take_leave(action)
 
     def _let_go(self) -> None:
