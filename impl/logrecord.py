@@ -63,6 +63,10 @@ class LogRecord(NamedTuple):
     :ivar interface: the listener's name.
     :ivar filters: names of the filters that were attached, joined by a comma and a space.
     :ivar reason: why, in words for people.
+    :ivar nat_address: the firewall's own address that the connection left from (``NATAddress``, B9.9); empty where
+        nothing has left.
+    :ivar logged_before: *bytes_sent*, *bytes_received* and *connection_time* of the last record of the connection, for
+        the columns that tell what has come since.
     """
 
     time: float
@@ -92,6 +96,8 @@ class LogRecord(NamedTuple):
     interface: str = ""
     filters: str = ""
     reason: str = ""
+    nat_address: str = ""
+    logged_before: tuple[int, int, int] = (0, 0, 0)
 
 
 def unvouched(name: str) -> str:

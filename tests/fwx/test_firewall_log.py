@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import fwx.logs.sqlite
 from fwx import firewall_log_schema
 from fwx.firewall_log import FirewallLog, read
 from fwx.firewall_log_schema import FirewallLogError
@@ -43,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FirewallLog]]:
     """Opens logs on *path* that do not wait long for a lock, and sees to it that they are closed."""
-    monkeypatch.setattr(firewall_log_schema, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(fwx.logs.sqlite, "BUSY_SECONDS", 0.01)
     logs: list[FirewallLog] = []
 
     def make(**options: Any) -> FirewallLog:
@@ -89,7 +90,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
     opened: Callable[..., FirewallLog], path: Path, two_hours_east: None
-) -> None:  # B9.3, B9.8, B8.10
+) -> None:  # B9.3, B9.8, B9.9, B8.10
     log = opened()
     log.write(
         LogRecord(
@@ -119,6 +120,8 @@ def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
             interface="proxy",
             filters="monitor, upper",
             reason="no rule allows it",
+            nat_address="198.51.100.1",
+            logged_before=(2, 2**39, 70),
         )
     )
     assert log.flush(PATIENCE)
@@ -141,21 +144,43 @@ def test_a_record_becomes_a_row_with_the_columns_of_the_sdk(
         "ApplicationProtocol": "HTTPS",
         "Bidirectional": 0,
         "bytessent": 5,
+        "bytessentDelta": 3,
         "bytesrecvd": 2**40,
+        "bytesrecvdDelta": 2**39,
         "connectiontime": 77,
+        "connectiontimeDelta": 7,
         "SourceProxy": "branch",
         "DestinationProxy": "parent, grandparent",
+        "SourceName": "",
         "DestinationName": "example.org",
         "ClientUserName": "alice",
         "ClientAgent": "curl",
         "sessionid": 3,
         "connectionid": 4,
         "Interface": "proxy",
+        "IPHeader": "",
+        "Payload": "",
         "GmtLogTime": "2026-01-02T03:04:05.678Z",
+        "ipsScanResult": 0,
+        "ipsSignature": "",
+        "NATAddress": "198.51.100.1",
+        "FwcClientFqdn": "",
+        "FwcAppPath": "",
+        "FwcAppSHA1Hash": "",
+        "FwcAppTrusState": 0,
+        "FwcAppInternalName": "",
+        "FwcAppProductName": "",
+        "FwcAppProductVersion": "",
+        "FwcAppFileVersion": "",
+        "FwcAppOrgFileName": "",
+        "InternalServiceInfo": 0,
+        "ipsApplicationProtocol": "",
+        "FwcVersion": "",
         "filters": "monitor, upper",
         "reason": "no rule allows it",
     }
     assert list(row) == ["id", *firewall_log_schema.COLUMNS]
+    assert list(row)[33:36] == ["GmtLogTime", "ipsScanResult", "ipsSignature"], "the 33 older columns, then the fifteen"
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,9 @@ _TABLES = ("CREATE TABLE firewall_log (id)", "CREATE TABLE alerts (id)")
         (_directory, "not a regular file"),
         (_statements("CREATE TABLE addresses (name)"), "not a firewall log"),
         (_statements("PRAGMA user_version = 1"), "not a firewall log"),
-        (_statements(*_TABLES, "PRAGMA user_version = 1"), "version 1, this program knows version 2"),
-        (_statements(*_TABLES), "version 0, this program knows version 2"),
+        (_statements(*_TABLES, "PRAGMA user_version = 1"), "version 1, this program knows versions 2 to 3"),
+        (_statements(*_TABLES, "PRAGMA user_version = 4"), "version 4, this program knows versions 2 to 3"),
+        (_statements(*_TABLES), "version 0, this program knows versions 2 to 3"),
     ],
 )
 def test_what_is_no_firewall_log_is_refused_and_left_as_it_is(

@@ -1,0 +1,153 @@
+"""Reads the firewall log: the rows of a SQLite database, or of another one by its URL, filtered, and what follows."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, FirewallLogError
+from fwx.logs.sqlite import open_read_only
+
+if TYPE_CHECKING:
+    from fwx.logs.sqlreader import SqlReader
+
+POLL_SECONDS: Final = 0.25
+"""How often a reader that follows the log looks for new rows."""
+
+_READ_ROWS = 1000
+
+LogRow = dict[str, Any]
+"""A row as :func:`read` yields it: column to ``str`` or ``int``, with the row's ``id``."""
+
+Operator = Literal["=", ">=", "<"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """A condition on rows: at least one of *tests*, each a column, how it is compared and with what, holds."""
+
+    tests: tuple[tuple[str, Operator, str | int], ...]
+
+
+def equals(column: str, *values: str | int) -> AnyOf:
+    """Return the condition that *column* has one of *values*."""
+    return AnyOf(tuple((column, "=", value) for value in values))
+
+
+class _Table(Protocol):
+    """One table of an open database. Errors of the database come as :class:`FirewallLogError`."""
+
+    def last_id(self) -> int: ...
+
+    def rows(self, after: int, until: int, limit: int, *, newest: bool) -> list[LogRow]:
+        """Return rows with *after* < id <= *until* that meet the conditions, the first or *newest* ones."""
+
+    def close(self) -> None: ...
+
+
+def read(
+    source: Path | str,
+    *,
+    alerts: bool = False,
+    limit: int | None = None,
+    where: Mapping[str, str | int] | None = None,
+    conditions: Iterable[AnyOf] = (),
+    follow: bool = False,
+    wait: Callable[[], object] = lambda: time.sleep(POLL_SECONDS),
+) -> Generator[LogRow, None, None]:
+    """Yield the rows of a log, oldest first, as mappings of column to value; the service may be writing meanwhile.
+
+    :param source: the SQLite file, opened for reading only, or the URL of another database.
+    :param alerts: the ``alerts`` table in place of ``firewall_log``.
+    :param limit: only the newest so many of those that are there.
+    :param where: columns and the values that they must have; *conditions*: what else must hold.
+    :param follow: go on with what is written later, for ever.
+    :param wait: called between two looks when following.
+    :raises FirewallLogError: at the first row: the file is missing, the database cannot be read, is no firewall log or of
+        another version, or a condition names a column that does not exist.
+    """
+    name, columns, by_time = ("alerts", ALERT_COLUMNS, "time") if alerts else ("firewall_log", COLUMNS, "GmtLogTime")
+    met = [*conditions, *(equals(column, value) for column, value in (where or {}).items())]
+    for column in (test[0] for condition in met for test in condition.tests):
+        if column not in columns:
+            raise FirewallLogError(f"{name} has no column {column!r}; it has {', '.join(columns)}")
+    with contextlib.closing(_open(source, name, columns, met, follow)) as table:
+        last = 0
+        if limit is not None:
+            last = table.last_id()
+            rows = table.rows(0, last, limit, newest=True)
+            yield from sorted(rows, key=lambda row: (row[by_time], row["id"]))
+        while follow or limit is None:
+            end = table.last_id()
+            rows = table.rows(last, end, _READ_ROWS, newest=False)
+            last = rows[-1]["id"] if len(rows) == _READ_ROWS else max(end, last)
+            yield from rows
+            if rows:
+                continue
+            if not follow:
+                return
+            wait()
+
+
+def _open(
+    source: Path | str, name: str, columns: Mapping[str, str], conditions: Sequence[AnyOf], follow: bool
+) -> _Table:
+    if isinstance(source, str) and "://" in source:
+        reader: type[SqlReader]
+        from fwx.logs.sqlreader import SqlReader as reader  # SQLAlchemy need not be there
+
+        return reader(source, name, columns, conditions)
+    return _SqliteTable(Path(source), name, columns, conditions, follow)
+
+
+class _SqliteTable:
+    """A :class:`_Table` of a SQLite file."""
+
+    def __init__(
+        self, path: Path, name: str, columns: Mapping[str, str], conditions: Sequence[AnyOf], follow: bool
+    ) -> None:
+        self._path = path
+        self._connection = open_read_only(path, follow=follow)
+        there = self._run(f"SELECT name FROM pragma_table_info('{name}')", ())
+        known = {row["name"] for row in there}
+        # A database of the version before has fewer columns, until a service writes to it.
+        selected = ", ".join(
+            [
+                "id",
+                *(
+                    f'"{column}"' if column in known else f'{_default(kind)} AS "{column}"'
+                    for column, kind in columns.items()
+                ),
+            ]
+        )
+        tests = [" OR ".join(f'"{column}" {operator} ?' for column, operator, _ in each.tests) for each in conditions]
+        self._values = [value for each in conditions for _, _, value in each.tests]
+        condition = " AND ".join(["id > ? AND id <= ?", *(f"({test})" for test in tests)])
+        self._select = f"SELECT {selected} FROM {name} WHERE {condition} ORDER BY id"  # noqa: S608 - names, not values
+        self._last = f"SELECT coalesce(max(id), 0) AS id FROM {name}"  # noqa: S608 - a name
+
+    def last_id(self) -> int:
+        last: int = self._run(self._last, ())[0]["id"]
+        return last
+
+    def rows(self, after: int, until: int, limit: int, *, newest: bool) -> list[LogRow]:
+        order = " DESC" if newest else ""
+        return self._run(f"{self._select}{order} LIMIT ?", (after, until, *self._values, limit))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _run(self, statement: str, values: Sequence[str | int]) -> list[LogRow]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise FirewallLogError(f"{self._path}: {error}") from error
+
+
+def _default(kind: str) -> str:
+    return "0" if kind == "INTEGER" else "''"
