@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_problems import Problem
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
+from fwx.firewall_log import FirewallLog
+from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
@@ -17,7 +20,43 @@ from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Protocol, Rule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.local_users import LocalUser
+from fwx.logs.retention import Keep
+from fwx.logs.sink import Sink
+from fwx.logs.sql import SqlSink
+from fwx.logs.w3c import W3cSink
 from fwx.packetfilter.plan import Plan, table_name, without
+
+
+def log_of(
+    configuration: Configuration, on_failure: Callable[[str], object], on_recovery: Callable[[], object]
+) -> FirewallLog:
+    """Make the firewall log of *configuration*; the two are called as :class:`fwx.firewall_log.FirewallLog` says.
+
+    :raises ConfigurationError: there is no driver for the SQL database.
+    """
+    table, state = configuration.log, configuration.state_dir
+    size = None if table.keep_megabytes is None else table.keep_megabytes << 20
+    keep = Keep(table.keep_days, size)
+    others: list[tuple[str, Sink]] = []
+    if table.w3c is not None:
+        most = None if table.w3c.megabytes is None else table.w3c.megabytes << 20
+        files = W3cSink(state / table.w3c.directory, fields=table.w3c.fields, most_bytes=most, keep=keep)
+        others.append(("w3c", files))
+    if table.sql is not None:
+        try:
+            others.append(("sql", SqlSink(table.sql, f"{socket.gethostname()}:{state}", keep)))
+        except FirewallLogError as error:
+            raise ConfigurationError([configuration.source.problem(("log", "sql"), str(error))]) from error
+    return FirewallLog(
+        configuration.log_database,
+        others=others,
+        keep=keep,
+        spool_directory=state,
+        spool_bytes=table.spool_megabytes << 20,
+        on_error=table.on_error,
+        on_failure=on_failure,
+        on_recovery=on_recovery,
+    )
 
 
 def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from fwx.config_model import Configuration, PublishListener, TransparentListener
 from fwx.config_problems import KeyPath, Problem
+from fwx.firewall_log_schema import FirewallLogError
+from fwx.logs.sqldatabase import SqlDatabase
 from fwx.secret_file import read_secret
 
 _ARGON2_HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
@@ -120,6 +123,12 @@ def _log_paths(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
         fault = _directory_fault(configuration.state_dir / configuration.log.w3c.directory)
         if fault:
             yield ("log", "w3c", "directory"), fault
+    if configuration.log.sql is not None:
+        try:
+            with contextlib.closing(SqlDatabase(configuration.log.sql)) as elsewhere:
+                elsewhere.ask()
+        except FirewallLogError as error:
+            yield ("log", "sql"), str(error)
 
 
 def _file_fault(file: Path, *, write: bool = False) -> str:

@@ -16,6 +16,7 @@ from fwx.config_values import (
     Array,
     Bind,
     Count,
+    CountOrNone,
     DatabaseUrl,
     DayHours,
     Days,
@@ -37,7 +38,9 @@ from fwx.config_values import (
     SniNames,
     Target,
     UserName,
+    W3cFields,
 )
+from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _NAME = "a name, unique among its kind"
 _BIND = "an address and a port, such as 127.0.0.1:1080 or [::1]:1080"
@@ -321,6 +324,8 @@ class W3cLog(Table):
     """``w3c`` of ``[log]``."""
 
     directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+    fields: W3cFields = Field(default=tuple(W3C_FIELDS), description="names of fields, such as 'source' or 'action'")
+    megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
 
 
 class Log(Table):
@@ -329,6 +334,12 @@ class Log(Table):
     sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
     w3c: W3cLog | None = Field(default=None, description="a table with directory")
     sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
+    on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
+    spool_megabytes: CountOrNone = Field(default=256, description="a whole number from 0 up")
+    keep_days: Count | None = Field(default=None, description="a number of days, " + _COUNT)
+    keep_megabytes: Count | None = Field(default=None, description=_COUNT)
+    establish: bool = Field(default=False, description="true or false")
+    intermediate_seconds: Seconds = Field(default=900.0, description="a number of seconds above 0")
 
 
 class Limits(Table):

@@ -35,7 +35,19 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
     "filter": frozenset({"name", "use", "on_error", "everywhere", "options"}),
     "rule": frozenset({"name", "action", "protocols", "from", "to", "users", "groups", "upstream", "filters", "log"}),
-    "log": frozenset({"sqlite"}),
+    "log": frozenset(
+        {
+            "sqlite",
+            "w3c",
+            "sql",
+            "on_error",
+            "spool_megabytes",
+            "keep_days",
+            "keep_megabytes",
+            "establish",
+            "intermediate_seconds",
+        }
+    ),
     "limits": frozenset(
         {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
     ),
@@ -52,8 +64,6 @@ REFUSALS: Mapping[str, str] = {
     "schedule": "this version knows no schedules; leave the table out",
     "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",
-    "log.w3c": "this version logs to SQLite only; leave it out",
-    "log.sql": "this version logs to SQLite only; leave it out",
     "console": "this version has no console; leave the table out",
 }
 

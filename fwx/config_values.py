@@ -14,7 +14,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
+from fwx.config_problems import did_you_mean
 from fwx.interfaces.address import SocketAddress
+from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _Item = TypeVar("_Item")
 
@@ -224,6 +226,12 @@ def read_database_url(text: str) -> str:
     return text
 
 
+def read_w3c_field(text: str) -> str:
+    if text not in W3C_FIELDS:
+        raise ValueError(f"is no field of a W3C log{did_you_mean(text, W3C_FIELDS)}")
+    return text
+
+
 def read_port_range(text: str) -> tuple[int, int]:
     """Read ``22`` or ``1024-65535``."""
     first, dash, last = text.partition("-")
@@ -299,5 +307,9 @@ PathText = Annotated[str, AfterValidator(read_path)]
 PasswordHash = Annotated[str, AfterValidator(read_password_hash)]
 DatabaseUrl = Annotated[str, AfterValidator(read_database_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+W3cFields = Annotated[
+    Array[Annotated[str, AfterValidator(read_w3c_field)]], Field(min_length=1), AfterValidator(reject_repeated)
+]
 Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_reject_boolean), Field(gt=0, allow_inf_nan=False)]

@@ -1,4 +1,4 @@
-"""The firewall log of a running service: every record and alert goes to its SQLite database, and to what else is asked."""
+"""The firewall log of a running service: records and alerts go to its SQLite database, and to what else is asked."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FirewallLog:
 
         :param path: the SQLite database; *keep*, what is kept of it.
         :param others: further sinks, each with the name of its kind, which its spool is named by.
-        :param spool_directory: where records wait that a sink cannot take; ``None``, or *spool_bytes* 0: in memory alone.
+        :param spool_directory: where records wait that a sink cannot take; ``None``, or *spool_bytes* 0: in memory.
         :param spool_bytes: how large the spool of one sink grows.
         :param on_error: whether connections begin while records cannot be kept, see :class:`fwx.logs.writer.LogWriter`,
             as for the other parameters.
@@ -105,6 +105,11 @@ class FirewallLog:
         self._is_open = True
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files and folders that are this log's, or may become so; for whoever hands them to an account."""
+        return tuple(path for writer in self._writers for path in writer.paths)
+
+    @property
     def failed(self) -> str | None:
         """Why writing fails at the moment, or ``None``."""
         return next((writer.failed for writer in self._writers if writer.failed is not None), None)
@@ -112,10 +117,7 @@ class FirewallLog:
     @property
     def accepting(self) -> bool:
         """Whether new connections may be accepted: every sink's records can be kept."""
-        for writer in self._writers:
-            if not writer.accepting:
-                return False
-        return True
+        return all(writer.accepting for writer in self._writers)
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in every sink; not for the event loop's thread.
@@ -123,7 +125,8 @@ class FirewallLog:
         :param timeout: seconds, for each.
         :returns: whether it is.
         """
-        return all([writer.flush(timeout) for writer in self._writers])
+        done = [writer.flush(timeout) for writer in self._writers]
+        return all(done)
 
     def close(self, timeout: float) -> int:
         """Write what is queued, close every sink and end the writers' threads.

@@ -6,18 +6,16 @@ import asyncio
 import logging
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
-from fwx.composition import filters_of, plan_of, policy_of, users_of
+from fwx.composition import filters_of, log_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
 from fwx.filter_reload import FilterReloader
-from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts
 from fwx.impl.authentication import IPasswordAuthenticator
@@ -26,6 +24,7 @@ from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
+from fwx.impl.interim import InterimRecords
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.route import routes
@@ -103,7 +102,7 @@ class Service:
         self.configuration = configuration
         self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
-        self.log = FirewallLog(configuration.log_database, on_failure=self._log_failed, on_recovery=self._log_recovered)
+        self.log = log_of(configuration, self._log_failed, self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
         self._events = ServiceEvents(self.alerts)
         faults = FaultReporter(self._events.filter_fault)
@@ -132,6 +131,7 @@ class Service:
         )
         self.sessions = Sessions(self.engine, self._deadlines["session"])
         self.gateway = Gateway(self.engine, self.sessions, self._connection_ended)
+        self._interim = InterimRecords(self.engine, configuration.log.intermediate_seconds)
         self.gateway.stragglers.on_empty = self._note_idle
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
         # Passwords are hashed here, not by the threads of filters, which may be busy.
@@ -187,6 +187,7 @@ class Service:
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._interim.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -213,6 +214,7 @@ class Service:
         self._idle.set()
 
     async def _close(self) -> int:
+        self._interim.close()
         self.firewall.end_notices()
         for host in (*self.engine.filters, *self.engine.retired):
             host.stop()
@@ -272,6 +274,7 @@ class Service:
                 for table in self.configuration.listeners
             ),
             accepting=self._accepting,
+            logs_establishing=self.configuration.log.establish,
         )
 
     def _make_doorkeeper(self, users: tuple[LocalUser, ...]) -> Doorkeeper:
@@ -335,8 +338,7 @@ class Service:
         state.chmod(0o700)
         give_to(account, state)
         self.log.open()
-        database = self.log.path
-        give_to(account, database, *(Path(f"{database}{suffix}") for suffix in ("-wal", "-shm")))
+        give_to(account, *self.log.paths)
 
     def _accepting(self) -> bool:
         return self.log.accepting
@@ -362,8 +364,8 @@ class Service:
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
 
     def _log_failed(self, reason: str) -> None:
-        logger.error("the firewall log fails, new connections are refused: %s", reason)
-        self._events.log_failure.signal(f"the firewall log fails, new connections are refused: {reason}")
+        logger.error("the firewall log fails: %s", reason)
+        self._events.log_failure.signal(f"the firewall log fails: {reason}")
 
     def _log_recovered(self) -> None:
         logger.warning("the firewall log works again")

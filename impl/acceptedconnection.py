@@ -8,7 +8,7 @@ from fwx.impl.connection import FWXConnection
 from fwx.impl.connectionrecord import arrival_record
 from fwx.impl.emulation import Emulation
 from fwx.impl.event import accepted_event
-from fwx.impl.logrecord import Action
+from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.winsock import winsock_name
 from fwx.interfaces.enums import fwx_AcceptedConnection, fwx_dfpc_Emulation
@@ -150,5 +150,7 @@ class FWXAcceptedConnection(FWXConnection):
         if arrived is not None:
             arrived.close(True)
 
-    def _write_record(self, action: Action, filters: str, seconds: float) -> None:
-        self.engine.write_record(arrival_record(self, action, filters, self._traffic(), seconds))
+    def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord:
+        record = arrival_record(self, action, filters, self._traffic(), seconds)
+        self.engine.write_record(record)
+        return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -35,6 +36,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
@@ -64,6 +66,7 @@ class FWXConnection(ConnectionBase):
         "_server_transport",
         "address",
         "claimed_user",
+        "nat_address",
         "proxy_header",
         "source_proxy",
         "target",
@@ -90,6 +93,8 @@ class FWXConnection(ConnectionBase):
         self.address: SocketAddress | None = None
         # Whom the client says that it is, where nothing vouches for it.
         self.claimed_user = ""
+        # The firewall's own address that it has left from.
+        self.nat_address = ""
         self._junctions: list[Any] = []
         self._client: Endpoint | None = None
         self._server: Endpoint | None = None
@@ -117,6 +122,8 @@ class FWXConnection(ConnectionBase):
         """
         self.on_abandoned = None
         self._server_transport = server
+        if self.verdict.log:
+            self._note_departure(server)
         if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
             self._pump.start()
@@ -140,6 +147,20 @@ class FWXConnection(ConnectionBase):
             error = member.set_sockets()
             if error is not None:
                 self.filter_failed(member.host, "SetSockets", error)
+
+    def _note_departure(self, server: Transport | None) -> None:
+        """Keep for the log where the connection leaves from, and tell it that there is one, if it wants to know."""
+        if server is not None:
+            with contextlib.suppress(OSError):  # it was reset already
+                self.nat_address = server.getsockname()[0]
+        if self.engine.logs_establishing:
+            self._write_interim(Action.Establish, self.engine.clock())
+
+    def log_interim(self, now: float, interval: float) -> None:
+        """See :meth:`fwx.impl.connectionbase.ConnectionBase.log_interim`; what is not established yet has no totals."""
+        established = self._pump is not None or self._client is not None
+        if established and now - self._logged_at >= interval and self.verdict.log and not self.terminating:
+            self._write_interim(Action.Intermediate, now)
 
     def _judge_peers(self) -> None:
         """The host asks when a handler has set the filter, and when the name that was asked for has led somewhere."""
@@ -230,8 +251,10 @@ class FWXConnection(ConnectionBase):
                 return f"{'the server' if transport is self._server_transport else 'the client'}: {transport.fault}"
         return "reset by a peer"
 
-    def _write_record(self, action: Action, filters: str, seconds: float) -> None:
-        self.engine.write_record(record_of(self, action, filters, self._traffic(), seconds))
+    def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord:
+        record = record_of(self, action, filters, self._traffic(), seconds)
+        self.engine.write_record(record)
+        return record
 
     def _traffic(self) -> tuple[int, int]:
         """Return the bytes sent to the server and received from it; of an emulated one what its filter has counted, and

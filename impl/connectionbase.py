@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.engine import Engine
+    from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.interfaces import IFWXSession, IUnknown
@@ -66,6 +67,7 @@ class ConnectionBase(Restrictable):
         "_attaching",
         "_denied_by",
         "_event_type",
+        "_logged_at",
         "_members",
         "_reason",
         "_remarks",
@@ -79,6 +81,7 @@ class ConnectionBase(Restrictable):
         "id",
         "interface",
         "is_secondary",
+        "logged_before",
         "on_abandoned",
         "on_ended",
         "session",
@@ -122,7 +125,9 @@ class ConnectionBase(Restrictable):
         # A filter has announced it (B2.11).
         self.is_secondary = False
         self.terminating = False
-        self._started = engine.clock()
+        self._started = self._logged_at = engine.clock()
+        # Bytes sent and received and milliseconds, of the last record that said them.
+        self.logged_before = (0, 0, 0)
         self._event_type = 0
         self._attaching: FilterHost | None = None
         self._denied_by = ""
@@ -296,7 +301,7 @@ class ConnectionBase(Restrictable):
         """Detach the filters, say that the connection is terminating, write the record."""
         for member in self._members:
             member.detach()
-        names = ", ".join(member.host.name for member in self._members)
+        names = self._filter_names()
         attached = self.session.attached_filters(fwx_ConnectionTerminating)
         if attached:
             event = terminating_event(self)
@@ -309,6 +314,22 @@ class ConnectionBase(Restrictable):
                     logger.debug("%s: the connection has ended already", fault)
         if self.verdict.log:
             self._write_record(action, names, self.engine.clock() - self._started)
+
+    def log_interim(self, now: float, interval: float) -> None:
+        """Log the running totals if that is due (B9.11): *interval* seconds after the beginning, or the last time.
+
+        :param now: the time by the engine's clock.
+        """
+
+    def _write_interim(self, action: Action, now: float) -> None:
+        """Write a record of a connection that goes on; the next one tells what has come since."""
+        record = self._write_record(action, self._filter_names(), now - self._started)
+        if record is not None:
+            self._logged_at = now
+            self.logged_before = (record.bytes_sent, record.bytes_received, record.connection_time)
+
+    def _filter_names(self) -> str:
+        return ", ".join(member.host.name for member in self._members)
 
     def _passes_failed(self, host: FilterHost) -> bool:
         if host.opens_on_error:
@@ -354,8 +375,8 @@ class ConnectionBase(Restrictable):
     def _let_go(self) -> None:
         """Forget what carried the data: the connection is over."""
 
-    def _write_record(self, action: Action, filters: str, seconds: float) -> None:
-        """Tell the log what became of the connection."""
+    def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord | None:
+        """Tell the log what became of the connection; return what it was told."""
         raise NotImplementedError
 
     # IRecorded.

@@ -57,6 +57,8 @@ def record_of(
         interface=connection.interface,
         filters=filters,
         reason=connection.reason_with_remarks(reason),
+        nat_address=connection.nat_address,
+        logged_before=connection.logged_before,
     )
 
 
@@ -99,6 +101,7 @@ def arrival_record(
         bytes_received=to_peer,
         connection_time=int(seconds * 1000),
         filters=filters,
+        logged_before=connection.logged_before,
     )
 
 
@@ -191,6 +194,7 @@ def destination_record(
         interface=connection.interface,
         filters=filters,
         reason=connection.reason_with_remarks(reason),
+        logged_before=destination.logged_before,
     )
 
 

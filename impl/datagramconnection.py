@@ -327,6 +327,8 @@ class FWXDatagramConnection(HasDestinations):
         destination.exit = destination.way or self._servers.of(address.family)
         destination.sockaddr = address.sockaddr
         destination.state = State.OPEN
+        if self.engine.logs_establishing and destination.verdict is not None and destination.verdict.log:
+            self._destinations.log_going_on(destination, Action.Establish)
         if destination.address is not None:
             self._destinations.answers.learn(destination, destination.address)
         if destination.tied:
@@ -444,6 +446,11 @@ class FWXDatagramConnection(HasDestinations):
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> None:
         """Its destinations have their records."""
+
+    def log_interim(self, now: float, interval: float) -> None:
+        """See :meth:`fwx.impl.connectionbase.ConnectionBase.log_interim`; each destination is due by itself."""
+        if not self.terminating:
+            self._destinations.log_interim(now, interval)
 
 
 def _send(server: Exit, data: Datagram, sockaddr: tuple[Any, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramanswers import DatagramAnswers
-from fwx.impl.logrecord import Action
+from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.udpdestination import STANDING, Destination, State
 from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, HRESULT_FROM_WIN32, S_OK
 
@@ -106,6 +106,19 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
             if destination.state in STANDING:
                 self._log_end(destination, action, result, reason)
 
+    def log_interim(self, now: float, interval: float) -> None:
+        """Log the running totals of those that stand and are due (B9.11)."""
+        for destination in self.values():
+            due = now - destination.logged_at >= interval and destination.state in STANDING
+            if due and destination.verdict is not None and destination.verdict.log:
+                self.log_going_on(destination, Action.Intermediate)
+
+    def log_going_on(self, destination: Destination, action: Action) -> None:
+        """Log *destination*, which goes on; its next record tells what has come since."""
+        record = self._log(destination, action, *self._connection.result, _filters_of(destination))
+        destination.logged_at = self._connection.engine.clock()
+        destination.logged_before = (record.bytes_sent, record.bytes_received, record.connection_time)
+
     def clear(self) -> None:
         super().clear()
         self.answers.clear()
@@ -135,14 +148,18 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
 
     def _log_end(self, destination: Destination, action: Action, result: int, reason: str) -> None:
         if destination.verdict is not None and destination.verdict.log:
-            names = ", ".join(member.host.name for member in (*destination.tied, *destination.members))
-            self._log(destination, action, result, reason, names)
+            self._log(destination, action, result, reason, _filters_of(destination))
 
-    def _log(self, destination: Destination, action: Action, result: int, reason: str, filters: str = "") -> None:
+    def _log(self, destination: Destination, action: Action, result: int, reason: str, filters: str = "") -> LogRecord:
         connection = self._connection
         seconds = connection.engine.clock() - destination.started
         record = destination_record(connection, destination, action, (int(result), reason), filters, seconds)
         connection.engine.write_record(record)
+        return record
+
+
+def _filters_of(destination: Destination) -> str:
+    return ", ".join(member.host.name for member in (*destination.tied, *destination.members))
 
 
 def _cancel(destination: Destination) -> None:

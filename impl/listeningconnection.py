@@ -17,7 +17,7 @@ from fwx.impl.connectionrecord import listening_record, turned_away_record
 from fwx.impl.event import bind_tcp_event, listen_event
 from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.localend import LocalEnd
-from fwx.impl.logrecord import Action
+from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.loopthread import on_loop
 from fwx.impl.policy import Verdict
 from fwx.impl.proxied import IProxied
@@ -333,8 +333,10 @@ class FWXListeningConnection(ConnectionBase):
             transport.close(False)
         self._local_end.close_ports()
 
-    def _write_record(self, action: Action, filters: str, seconds: float) -> None:
-        self.engine.write_record(listening_record(self, action, filters, seconds))
+    def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord:
+        record = listening_record(self, action, filters, seconds)
+        self.engine.write_record(record)
+        return record
 
     # IFWXConnection.
 

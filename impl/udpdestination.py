@@ -68,6 +68,8 @@ class Destination:
         "chain",
         "exit",
         "is_barred",
+        "logged_at",
+        "logged_before",
         "members",
         "permission",
         "received",
@@ -85,7 +87,9 @@ class Destination:
 
     def __init__(self, target: SocketAddress, started: float) -> None:
         self.target = target
-        self.started = started
+        self.started = self.logged_at = started
+        # Bytes sent and received and milliseconds, of the last record that said them.
+        self.logged_before = (0, 0, 0)
         self.state = State.RESOLVING
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None

@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,8 +17,8 @@ from rich.text import Text
 from fwx.firewall_log import LogRow, read
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.alert import Severity
-from fwx.impl.logrecord import Action
-from fwx.interfaces.hresult import FAILED, HRESULT, HRESULT_FROM_WIN32
+from fwx.logs.actions import action_name, result_name
+from fwx.logs.filters import between, conditions, parse_time
 
 _RECORD_FIELDS = (
     "time",
@@ -38,21 +38,49 @@ _ALWAYS_BARE = {"time", "action", "severity", "event"}
 
 
 @click.command("log", short_help="Show the firewall log.")
-@click.option("--database", type=click.Path(path_type=Path), help="The log's database file.")
+@click.option("--database", metavar="FILE|URL", help="The log's database: a SQLite file, or the URL of another one.")
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration whose log is shown.")
+@click.option("--sql", is_flag=True, help="Read the database that log.sql of the configuration names, not SQLite.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written next, until interrupted.")
 @click.option("--limit", "-n", type=click.IntRange(min=0), default=50, show_default=True, help="Show the newest N.")
 @click.option("--alerts", is_flag=True, help="Show alerts in place of connections and denials.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, keyed by column.")
-def log(database: Path | None, config: Path | None, follow: bool, limit: int, alerts: bool, as_json: bool) -> None:
+@click.option("--since", metavar="TIME", help="From this time on: 2026-01-02 03:04, or an age such as 15m, 2h, 3d.")
+@click.option("--until", metavar="TIME", help="Before this time.")
+@click.option("--user", "users", multiple=True, help="Of this user. This and what follows may be repeated.")
+@click.option("--rule", "rules", multiple=True, help="That this rule decided.")
+@click.option("--address", "addresses", multiple=True, help="From, to or by this address, or to this name.")
+@click.option("--result", "results", multiple=True, help="With this result: a name, or a number such as 0xC004000D.")
+@click.option("--action", "actions", multiple=True, help="With this action, such as Terminate or Denied.")
+def log(
+    database: str | None,
+    config: Path | None,
+    sql: bool,
+    follow: bool,
+    limit: int,
+    alerts: bool,
+    as_json: bool,
+    since: str | None,
+    until: str | None,
+    **chosen: tuple[str, ...],
+) -> None:
     """Show the newest records of the firewall log, oldest first.
 
-    Without --database and --config it is the log of the embedded default configuration.
+    Without --database and --config it is the log of the embedded default configuration. Records are shown that meet
+    each of the options given, in one of its values.
     """
-    if database is not None and config is not None:
+    if database is not None and (config is not None or sql):
         raise click.UsageError("give --database or --config, not both")
-    path = database if database is not None else _configured(config)
-    rows = read(path, alerts=alerts, limit=limit, follow=follow)
+    if alerts and any(chosen.values()):
+        raise click.UsageError("alerts can be chosen by --since and --until only")
+    try:
+        now = datetime.now(UTC)
+        since, until = (None if text is None else parse_time(text, now) for text in (since, until))
+        met = [*between("time" if alerts else "GmtLogTime", since, until), *conditions(**chosen)]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    source = database if database is not None else _configured(config, sql)
+    rows = read(source, alerts=alerts, limit=limit, conditions=met, follow=follow)
     try:
         if as_json:
             _print_lines(rows, lambda row: json.dumps(row, ensure_ascii=True))
@@ -88,13 +116,18 @@ def table(rows: Iterable[LogRow], *, alerts: bool = False) -> Table:
     return result
 
 
-def _configured(config: Path | None) -> Path:
+def _configured(config: Path | None, sql: bool) -> Path | str:
     from fwx.config import ConfigurationError, load
 
     try:
-        return load(config).log_database
+        configuration = load(config)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
+    if not sql:
+        return configuration.log_database
+    if configuration.log.sql is None:
+        raise click.ClickException("the configuration names no database in log.sql")
+    return configuration.log.sql
 
 
 def _print_lines(rows: Iterator[LogRow], line: Callable[[LogRow], str]) -> None:
@@ -111,7 +144,7 @@ def _line(cells: dict[str, str]) -> str:
 def _record_cells(row: LogRow) -> dict[str, str]:
     values = (
         row["logTime"].replace("T", " "),
-        _action(row["Action"]),
+        action_name(row["Action"]),
         result_name(row["resultcode"]),
         row["rule"],
         row["ClientUserName"],
@@ -137,21 +170,6 @@ def _alert_cells(row: LogRow) -> dict[str, str]:
         row["message"],
     )
     return dict(zip(_ALERT_FIELDS, values, strict=True))
-
-
-def result_name(code: int) -> str:
-    """Return the name of a result code, a Windows error number or an HRESULT; empty for success."""
-    if code == 0:
-        return ""
-    name = (HRESULT(code) if FAILED(code) else HRESULT_FROM_WIN32(code)).name
-    return name.removeprefix("HRESULT_FROM_WIN32(").removesuffix(")") if name.startswith("HRESULT") else name
-
-
-def _action(number: int) -> str:
-    try:
-        return Action(number).name
-    except ValueError:
-        return f"Action({number})"
 
 
 def _destination(row: LogRow) -> str:

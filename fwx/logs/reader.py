@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, FirewallLogError
 from fwx.logs.sqlite import open_read_only
-
-if TYPE_CHECKING:
-    from fwx.logs.sqlreader import SqlReader
+from fwx.logs.sqlreader import SqlReader
 
 POLL_SECONDS: Final = 0.25
 """How often a reader that follows the log looks for new rows."""
@@ -98,10 +96,7 @@ def _open(
     source: Path | str, name: str, columns: Mapping[str, str], conditions: Sequence[AnyOf], follow: bool
 ) -> _Table:
     if isinstance(source, str) and "://" in source:
-        reader: type[SqlReader]
-        from fwx.logs.sqlreader import SqlReader as reader  # SQLAlchemy need not be there
-
-        return reader(source, name, columns, conditions)
+        return SqlReader(source, name, columns, conditions)
     return _SqliteTable(Path(source), name, columns, conditions, follow)
 
 
@@ -113,7 +108,7 @@ class _SqliteTable:
     ) -> None:
         self._path = path
         self._connection = open_read_only(path, follow=follow)
-        there = self._run(f"SELECT name FROM pragma_table_info('{name}')", ())
+        there = self._run("SELECT name FROM pragma_table_info(?)", (name,))
         known = {row["name"] for row in there}
         # A database of the version before has fewer columns, until a service writes to it.
         selected = ", ".join(

@@ -43,7 +43,7 @@ class ClockWatch:
         self._trusted_at = float("-inf")
 
     def jump(self) -> float:
-        """Return by how many seconds the clock of the day has been set since the last call; 0 for less than a minute."""
+        """Return by how many seconds the clock of the day was set since the last call; 0 for less than a minute."""
         offset = self._clock() - self._monotonic()
         by, self._offset = offset - self._offset, offset
         if abs(by) < LARGEST_JUMP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from fwx.firewall_log_schema import Row
@@ -30,6 +31,10 @@ class Sink(Protocol):
     @property
     def name(self) -> str:
         """The file or database, for messages; it holds no password."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files and folders on this machine; some may not be there."""
 
     def open(self) -> None:
         """Get what is needed before root is dropped. :raises FirewallLogError: it can never work."""

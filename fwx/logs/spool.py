@@ -78,6 +78,8 @@ class Spool:
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
+            if not self._end:
+                self._remove()
             raise
         self._waiting.append((self._end, len(line)))
         self._end += len(line)
@@ -112,14 +114,22 @@ class Spool:
             os.pwrite(self._file, _DONE, start)
             return
         os.ftruncate(self._file, 0)
-        self._end = 0
+        self._remove()
 
     def close(self) -> None:
-        """Let go of the file; an empty one is removed."""
-        if self._file >= 0 and not self._waiting:
+        """Let go of the file; what waits in it is found by the next :meth:`open`."""
+        if self._waiting:
+            self._shut()
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        """Do without a file, in which nothing waits."""
+        if self._file >= 0:
             with contextlib.suppress(OSError):
                 self.path.unlink()
         self._shut()
+        self._end = 0
 
     def _shut(self) -> None:
         file, self._file = self._file, -1

@@ -48,6 +48,11 @@ class SqliteSink:
         self._identity = (0, 0)
         self._token = ""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The database, and what SQLite keeps beside it."""
+        return (self.path, *(Path(f"{self.path}{suffix}") for suffix in ("-wal", "-shm")))
+
     def open(self) -> None:
         """Open or create the database (mode 0600), with every file it needs; one other thread may use it then.
 

@@ -1,4 +1,4 @@
-"""The writer of one sink of the firewall log: a bounded queue, a thread that commits, one that spools when that fails.
+"""The writer of one sink of the firewall log: a queue, a thread that commits, one that spools when that fails.
 
 The queue takes records without a lock. The committing thread takes batches from it, or from the spool while something
 waits there, and tries each until the sink has it. With a spool a second thread looks after records that would otherwise
@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal
 
 from fwx.firewall_log_schema import FirewallLogError, RowMaker, storable
@@ -27,7 +28,7 @@ from fwx.logs.spool import Spool
 logger = logging.getLogger("fwx.firewall_log")
 
 SLOW_SECONDS: Final = 0.3
-"""How long a batch may be under way before it is spooled; with the times below less than the second that may be lost."""
+"""How long a batch may be under way before it is spooled; together with the times below, less than a second."""
 
 STUCK_SECONDS: Final = 30.0
 """How long a write may take before it counts as a failure (B9.19)."""
@@ -99,6 +100,7 @@ class LogWriter:
         self._failed: str | None = None
         self._failed_since = 0.0
         self._reported = ""
+        self._reporting = threading.Lock()
         self._dropped = 0
         self._due = threading.Condition()
         self._urgent = False
@@ -128,6 +130,11 @@ class LogWriter:
     @property
     def name(self) -> str:
         return self._sink.name
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The sink's files and folders, and the spool."""
+        return self._sink.paths if self._spool is None else (*self._sink.paths, self._spool.path)
 
     @property
     def failed(self) -> str | None:
@@ -243,7 +250,7 @@ class LogWriter:
         self._stopped.set()
         try:
             self._sink.close()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of whatever sink
             logger.warning("%s: %s", self.name, error)
 
     def _pause(self) -> bool:
@@ -335,7 +342,7 @@ class LogWriter:
     def _fail(self, error: str) -> None:
         if self._failed is None:
             self._failed_since = self._monotonic()
-        self._failed = f"{self.name}: {error}"
+        self._failed = error if error.startswith(self.name) else f"{self.name}: {error}"
         if self._spool is not None:
             with self._places:
                 self._spool_everything(self._spool)
@@ -354,12 +361,13 @@ class LogWriter:
             kind, follows = "refuses", "new connections are refused"
         if self._spool is not None and self._unspooled:
             reason = f"{reason}; {self._unspooled}"
-        if self._reported == kind:
-            return
-        self._reported = kind
+        with self._reporting:
+            if self._reported == kind:
+                return
+            self._reported = kind
         logger.error("the firewall log cannot be written, %s: %s", follows, reason)
         if self._on_failure is not None:
-            _report(self._on_failure, reason if kind == "refuses" else f"{reason} ({follows})")
+            _report(self._on_failure, f"{follows}: {reason}")
 
     def _prune(self) -> None:
         """Have the sink delete a little; more of it follows as long as nothing waits to be written."""
@@ -374,7 +382,7 @@ class LogWriter:
             while self._sink.prune(self._clock() if self._clock_watch.trusted else None):
                 if self._queue or self._deadline is not None:
                     return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of whatever sink
             logger.warning("%s: old records cannot be deleted: %s", self.name, error)
         self._prune_at = self._monotonic() + PRUNE_SECONDS
 
@@ -410,7 +418,7 @@ class LogWriter:
                 self._forget(len(items))
                 self._spooled_marks += marks
             self._unspooled = ""
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a record that cannot be formatted fails closed too
             self._unspooled = getattr(error, "strerror", None) or str(error)
             if "spool" not in self._unspooled:
                 self._unspooled = f"{self._spool_name}: {self._unspooled}"

@@ -15,10 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from fwx.commands.log import log, record_line, result_name, table
+from fwx.commands.log import log, record_line, table
 from fwx.firewall_log import FirewallLog, read
 from fwx.impl.alert import Alert, Severity
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.logs.actions import result_name, results_of
 
 T0 = 1_767_323_045.678  # 2026-01-02 03:04:05.678 UTC
 

@@ -17,8 +17,6 @@ REFUSED_IN_FULL = [
     ("[[schedule]]", "schedule"),
     ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),
-    ("w3c = ", "log.w3c"),
-    ("sql = ", "log.sql"),
     ("[console]", "console"),
 ]
 

@@ -336,7 +336,7 @@ def test_a_database_that_cannot_be_written_is_reported_once_and_nothing_is_lost(
     assert watch.has_recovered.wait(PATIENCE)
     assert log.flush(PATIENCE)
     assert (log.failed, log.accepting) == (None, True)
-    assert watch.reasons == [f"{path}: database is locked"]
+    assert watch.reasons == [f"new connections are refused: {path}: database is locked"]
     assert numbers(path) == [1, 2]
 
 
@@ -350,7 +350,7 @@ log.open()
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 for number in range(5000):
     log.write(LogRecord(1.0, Action.Terminate, connection_id=number))
-assert failed.wait(30) and not log.accepting and log.failed == reasons[0]
+assert failed.wait(30) and not log.accepting and reasons[0].endswith(log.failed)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert recovered.wait(30)
 assert log.close(30) == 0

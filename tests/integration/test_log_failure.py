@@ -20,6 +20,7 @@ from tests.integration.bind_client import BindClient
 class SmallDisk:
     """A full file system for the state folder."""
 
+    config = ""
     prelude = ""
 
     def __init__(self, folder: Path, undo: ExitStack, eventually: Callable[..., Any]) -> None:
@@ -41,8 +42,9 @@ class SmallDisk:
 
 
 class SmallFiles:
-    """A limit on the size of the service's files, which the service is made to set for itself."""
+    """A limit on the size of the service's files, which it is made to set for itself; a spool would have room."""
 
+    config = "[log]\nspool_megabytes = 0\n"
     prelude = """
 import os, resource, signal, sys
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -80,7 +82,7 @@ def disk(request: pytest.FixtureRequest, eventually: Callable[..., Any]) -> Iter
 def test_a_full_disk(serve: Any, origin: Any, client: Any, eventually: Any, disk: Callable[[Path], Any]) -> None:
     folder = serve.make_folder()
     full = disk(folder)
-    firewall = serve(folder=folder, prelude=full.prelude)
+    firewall = serve(full.config, folder=folder, prelude=full.prelude)
     proxy, server = firewall.address(), origin()
     living = client.socks(proxy, server.address)
     assert client.socks_code(proxy, server.address) == 0
@@ -90,7 +92,7 @@ def test_a_full_disk(serve: Any, origin: Any, client: Any, eventually: Any, disk
     ended = [client.socks(proxy, server.address) for _ in range(20)]
     for opened in ended:
         opened.close()
-    eventually(lambda: "the firewall log fails, new connections are refused" in firewall.stderr(), "the log to fail")
+    eventually(lambda: "the firewall log fails: new connections are refused" in firewall.stderr(), "the log to fail")
     for _ in range(3):
         with pytest.raises(ConnectionResetError):
             client.connect(proxy).recv(1)
@@ -121,7 +123,7 @@ def test_what_is_open_begins_nothing_new(
     """Neither a new destination of an association, nor another request, nor the peer that a client waits for."""
     folder = serve.make_folder()
     full = disk(folder)
-    firewall = serve(folder=folder, prelude=full.prelude)
+    firewall = serve(full.config, folder=folder, prelude=full.prelude)
     proxy, server, page = firewall.address(), origin(), origin(one_page)
     association, old, new = associate(proxy), upper(), upper()
     association.say(b"before", old.address)
