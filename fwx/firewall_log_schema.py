@@ -108,7 +108,7 @@ ALERT_COLUMNS: Final[Mapping[str, str]] = {
 """The columns of ``alerts`` after its ``id``. ``time`` is UTC."""
 
 Row = Sequence[str | int]
-"""The values of one row: of ``firewall_log`` in the order of :data:`WRITTEN`, of ``alerts`` of all columns."""
+"""The values of one row: of ``firewall_log`` in the order of :data:`WRITTEN`, of ``alerts`` of them all."""
 
 
 class FirewallLogError(Exception):

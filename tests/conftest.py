@@ -31,6 +31,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "gcc": "gcc",
         "gnutls-cli": "gnutls-bin",
         "haproxy": "haproxy",
+        "initdb": "postgresql",
         "ip": "iproute2",
         "lftp": "lftp",
         "microsocks": "microsocks",
@@ -40,6 +41,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "nginx": "nginx",
         "nsenter": "util-linux",
         "openssl": "openssl",
+        "postgres": "postgresql",
         "ps": "procps",
         "socat": "socat",
         "socksify": "dante-client",
@@ -62,8 +64,9 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
 
 
 def _find(program: str) -> str | None:
-    # Daemons live in sbin, which is not on the path of an ordinary user.
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    # Daemons live in sbin, which is not on the path of an ordinary user; those of PostgreSQL by its version.
+    versions = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", *versions])
     return shutil.which(program, path=path)
 
 

@@ -32,7 +32,7 @@ def parse_time(text: str, now: datetime) -> str:
 
 
 def between(column: str, since: str | None, until: str | None) -> list[AnyOf]:
-    """Return the conditions that *column* is not before *since* and before *until*, as :func:`parse_time` gives them."""
+    """Return the conditions that *column* is not before *since*, and before *until*; see :func:`parse_time`."""
     found = []
     if since is not None:
         found.append(AnyOf(((column, ">=", since),)))

@@ -66,8 +66,8 @@ def read(
     :param where: columns and the values that they must have; *conditions*: what else must hold.
     :param follow: go on with what is written later, for ever.
     :param wait: called between two looks when following.
-    :raises FirewallLogError: at the first row: the file is missing, the database cannot be read, is no firewall log or of
-        another version, or a condition names a column that does not exist.
+    :raises FirewallLogError: at the first row: the file is missing, the database cannot be read, is no firewall log or
+        of another version, or a condition names a column that does not exist.
     """
     name, columns, by_time = ("alerts", ALERT_COLUMNS, "time") if alerts else ("firewall_log", COLUMNS, "GmtLogTime")
     met = [*conditions, *(equals(column, value) for column, value in (where or {}).items())]

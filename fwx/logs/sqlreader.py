@@ -10,7 +10,7 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.logs.sqldatabase import SqlDatabase
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import Connection, Select
 
     from fwx.logs.reader import AnyOf, LogRow
 
@@ -25,12 +25,13 @@ class SqlReader:
         from sqlalchemy import inspect, or_, select
 
         self._database = SqlDatabase(url)
+        self._connection: Connection | None = None
         try:
             self._connection = self._run(self._database.engine.connect)
-            if not self._run(lambda: inspect(self._connection).has_table(name)):
+            if not self._ask(lambda connection: inspect(connection).has_table(name)):
                 raise FirewallLogError(f"{self._database.name}: it is a database, but not a firewall log")
         except FirewallLogError:
-            self._database.close()
+            self.close()
             raise
         table = self._table = self._database.table(name)
         self._select = select(table.c.id, *(table.c[column] for column in columns))
@@ -41,8 +42,8 @@ class SqlReader:
     def last_id(self) -> int:
         from sqlalchemy import func, select
 
-        last: int = self._run(lambda: self._connection.scalar(select(func.coalesce(func.max(self._table.c.id), 0))))
-        self._run(self._connection.rollback)  # sees what is written from now on
+        asked = select(func.coalesce(func.max(self._table.c.id), 0))
+        last: int = self._ask(lambda connection: connection.scalar(asked))
         return last
 
     def rows(self, after: int, until: int, limit: int, *, newest: bool) -> list[LogRow]:
@@ -50,13 +51,21 @@ class SqlReader:
         key = self._table.c.id
         asked: Select[Any] = self._select.where(key > after, key <= until).limit(limit)
         asked = asked.order_by(key.desc() if newest else key)
-        found: list[LogRow] = self._run(lambda: [dict(row) for row in self._connection.execute(asked).mappings()])
-        self._run(self._connection.rollback)
+        found: list[LogRow] = self._ask(lambda connection: [dict(row) for row in connection.execute(asked).mappings()])
         return found
 
     def close(self) -> None:
-        self._connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
         self._database.close()
+
+    def _ask(self, ask: Callable[[Connection], Any]) -> Any:
+        """Ask in a transaction of its own, which sees what has been written until now."""
+        connection = self._connection
+        assert connection is not None
+        with self._database.errors(), connection.begin():
+            return ask(connection)
 
     def _run(self, ask: Callable[[], Any]) -> Any:
         with self._database.errors():

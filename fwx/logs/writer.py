@@ -2,7 +2,8 @@
 
 The queue takes records without a lock. The committing thread takes batches from it, or from the spool while something
 waits there, and tries each until the sink has it. With a spool a second thread looks after records that would otherwise
-wait in memory: it writes the batch under way, when that fails or takes long, and all that comes behind it, to the spool.
+wait in memory: when the batch under way fails or takes long, it writes that one, and all that comes behind it, to the
+spool.
 """
 
 from __future__ import annotations

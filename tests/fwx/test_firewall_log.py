@@ -493,34 +493,3 @@ def test_what_is_written_after_close_is_not_lost_silently(
         log.write_alert(Alert(T0, "e", Severity.ERROR, "s", "", "too late"))
     assert "connection_id=4711" in caplog.text
     assert "too late" in caplog.text
-
-
-KILLED = """
-import sys, time
-from fwx.firewall_log import FirewallLog
-from fwx.impl.logrecord import Action, LogRecord
-log = FirewallLog(sys.argv[1])
-log.open()
-number = 0
-while True:
-    log.write(LogRecord(time.time(), Action.Terminate, connection_id=number))
-    print(number, time.monotonic(), flush=True)
-    number += 1
-    time.sleep(0.0005)  # a pace that every disk keeps up with
-"""
-
-
-def test_kill_9_loses_nothing_that_is_older_than_a_second(path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        written: list[tuple[int, float]] = []
-        for line in child.stdout:
-            number, when = line.split()
-            written.append((int(number), float(when)))
-            if written[-1][1] - written[0][1] > 1.5:
-                break
-        child.kill()
-    last = written[-1][1]
-    old = [number for number, when in written if when < last - 1.0]
-    assert len(old) > 100
-    assert numbers(path)[: len(old)] == old
