@@ -353,7 +353,7 @@ def test_a_refused_request_detaches_filters_that_have_no_sockets(rig: Rig, watch
 
 
 def test_the_record(rig: Rig, watcher: Any) -> None:
-    """B9.16: who, where to, by which rule, how much, how long, and which filters."""
+    """B9.9, B9.16: who, where to and from where, by which rule, how much, how long, and which filters."""
     opened = rig.open(watcher())
     opened.client.send(b"abc")
     opened.server.expect(b"abc")
@@ -383,6 +383,7 @@ def test_the_record(rig: Rig, watcher: Any) -> None:
         connection_id=opened.connection.id,
         interface="proxy",
         filters="filter",
+        nat_address="127.0.0.1",
     )
 
 
