@@ -176,7 +176,7 @@ class RowMaker:
 
 
 def storable(row: Row) -> Row:
-    """Make every value fit for a database: 64 bits, no lone surrogates (names from the network have them), no objects."""
+    """Make every value fit for a database: 64 bits, no objects, no lone surrogates, which names of the network have."""
     return [
         max(-(2**63), min(value, 2**63 - 1))
         if isinstance(value, int)

@@ -44,10 +44,10 @@ def results_of(text: str) -> tuple[int, ...]:
         return (int(text, 0),)
     except ValueError:
         pass
-    code = getattr(hresult, text, None)
     if text in ("S_OK", "success"):
         return (0,)
-    if not isinstance(code, int) or not code:
+    code = getattr(hresult, text, None)
+    if not isinstance(code, int):
         raise ValueError(f"{text!r} is no result code; expected a number, or a name such as FWX_E_POLICY_RULES_DENIED")
     plain = int(code)
     return (plain,) if FAILED(plain) else (plain, int(HRESULT_FROM_WIN32(plain)))

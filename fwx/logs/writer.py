@@ -245,7 +245,7 @@ class LogWriter:
             stopping = self._pause()
             self._drain()
             if self._failed is not None:
-                stopping = self._is_late()
+                stopping = self._is_late() or (stopping and self._is_on_disk())
             else:
                 self._prune()
         self._stopped.set()
@@ -282,6 +282,10 @@ class LogWriter:
             self._committed()
             if self._is_late():
                 return
+
+    def _is_on_disk(self) -> bool:
+        """Tell whether everything waits in the spool, so that a stop need not wait for the sink."""
+        return self._spool is not None and not self._unspooled and not self._in_memory()
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline

@@ -17,9 +17,12 @@ from rich.console import Console
 
 from fwx.commands.log import log, record_line, table
 from fwx.firewall_log import FirewallLog, read
+from fwx.firewall_log_schema import RowMaker
 from fwx.impl.alert import Alert, Severity
 from fwx.impl.logrecord import Action, LogRecord
-from fwx.logs.actions import result_name, results_of
+from fwx.logs.actions import result_name
+from fwx.logs.sink import Batch
+from fwx.logs.sql import SqlSink
 
 T0 = 1_767_323_045.678  # 2026-01-02 03:04:05.678 UTC
 
@@ -247,6 +250,89 @@ def test_two_places_are_wrong_usage(path: Path) -> None:
     result = run("--database", path, "--config", path)
     assert result.exit_code == 2
     assert "not both" in result.output
+
+
+# Choosing
+
+FAILED = TERMINATED._replace(
+    time=T0 + 2, action=Action.Failed, resultcode=0x8007274D, username="bob", rule="other", source_ip="10.0.0.9",
+    nat_address="198.51.100.1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), "tdf"),
+        (("--user", "alice"), "t"),
+        (("--user", "alice", "--user", "bob"), "tf"),
+        (("--rule", "Default rule"), "d"),
+        (("--address", "10.0.0.1"), "td"),
+        (("--address", "2001:db8::1", "--user", "bob"), "f"),
+        (("--address", "mail.example.org"), "d"),
+        (("--address", "198.51.100.1"), "f"),
+        (("--result", "FWX_E_POLICY_RULES_DENIED"), "d"),
+        (("--result", "0xC004000D"), "d"),
+        (("--result", "WSAECONNREFUSED"), "f"),
+        (("--result", "success"), "t"),
+        (("--action", "denied", "--action", "Failed"), "df"),
+        (("--action", "7"), "t"),
+        (("--since", "2026-01-02 03:04:06"), "df"),
+        (("--until", "2026-01-02T03:04:06"), "t"),
+        (("--since", "2026-01-02T05:04:06+02:00", "--until", "2026-01-02T03:04:07.678Z"), "d"),
+        (("--since", "2026-01-03"), ""),
+        (("--since", "1h"), ""),
+        (("--until", "2h"), "tdf"),
+        (("--user", "alice", "--action", "Denied"), ""),
+        (("--limit", "1", "--rule", "staff browse"), "t"),
+    ],
+)
+def test_records_are_chosen(path: Path, options: tuple[str, ...], shown: str) -> None:
+    write(path, TERMINATED, DENIED, FAILED)
+    letters = {7: "t", 8: "d", 10: "f"}
+    result = run("--database", path, "--json", *options)
+    assert result.exit_code == 0, result.output
+    assert "".join(letters[json.loads(line)["Action"]] for line in result.output.splitlines()) == shown
+
+
+def test_alerts_are_chosen_by_time(path: Path) -> None:
+    write(path, *(Alert(T0 + number, "e", Severity.WARNING, "s", "", str(number)) for number in range(3)))
+    result = run("--database", path, "--alerts", "--json", "--since", "2026-01-02T03:04:06Z")
+    assert [json.loads(line)["message"] for line in result.output.splitlines()] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--since", "yesterday"), "'yesterday' is no time; expected a time such as 2026-01-02 03:04, or an age"),
+        (("--since", "99999999d"), "is no time"),
+        (("--result", "FWX_E_NO_SUCH"), "'FWX_E_NO_SUCH' is no result code; expected a number, or a name such as"),
+        (("--result", "HRESULT"), "is no result code"),
+        (("--action", "eaten"), "'eaten' is no action; expected one of NotLogged, Bind"),
+        (("--alerts", "--user", "alice"), "alerts can be chosen by --since and --until only"),
+    ],
+)
+def test_what_cannot_be_chosen_by_is_wrong_usage(path: Path, options: tuple[str, ...], complaint: str) -> None:
+    result = run("--database", path, *options)
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.output.split())
+
+
+def test_the_database_of_a_configuration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/other.db"
+    config = tmp_path / "fwx.toml"
+    config.write_text("")
+    result = run("--config", config, "--sql")
+    assert (result.exit_code, result.output) == (1, "Error: the configuration names no database in log.sql\n")
+    config.write_text(f'[log]\nsql = "{url}"\n')
+    sink = SqlSink(url, "test")
+    sink.commit(Batch("t", [list(RowMaker().record_row(TERMINATED))], []))
+    sink.close()
+    for place in (("--config", config, "--sql"), ("--database", url)):
+        assert run(*place).output.splitlines() == [TERMINATED_LINE]
+    result = run("--database", "postgresql+psycopg://fwx:secret@/fwx?host=/nonexistent")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: postgresql+psycopg://fwx:***@/fwx")
 
 
 # Following

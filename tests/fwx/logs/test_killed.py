@@ -15,8 +15,8 @@ import sqlalchemy
 
 from fwx.firewall_log import FirewallLog, read
 from fwx.logs.sql import SqlSink
-from tests.fwx.logs.conftest import PostgreSQL
 from tests.fwx.logs.records import PATIENCE
+from tests.postgresql import PostgreSQL
 
 RUNS = int(os.environ.get("FWX_KILLS", "1"))
 """How often each test kills."""

@@ -20,8 +20,8 @@ from fwx.logs.reader import AnyOf, read
 from fwx.logs.retention import Keep
 from fwx.logs.sql import SqlSink
 from fwx.logs.sqldatabase import SqlDatabase
-from tests.fwx.logs.conftest import PostgreSQL
 from tests.fwx.logs.records import PATIENCE, T0, Clock, alert, batch, record
+from tests.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.requires("initdb", "postgres")
 
