@@ -94,3 +94,19 @@ def test_transparent(source_tree: Path, tmp_path: Path) -> None:
     figures = found["rounds"]["fwx+keep"] | found["datagrams"]["fwx+keep"]
     assert figures.keys() == found["units"].keys()
     assert all(values[0] > 0 or column.endswith(MAY_BE_NOTHING) for column, values in figures.items())
+
+
+def test_the_firewall_log(source_tree: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    script = source_tree / "benchmarks" / "firewall_log.py"
+    result = subprocess.run(
+        [sys.executable, str(script), "--rounds", "1", "--records", "200", "--json", str(report)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(report.read_text())
+    assert {"SQLite", "W3C file", "spool"} <= set(found["rounds"])
+    assert all(figure > 0 for rounds in found["rounds"].values() for each in rounds for figure in each.values())
+    assert all(0 < microseconds < 1000 for microseconds in found["data path"].values())
