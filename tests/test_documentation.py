@@ -241,9 +241,14 @@ def test_limits_of_the_code_have_the_values_that_the_pages_tell(source_tree: Pat
         assert float(value) == getattr(importlib.import_module(module), constant), name
 
 
-@pytest.mark.parametrize(("title", "names"), [("The log", COLUMNS), ("Alerts", ALERT_COLUMNS)])
-def test_every_column_of_the_log_is_explained(source_tree: Path, title: str, names: dict[str, str]) -> None:
-    assert list(rows(section(page(source_tree, "operation"), title))) == list(names)
+@pytest.mark.parametrize(
+    ("name", "title", "columns"),
+    [("firewall-log", "Fields", COLUMNS), ("operation", "Alerts", ALERT_COLUMNS)],
+)
+def test_every_column_of_the_log_is_explained(
+    source_tree: Path, name: str, title: str, columns: dict[str, str]
+) -> None:
+    assert list(rows(section(page(source_tree, name), title))) == list(columns)
 
 
 def test_the_actions_that_are_logged_are_listed(source_tree: Path) -> None:
@@ -251,7 +256,9 @@ def test_the_actions_that_are_logged_are_listed(source_tree: Path) -> None:
         path.read_text() for folder in ("impl", "fwx") for path in sorted((source_tree / folder).glob("*.py"))
     )
     written = set(re.findall(r"\bAction\.([A-Z]\w+)", sources))
-    listed = dict(re.findall(r"^- (\d+) ``(\w+)``", section(page(source_tree, "operation"), "Actions"), re.MULTILINE))
+    listed = dict(
+        re.findall(r"^- (\d+) ``(\w+)``", section(page(source_tree, "firewall-log"), "Actions"), re.MULTILINE)
+    )
     assert {int(number): name for number, name in listed.items()} == {Action[name].value: name for name in written}
 
 

@@ -108,7 +108,7 @@ def test_a_file_begins_with_its_directives_and_has_tabs_between_values(
     assert modes == {0o700, 0o600}
 
 
-def test_the_fields_come_in_the_order_of_the_sdk() -> None:  # B9.4
+def test_the_fields_come_in_the_order_of_the_sdk() -> None:
     assert list(FIELDS)[:6] == ["computer", "date", "time", "IP protocol", "source", "destination"]
     assert [list(FIELDS).index(name) for name in ("action", "bytes sent", "protocol payload")] == [9, 14, 30]
 
