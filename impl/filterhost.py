@@ -65,6 +65,10 @@ class FilterHost:
         """Whether it is attaching to a session, or handles an event, at this moment; on the loop thread."""
         return self._calls > 0
 
+    def made(self, filter_object: object) -> bool:
+        """Tell whether *filter_object* is the filter."""
+        return filter_object is not None and filter_object is self._filter
+
     @property
     def module(self) -> str:
         """The name of the module that the filter's class is in; empty where it was never made."""

@@ -1,0 +1,85 @@
+"""The outer side of a connection to an inside server: carries what passes between it and the client outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fwx import sdk
+
+
+class _LeftError(Exception):
+    """The client outside has reset its connection."""
+
+
+class SplitConnection(sdk.AsyncDataFilter):
+    """Plays the peer of an inside server (B3.37); the client outside is the filter's own socket.
+
+    :ivar joined: whether the server is there, once that is known. :ivar ended: is done when the connection is over.
+    """
+
+    def __init__(self, outside: sdk.AsyncSocket, first: bytes, report: Callable[[str], None]) -> None:
+        """*first* is what the client has said already; *report* is told in words why it has ended before its time."""
+        loop = asyncio.get_running_loop()
+        self.joined: asyncio.Future[bool] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._outside = outside
+        self._first = first
+        self._report = report
+
+    def SetSockets(
+        self,
+        piInternalSocket: sdk.IFWXSocket,
+        pIExternalSocket: sdk.IFWXSocket | None,
+        piConnection: Any,
+        punkFilterContext: Any,
+    ) -> None:
+        _settle(self.joined, True)
+        super().SetSockets(piInternalSocket, pIExternalSocket, piConnection, punkFilterContext)
+
+    def Detach(self) -> None:
+        super().Detach()
+        _settle(self.joined, False)
+        _settle(self.ended, None)
+
+    async def run(self, internal: sdk.AsyncSocket, external: sdk.AsyncSocket, connection: Any, context: Any) -> None:
+        abortive = True
+        try:
+            await sdk.together(self._carry_in(internal), self._carry_out(internal, connection))
+            abortive = False
+        except* _LeftError:
+            self._report("the client has reset the connection")
+            internal.close(True)
+        finally:
+            self._outside.close(abortive)
+
+    async def _carry_in(self, internal: sdk.AsyncSocket) -> None:
+        first, self._first = self._first, b""
+        if first:
+            await internal.send(first)
+        while True:
+            try:
+                buffer = await self._outside.receive()
+            except sdk.COMError as error:
+                raise _LeftError from error
+            if not buffer.GetBufferSizes()[1]:
+                internal.shutdown()
+                return
+            await internal.send(buffer)
+
+    async def _carry_out(self, internal: sdk.AsyncSocket, connection: Any) -> None:
+        """The service does not see what goes out, so it is told how much that is (B3.39)."""
+        async for buffer in internal:
+            size = buffer.GetBufferSizes()[1]
+            try:
+                await self._outside.send(buffer)
+            except sdk.COMError as error:
+                raise _LeftError from error
+            connection.IncrementBytesSentCounter(size)
+        self._outside.shutdown()
+
+
+def _settle(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
+        future.set_result(value)
