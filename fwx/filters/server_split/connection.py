@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from fwx import sdk
@@ -19,14 +18,13 @@ class SplitConnection(sdk.AsyncDataFilter):
     :ivar joined: whether the server is there, once that is known. :ivar ended: is done when the connection is over.
     """
 
-    def __init__(self, outside: sdk.AsyncSocket, first: bytes, report: Callable[[str], None]) -> None:
-        """*first* is what the client has said already; *report* is told in words why it has ended before its time."""
+    def __init__(self, outside: sdk.AsyncSocket, first: bytes) -> None:
+        """*first* is what the client has said already."""
         loop = asyncio.get_running_loop()
         self.joined: asyncio.Future[bool] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._outside = outside
         self._first = first
-        self._report = report
 
     def SetSockets(
         self,
@@ -49,7 +47,8 @@ class SplitConnection(sdk.AsyncDataFilter):
             await sdk.together(self._carry_in(internal), self._carry_out(internal, connection))
             abortive = False
         except* _LeftError:
-            self._report("the client has reset the connection")
+            record: Any = sdk.IRecorded
+            record(connection).remark("server-split: the client has reset the connection")
             internal.close(True)
         finally:
             self._outside.close(abortive)

@@ -204,10 +204,9 @@ class ServerSplit(sdk.Unknown):
     async def _join(self, accepted: sdk.Accepted, servers: list[str], first: bytes) -> SplitConnection:
         """Connect to the first of *servers* that answers. :raises _RefusedError: none does, or the rules forbid it."""
         outside, client, place = accepted
-        record: Any = sdk.IRecorded
         choice: Choice = self._choice
         for server in servers:
-            connection = SplitConnection(outside, first, record(outside.socket).remark)
+            connection = SplitConnection(outside, first)
             try:
                 self._inside[server].connect(connection, client, place)
             except sdk.COMError as error:

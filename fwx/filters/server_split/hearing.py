@@ -148,6 +148,8 @@ class HostName:
             status = TOO_LARGE if error.error_status_hint == TOO_LARGE else BAD_REQUEST
             raise HearingError(status, f"no request of HTTP: {error}") from error
         if isinstance(event, h11.Request):
+            if not event.http_version.startswith(b"1."):
+                raise HearingError(BAD_REQUEST, f"HTTP/{event.http_version.decode()}, expected HTTP/1.0 or 1.1")
             self.name = _asked_for(event)
             self.done = True
 
