@@ -64,7 +64,8 @@ class SignalError(ValueError):
 class Place:
     """Where a secondary connection is to go, as a line says it.
 
-    :ivar host: a literal address; ``None`` where it names none. :ivar protocol: ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``.
+    :ivar host: a literal address; ``None`` where it names none. :ivar protocol: ``FWX_PROTOCOL_TCP`` or
+        ``FWX_PROTOCOL_UDP``.
     """
 
     signal: Signal

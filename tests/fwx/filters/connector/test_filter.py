@@ -121,7 +121,7 @@ def test_a_connection_in(fwx_firewall: MemoryFirewall, announced: Announced, lin
     assert list(bound.GetIpFilter().ranges()) == [(SERVER.address, SERVER.address)]
     other = fwx_firewall.open(client="192.0.2.99").established()
     other[0].send(b"LISTEN tcp 41234\r\n")
-    second = [each for each in announced.bound() if each is not bound][0].bound
+    second = next(each for each in announced.bound() if each is not bound).bound
     assert second.port != 41234
     assert other[1].receive() == b"LISTEN tcp %d\r\n" % second.port
     client.send(line)  # once more: the first one makes room
