@@ -74,6 +74,7 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
         destination_port=0 if bound is None else bound.port,
         connection_time=int(seconds * 1000),
         filters=filters,
+        reason=connection.reason_with_remarks(own.reason),
     )
 
 
