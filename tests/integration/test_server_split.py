@@ -53,7 +53,7 @@ name = "{name}"
 use = "fwx.filters.server_split:ServerSplit"
 
 [filter.options]
-listen = ["127.0.0.1:{port}"]
+listen = [{listen}]
 by = "{by}"
 {more}
 """
@@ -77,6 +77,26 @@ action = "deny"
 protocols = ["any"]
 from = ["banned"]
 to = ["localhost"]
+
+[[protocol]]
+name = "behind"
+ports = [{{ transport = "tcp", direction = "outbound", first = {behind} }}]
+
+[[listener]]
+name = "published"
+kind = "publish"
+bind = "127.0.0.1:0"
+to = "{to}"
+proxy_protocol = "require"
+trusted = ["127.0.0.1/32"]
+
+[[rule]]
+name = "behind"
+action = "allow"
+protocols = ["behind"]
+from = ["external", "localhost"]
+to = ["localhost"]
+filters = ["behind"]
 
 [[rule]]
 name = "split"
@@ -169,12 +189,15 @@ class Fronts:
             servers = {"{}:{}".format(*web[f"{host} {kind}"]): f'hosts = ["{name}"]' for host, name in HOSTS.items()}
             tables.append(self._table(kind, "host", servers))
         each = (f'{{ transport = "tcp", direction = "inbound", first = {port} }}' for port in self._ports.values())
-        self.firewall = serve("".join(tables) + RULES.format(ports=", ".join(each)))
+        tables.append(SPLIT.format(name="behind", by="line", more="", listen=""))
+        tables += [SERVER.format(address=address, key=key) for address, key in by_line.items()]
+        rules = RULES.format(ports=", ".join(each), to=red, behind=red.rpartition(":")[2])
+        self.firewall = serve("".join(tables) + rules)
 
     def _table(self, name: str, by: str, servers: dict[str, str], more: str = "") -> str:
         port = self._ports[name] = self._free.pop()
         tables = "".join(SERVER.format(address=address, key=key) for address, key in servers.items())
-        return SPLIT.format(name=name, port=port, by=by, more=more) + tables
+        return SPLIT.format(name=name, listen=f'"127.0.0.1:{port}"', by=by, more=more) + tables
 
     def at(self, name: str) -> Address:
         return "127.0.0.1", self._ports[name]
@@ -396,6 +419,27 @@ def test_by_address_and_the_rules(fronts: Fronts, lines: Any, client: Any) -> No
     row = fronts.firewall.wait_row(Action=int(Action.Denied))
     assert (row["resultcode"], row["rule"]) == (int(FWX_E_POLICY_RULES_DENIED), "ban")
     assert (row["SourceIP"], row["OriginalClientIP"]) == ("127.0.0.66", BLUE)
+    fronts.firewall.wait_base_line()
+
+
+@pytest.mark.path(entry="publish", exit="direct", transport="tcp")
+@pytest.mark.path(entry="proxy-header", exit="direct", transport="tcp")
+def test_a_published_port(fronts: Fronts, lines: Any, client: Any, eventually: Any) -> None:
+    """B3.33: a listener of the service's in the place of a socket of the filter's: its PROXY header says who comes."""
+    with client.connect(fronts.firewall.address("published")) as sock:
+        sock.sendall(b"PROXY TCP4 203.0.113.9 192.0.2.7 40000 80\r\nblue ")
+        sock.sendall(b"five\n" + FILE[:1000])
+        sock.shutdown(socket.SHUT_WR)
+        with taken(lines[BLUE]) as server:
+            assert client.to_end(server) == b"blue five\n" + FILE[:1000]
+            server.sendall(FILE)
+        assert client.to_end(sock) == FILE
+    rows = eventually(
+        lambda: found if len(found := fronts.firewall.rows(SourceIP="203.0.113.9")) == 2 else None, "two records"
+    )
+    assert {row["rule"] for row in rows} == {"behind"}
+    assert {row["OriginalClientIP"] for row in rows} == {"", BLUE}
+    assert {(row["bytessent"], row["bytesrecvd"]) for row in rows} == {(1010, len(FILE))}
     fronts.firewall.wait_base_line()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fwx import sdk
@@ -18,13 +19,14 @@ class SplitConnection(sdk.AsyncDataFilter):
     :ivar joined: whether the server is there, once that is known. :ivar ended: is done when the connection is over.
     """
 
-    def __init__(self, outside: sdk.AsyncSocket, first: bytes) -> None:
-        """*first* is what the client has said already."""
+    def __init__(self, outside: sdk.AsyncSocket, first: bytes, sent: Callable[[int], None]) -> None:
+        """*first* is what the client has said already; *sent* is told how many bytes went on to the server."""
         loop = asyncio.get_running_loop()
         self.joined: asyncio.Future[bool] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._outside = outside
+        self._outside: sdk.AsyncSocket | None = outside
         self._first = first
+        self._sent = sent
 
     def SetSockets(
         self,
@@ -38,45 +40,56 @@ class SplitConnection(sdk.AsyncDataFilter):
 
     def Detach(self) -> None:
         super().Detach()
+        self._sent = uncounted
+        self._outside = None
         _settle(self.joined, False)
         _settle(self.ended, None)
 
     async def run(self, internal: sdk.AsyncSocket, external: sdk.AsyncSocket, connection: Any, context: Any) -> None:
-        abortive = True
+        outside, abortive = self._outside, True
+        if outside is None:
+            return
         try:
-            await sdk.together(self._carry_in(internal), self._carry_out(internal, connection))
+            await sdk.together(self._carry_in(outside, internal), self._carry_out(internal, outside, connection))
             abortive = False
         except* _LeftError:
             record: Any = sdk.IRecorded
             record(connection).remark("server-split: the client has reset the connection")
             internal.close(True)
         finally:
-            self._outside.close(abortive)
+            outside.close(abortive)
 
-    async def _carry_in(self, internal: sdk.AsyncSocket) -> None:
+    async def _carry_in(self, outside: sdk.AsyncSocket, internal: sdk.AsyncSocket) -> None:
         first, self._first = self._first, b""
         if first:
             await internal.send(first)
+            self._sent(len(first))
         while True:
             try:
-                buffer = await self._outside.receive()
+                buffer = await outside.receive()
             except sdk.COMError as error:
                 raise _LeftError from error
-            if not buffer.GetBufferSizes()[1]:
+            size = buffer.GetBufferSizes()[1]
+            if not size:
                 internal.shutdown()
                 return
             await internal.send(buffer)
+            self._sent(size)
 
-    async def _carry_out(self, internal: sdk.AsyncSocket, connection: Any) -> None:
+    async def _carry_out(self, internal: sdk.AsyncSocket, outside: sdk.AsyncSocket, connection: Any) -> None:
         """The service does not see what goes out, so it is told how much that is (B3.39)."""
         async for buffer in internal:
             size = buffer.GetBufferSizes()[1]
             try:
-                await self._outside.send(buffer)
+                await outside.send(buffer)
             except sdk.COMError as error:
                 raise _LeftError from error
             connection.IncrementBytesSentCounter(size)
-        self._outside.shutdown()
+        outside.shutdown()
+
+
+def uncounted(size: int) -> None:
+    """The service counts by itself what comes from a socket of the filter's."""
 
 
 def _settle(future: asyncio.Future[Any], value: object) -> None:

@@ -61,7 +61,7 @@ class Server(sdk.FilterOptions):
 class SplitOptions(sdk.FilterOptions):
     """The options of ``server-split``; docs/filters/server-split.rst explains them."""
 
-    listen: tuple[Annotated[str, AfterValidator(_place)], ...] = Field(min_length=1)
+    listen: tuple[Annotated[str, AfterValidator(_place)], ...] = ()
     by: By
     servers: tuple[Server, ...] = Field(min_length=1)
     bytes: int = Field(default=16384, ge=64, le=65536)

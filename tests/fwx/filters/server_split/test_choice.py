@@ -94,9 +94,8 @@ SERVER = {"address": RED}
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "listen"),
+        ({}, "servers"),
         ({"servers": []}, "servers"),
-        ({"listen": []}, "listen"),
         ({"listen": ["www.example.org:80"]}, "literal address with a port"),
         ({"listen": ["192.0.2.7:0"]}, "literal address with a port"),
         ({"listen": ["192.0.2.7"]}, "an address with a port"),

@@ -14,9 +14,12 @@ from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
 from fwx.interfaces import SocketAddress
-from fwx.testing import MemoryFirewall, check_filter
+from fwx.interfaces.hresult import HRESULT_FROM_WIN32, WSAECONNREFUSED
+from fwx.testing import MemoryFirewall, Outcome, check_filter
 from fwx.testing.firewall import CONNECT_SECONDS, SESSION_SECONDS
 from fwx.testing.memory import MemoryPeer
+from fwx.testing.sockets import CLIENT as ASKING
+from fwx.testing.sockets import SERVER
 
 PLACE = SocketAddress("192.0.2.7", 80)
 RED, BLUE = SocketAddress("10.0.0.1", 80), SocketAddress("10.0.0.2", 8080)
@@ -92,9 +95,12 @@ def world(fwx_firewall: MemoryFirewall) -> Any:
 
 
 def test_the_contract() -> None:
-    """It stands aside of connections that come another way."""
-    battery = check_filter(ServerSplit, TURNS)
+    """Every rule for data filters holds of what is between a client and its server: two connections, and two halves."""
+    battery = check_filter(ServerSplit, {"by": "round-robin", "servers": [{"address": str(SERVER)}]})
     battery.require()
+    assert [check.name for check in battery if check.outcome is Outcome.SKIPPED] == [
+        "its optional interfaces have every member to the letter"
+    ]
 
 
 def test_what_the_client_says_decides(world: World) -> None:
@@ -285,6 +291,57 @@ def test_by_address(world: World) -> None:
     assert (stranger.receive(), stranger.ended) == (b"", True)
     stranger.close()
     assert "no server for client 203.0.113.1" in world.records("the firewall's socket")[-1].reason
+
+
+def test_a_connection_of_a_rule(world: World) -> None:
+    """B3.33, B3.34, B3.39: the filter plays the server that was asked for, and another one takes the client."""
+    made = world.start(LINES, listen=[])
+    client = world.firewall.open(PLACE, answers=False).client
+    client.send(b"blue\n")
+    server = world.taken(BLUE)
+    assert server.receive() == b"blue\n"
+    server.send(b"answer")
+    assert client.receive() == b"answer"
+    client.shutdown()
+    assert (server.receive(), server.ended) == (b"", True)
+    server.send(b"late")
+    server.close()
+    assert (client.receive(), client.ended) == (b"late", True)
+    client.close()
+    outer, inner = sorted(world.firewall.records[-2:], key=lambda record: record.interface, reverse=True)
+    assert (outer.source_ip, outer.destination_ip, outer.filters) == (ASKING.host, PLACE.host, "filter")
+    assert (inner.source_ip, inner.destination_ip, inner.original_client_ip) == (ASKING.host, PLACE.host, BLUE.host)
+    for record in (outer, inner):
+        assert (record.bytes_sent, record.bytes_received, record.resultcode) == (5, 10, 0)
+    assert not made._clients
+
+
+@pytest.mark.parametrize("leaver", ["client", "server"])
+def test_a_reset_of_a_connection_of_a_rule(world: World, leaver: str) -> None:
+    made = world.start(LINES, listen=[])
+    client = world.firewall.open(PLACE, answers=False).client
+    client.send(b"blue\n")
+    server = world.taken(BLUE)
+    first, second = (client, server) if leaver == "client" else (server, client)
+    first.reset()
+    second.receive()
+    assert second.was_reset
+    second.close()
+    assert not made._clients
+
+
+def test_what_fits_none_of_a_rule(world: World) -> None:
+    """A name has no place that the rules could be asked about; its connection is denied."""
+    world.start(LINES, listen=[], refusal="NO")
+    client = world.firewall.open(PLACE, answers=False).client
+    client.send(b"green\n")
+    assert (client.receive(), client.ended) == (b"NO", True)
+    client.close()
+    assert world.firewall.records[-1].reason == "server-split: no server for line 'green'"
+    world.firewall.names.table["www.example"] = ["192.0.2.8"]
+    refused = world.firewall.open(SocketAddress("www.example", 80), answers=False)
+    assert refused.refused == HRESULT_FROM_WIN32(WSAECONNREFUSED)
+    refused.client.close()
 
 
 def policy(firewall: MemoryFirewall, *rules: Rule) -> None:
