@@ -162,7 +162,7 @@ def server(three: Gateway) -> Iterator[None]:
 
 
 @pytest.fixture
-def client(ways: Ways, server: None) -> Iterator[Callable[..., Client]]:
+def begin(ways: Ways, server: None) -> Iterator[Callable[..., Client]]:
     with contextlib.ExitStack() as started:
 
         def start(way: str, **keys: Any) -> Client:
@@ -180,11 +180,11 @@ def closed_outside(ways: Ways, *ports: int) -> bool:
 
 @pytest.mark.path(entry="tproxy", exit="direct", transport="tcp")
 @pytest.mark.parametrize("way", ["connect-tcp", "offer"])
-def test_out(firewall: Any, ways: Ways, client: Any, eventually: Any, way: str) -> None:
+def test_out(firewall: Any, ways: Ways, begin: Any, eventually: Any, way: str) -> None:
     """B6.2, B6.5, B6.6: that port once, and no other one; nothing is open to the firewall itself."""
     for port in (SECONDARY, *OTHERS):
         assert refused(ways, port)
-    one = client(way)
+    one = begin(way)
     answer = one.says()
     assert answer == "OK" if way == "connect-tcp" else answer.startswith("CONNECT tcp ")
     used = SECONDARY if way == "connect-tcp" else int(answer.split()[-1])
@@ -201,9 +201,9 @@ def test_out(firewall: Any, ways: Ways, client: Any, eventually: Any, way: str) 
 
 
 @pytest.mark.path(entry="tproxy", exit="direct", transport="udp")
-def test_datagrams_out(firewall: Any, client: Any) -> None:
+def test_datagrams_out(firewall: Any, begin: Any) -> None:
     """B6.5: over UDP, which the rules allow nobody."""
-    one = client("connect-udp")
+    one = begin("connect-udp")
     assert one.says() == "OK"
     one.go_on()
     assert one.says() == "got 1000"
@@ -214,11 +214,11 @@ def test_datagrams_out(firewall: Any, client: Any) -> None:
 
 
 @pytest.mark.path(entry="tproxy", exit="direct", transport="bind")
-def test_in(firewall: Any, ways: Ways, client: Any, eventually: Any) -> None:
+def test_in(firewall: Any, ways: Ways, begin: Any, eventually: Any) -> None:
     """B6.1, B6.12, B6.20, B6.32: the port that the client has named is open outside, once, and to the server alone."""
     assert closed_outside(ways, SECONDARY)
     assert ways.holes() == [1080]
-    one = client("listen")
+    one = begin("listen")
     assert one.says() == "OK"
     eventually(lambda: ways.holes() == [1080, SECONDARY], "the port to open")
     assert closed_outside(ways, OTHERS[0])
@@ -233,9 +233,9 @@ def test_in(firewall: Any, ways: Ways, client: Any, eventually: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["connect-tcp", "listen"])
-def test_withdrawn_with_the_primary(firewall: Any, ways: Ways, client: Any, eventually: Any, way: str) -> None:
+def test_withdrawn_with_the_primary(firewall: Any, ways: Ways, begin: Any, eventually: Any, way: str) -> None:
     """B6.11: what nobody has used."""
-    one = client(way)
+    one = begin(way)
     assert one.says() == "OK"
     if way == "listen":
         eventually(lambda: ways.holes() == [1080, SECONDARY], "the port to open")
@@ -252,9 +252,9 @@ def firewall_knows(firewall: Any) -> bool:
 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
-def test_through_the_proxy(firewall: Any, ways: Ways, client: Any) -> None:
+def test_through_the_proxy(firewall: Any, ways: Ways, begin: Any) -> None:
     """The rule allows the primary's port alone; the secondary one is asked for by the proxy's protocol too."""
-    one = client("connect-tcp", proxy=f"{INSIDE4}:1080")
+    one = begin("connect-tcp", proxy=f"{INSIDE4}:1080")
     assert one.says() == "OK"
     one.go_on()
     assert one.says() == f"got {len(PAYLOAD)}"
@@ -306,24 +306,68 @@ def test_ftp_by_patterns(firewall: Any, ways: Ways, program_path: Callable[[str]
         server.close()
 
 
-@pytest.mark.parametrize("way", ["connect-tcp", "connect-udp", "offer", "listen"])
-def test_the_pair_by_itself(way: str) -> None:
-    """Without a firewall between them: the tests above ask for what is right."""
+# ---- on this machine -------------------------------------------------------------------------------------------------
+
+
+LOCAL = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+
+[[filter]]
+name = "pair"
+use = "fwx.filters.connector:Connector"
+
+[[rule]]
+name = "pair"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["localhost"]
+filters = ["pair"]
+"""
+
+
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    program = subprocess.Popen(
-        [sys.executable, "-I", str(HERE / "connector_server.py"), "127.0.0.1", str(port)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert program.stdout is not None
-        program.stdout.readline()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            secondary = free.getsockname()[1]
-        command = [sys.executable, "-I", str(HERE / "connector_client.py"), "127.0.0.1", str(port), way, str(secondary)]
-        said = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=20, check=True).stdout
-        assert said.splitlines()[-1] == f"got {1000 if way == 'connect-udp' else len(PAYLOAD)}"
-    finally:
-        program.kill()
-        program.communicate()
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def local_server(background: Any) -> int:
+    """The port of connector_server.py on this machine."""
+    port = free_port()
+    command = [sys.executable, "-I", str(HERE / "connector_server.py"), "127.0.0.1", str(port)]
+    assert background(*command, stdout=subprocess.PIPE).stdout.readline() == b"ready\n"
+    return port
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="bind")
+def test_a_port_that_the_client_has_bound(serve: Any, client: Any, local_server: int) -> None:
+    """B6.18, B6.20: what the client has bound by itself is opened to the server, and no other port is bound for it."""
+    firewall = serve(LOCAL)
+    proxy = firewall.address("proxy")
+    with client.socks(proxy, ("127.0.0.1", local_server)) as primary, client.connect(proxy) as bind:
+        bind.sendall(b"\5\1\0\5\2\0\1\x7f\0\0\1" + local_server.to_bytes(2, "big"))
+        told = client.exactly(bind, 12)
+        assert told[2:4] == b"\5\0", told
+        primary.sendall(b"LISTEN tcp %d\r\n" % int.from_bytes(told[-2:], "big"))
+        assert client.exactly(primary, 4) == b"OK\r\n"
+        primary.sendall(b"GO\r\n")
+        assert client.exactly(bind, 10)[:2] == b"\5\0"
+        assert client.to_end(bind) == PAYLOAD
+        assert client.exactly(primary, 6) == b"SENT\r\n"
+    assert firewall.rows(Action=int(Action.Denied)) == []
+    assert firewall.rows(Interface="bound for client") == []
+    firewall.wait_base_line()
+
+
+@pytest.mark.parametrize("way", ["connect-tcp", "connect-udp", "offer", "listen"])
+def test_the_pair_by_itself(local_server: int, way: str) -> None:
+    """Without a firewall between them: the tests above ask for what is right."""
+    where = ["127.0.0.1", str(local_server), way, str(free_port())]
+    command = [sys.executable, "-I", str(HERE / "connector_client.py"), *where]
+    said = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=20, check=True).stdout
+    assert said.splitlines()[-1] == f"got {1000 if way == 'connect-udp' else len(PAYLOAD)}"
