@@ -315,6 +315,10 @@ name = "proxy"
 kind = "proxy"
 bind = "127.0.0.1:0"
 
+[[protocol]]
+name = "Connector"
+ports = [{{ transport = "tcp", direction = "outbound", first = {port} }}]
+
 [[filter]]
 name = "pair"
 use = "fwx.filters.connector:Connector"
@@ -347,7 +351,7 @@ def local_server(background: Any) -> int:
 @pytest.mark.path(entry="socks5", exit="direct", transport="bind")
 def test_a_port_that_the_client_has_bound(serve: Any, client: Any, local_server: int) -> None:
     """B6.18, B6.20: what the client has bound by itself is opened to the server, and no other port is bound for it."""
-    firewall = serve(LOCAL)
+    firewall = serve(LOCAL.format(port=local_server))
     proxy = firewall.address("proxy")
     with client.socks(proxy, ("127.0.0.1", local_server)) as primary, client.connect(proxy) as bind:
         bind.sendall(b"\5\1\0\5\2\0\1\x7f\0\0\1" + local_server.to_bytes(2, "big"))
@@ -359,9 +363,10 @@ def test_a_port_that_the_client_has_bound(serve: Any, client: Any, local_server:
         assert client.exactly(bind, 10)[:2] == b"\5\0"
         assert client.to_end(bind) == PAYLOAD
         assert client.exactly(primary, 6) == b"SENT\r\n"
+    firewall.wait_base_line()
+    firewall.stop()  # the log is whole then
     assert firewall.rows(Action=int(Action.Denied)) == []
     assert firewall.rows(Interface="bound for client") == []
-    firewall.wait_base_line()
 
 
 @pytest.mark.parametrize("way", ["connect-tcp", "connect-udp", "offer", "listen"])

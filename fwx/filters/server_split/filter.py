@@ -19,10 +19,11 @@ _SHORTAGE_SECONDS = 0.1
 
 
 @sdk.implementer(sdk.IFWXFilter)
-class ServerSplit(sdk.Unknown):
+class ServerSplit(sdk.ConnectionFilter):
     """The filter object. Clients come to its own sockets, and by the connections of the rules that name it."""
 
     Options = SplitOptions
+    events = sdk.fwx_Connect_Tcp
 
     def __init__(self, options: SplitOptions) -> None:
         self._options = options
@@ -30,35 +31,42 @@ class ServerSplit(sdk.Unknown):
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: Counter[str] = Counter()
         self._inside: dict[str, Inside] = {}
-        self._firewall: Any = None
         self._splitter: Splitter | None = None
 
-    def FilterInit(self, pIFWXFirewall: sdk.IFWXFirewall) -> sdk.FwxFilterHookEvents:
+    def started(self, firewall: sdk.IFWXFirewall) -> None:
         options = self._options
-        self._firewall = pIFWXFirewall
         is_client = options.sessions == "client"
         for server in options.servers:
             address = sdk.SocketAddress.parse(server.address)
-            self._inside[server.address] = Inside(pIFWXFirewall, address, is_client=is_client)
+            self._inside[server.address] = Inside(firewall, address, is_client=is_client)
         choice = Choice(options, asyncio.get_running_loop().time)
-        self._splitter = Splitter(options, choice, self._inside, SplitEvents(pIFWXFirewall))
+        self._splitter = Splitter(options, choice, self._inside, SplitEvents(firewall))
         try:
             for place in options.listen:
-                self._listen(sdk.SocketAddress.parse(place))
+                self._listen(firewall, sdk.SocketAddress.parse(place))
         except sdk.COMError:
-            self._close()
+            self.ended()
             raise
         for listening in self._listening:
-            self._start(self._accept(listening))
-        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+            self._start(firewall, self._accept(firewall, listening))
 
-    def AttachToSession(
-        self, piSession: sdk.IFWXSession, pFilterHookEvents: sdk.FwxFilterHookEvents
-    ) -> sdk.IFWXSessionFilter:
-        return SplitSession(self)
+    def ended(self) -> None:
+        self._stop_listening()
+        for task in self._tasks:
+            task.cancel()
+        for inside in self._inside.values():
+            inside.close()
+        self._inside.clear()
+        self._splitter = None
 
-    def FilterShutdown(self) -> None:
-        self._close()
+    def data_filter(self, asked: sdk.AskedConnection) -> None:
+        """Play the server that a client asks for (B3.33), in the place of being between it and the client."""
+        if asked.target.address is None:
+            # The rules are told the place, and know addresses; a name has none before somebody looks it up.
+            asked.connection.Deny(0)
+            return
+        asked.connection.EmulateForConnect(ServerPart(self, asked.target), None)
+        asked.connection.SetSocketName(asked.target, None)
 
     async def serve(self, arrival: Arrival) -> None:
         """Do everything for a client, up to its end."""
@@ -89,13 +97,13 @@ class ServerSplit(sdk.Unknown):
             return f"{host} has {options.per_client} connections (per_client)"
         return ""
 
-    def _listen(self, place: sdk.SocketAddress) -> None:
-        socket = self._firewall.CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
+    def _listen(self, firewall: sdk.IFWXFirewall, place: sdk.SocketAddress) -> None:
+        socket = firewall.CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
         self._listening.append(sdk.AsyncSocket(socket))
         socket.Bind(place, None, None)
         socket.Listen(_BACKLOG)
 
-    async def _accept(self, listening: sdk.AsyncSocket) -> None:
+    async def _accept(self, firewall: sdk.IFWXFirewall, listening: sdk.AsyncSocket) -> None:
         record: Any = sdk.IRecorded
         while self._listening:
             try:
@@ -105,10 +113,10 @@ class ServerSplit(sdk.Unknown):
                 await asyncio.sleep(_SHORTAGE_SECONDS)
                 continue
             remark = record(outside.socket).remark
-            self._start(self.serve(Arrival(outside, client, place, remark, uncounted)))
+            self._start(firewall, self.serve(Arrival(outside, client, place, remark, uncounted)))
 
-    def _start(self, coroutine: Any) -> None:
-        task = sdk.spawn(self._firewall, coroutine, name="server-split")
+    def _start(self, firewall: sdk.IFWXFirewall, coroutine: Any) -> None:
+        task = sdk.spawn(firewall, coroutine, name="server-split")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -117,42 +125,6 @@ class ServerSplit(sdk.Unknown):
         listening, self._listening = self._listening, []
         for each in listening:
             each.close()
-
-    def _close(self) -> None:
-        """Take nobody any more, and let go of everybody."""
-        self._stop_listening()
-        for task in self._tasks:
-            task.cancel()
-        for inside in self._inside.values():
-            inside.close()
-        self._inside.clear()
-        self._firewall = self._splitter = None
-
-
-@sdk.implementer(sdk.IFWXSessionFilter)
-class SplitSession(sdk.Unknown):
-    """Has the filter stand in the place of the server that the clients of one session ask for."""
-
-    def __init__(self, owner: ServerSplit) -> None:
-        self._owner: ServerSplit | None = owner
-
-    def FirewallEventHandler(self, pProxyEvent: sdk.FwxFirewallEvent) -> sdk.HRESULT:
-        if self._owner is None:
-            return sdk.FWX_E_TERMINATING
-        if pProxyEvent.EventType != sdk.fwx_Connect_Tcp:
-            return sdk.E_NOTIMPL
-        details: Any = pProxyEvent.Parameters
-        connection, target = details.Connect.piConnection, details.Connect.Address
-        if target.address is None:
-            # The place is told to the rules, which know addresses; a name has none before somebody looks it up.
-            connection.Deny(0)
-            return sdk.S_OK
-        connection.EmulateForConnect(ServerPart(self._owner, target), None)
-        connection.SetSocketName(target)
-        return sdk.S_OK
-
-    def Detach(self) -> None:
-        self._owner = None
 
 
 class ServerPart(sdk.AsyncDataFilter):
