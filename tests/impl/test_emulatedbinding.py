@@ -194,12 +194,21 @@ def test_the_rules_are_asked_who_may_come(rig: Rig) -> None:
     record = rig.records[-1]
     assert (record.action, record.rule, record.resultcode) == (Action.Denied, "no", FWX_E_POLICY_RULES_DENIED)
     assert (record.source_ip, record.destination_ip) == (REMOTE.host, PLACE.host)
-    only = FWXIpFilter()
-    inward.connection.SetIpFilter(only)
-    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_ADDRESS_NOT_ALLOWED
     rig.settle()
     assert rig.sessions.connections() == [inward.connection]
     inward.connection.end()
+
+
+def test_an_ip_filter_holds_for_who_comes_from_a_filter(rig: Rig) -> None:
+    """B6.32, B6.34: one that the bind had before a filter emulated it."""
+    transport, _client = rig.pair()
+    rig.host("emulating", mask=ALL, handle=binds)
+    inward = Inward(rig, Handed(transport), ip_filter=FWXIpFilter())
+    inward.listen()
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_ADDRESS_NOT_ALLOWED
+    assert rig.records[-1].reason == f"the IP filter does not include {REMOTE}"
+    inward.connection.end()
+    transport.close(False)
 
 
 def test_nobody_comes_while_the_log_fails(rig: Rig) -> None:
