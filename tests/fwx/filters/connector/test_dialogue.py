@@ -29,10 +29,8 @@ class Ports:
         return OUTSIDE
 
 
-WORDS = st.sampled_from(
-    [b"CONNECT ", b"LISTEN ", b"tcp ", b"udp ", b"sctp ", b"192.0.2.1 ", b"1234", b"80", b"0"]
-    + [b"\n", b"\r\n", b"\r", b"\x00", b"x" * 70, b"HELLO", b"\xff"]
-)
+SIGNALS = (b"CONNECT ", b"LISTEN ", b"tcp ", b"udp ", b"sctp ", b"192.0.2.1 ", b"1234", b"80", b"0")
+WORDS = st.sampled_from((*SIGNALS, b"\n", b"\r\n", b"\r", b"\x00", b"x" * 70, b"HELLO", b"\xff"))
 STREAM = st.lists(WORDS, max_size=30).map(b"".join)
 
 
