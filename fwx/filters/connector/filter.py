@@ -23,7 +23,7 @@ def _answer(text: str) -> str:
 class ConnectorOptions(sdk.FilterOptions):
     """The options of ``connector``; docs/filters/connector.rst explains them."""
 
-    signals: tuple[Signal, ...] = Field(default=CONNECTOR, min_length=1)
+    signals: tuple[Signal, ...] = Field(default_factory=lambda: CONNECTOR, min_length=1)
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
     answer: Annotated[str, AfterValidator(_answer)] = ""
     low_ports: bool = False
