@@ -12,6 +12,7 @@ from fwx.filters.connector.signals import Place
 
 Announced = tuple[sdk.SocketAddress, Callable[[], None] | None]
 """Where the other side has to go, and what withdraws it; ``None`` for what ends with the client's own bind."""
+_TAKEN = frozenset(map(sdk.HRESULT_FROM_WIN32, (sdk.WSAEADDRINUSE, sdk.WSAEACCES)))
 LOWEST_PORT = 1024
 """Ports below are those of other services."""
 
@@ -134,7 +135,7 @@ class Announcer:
                     only_server,
                 )  # fmt: skip
             except sdk.COMError as error:
-                if not port or error.hresult != sdk.HRESULT_FROM_WIN32(sdk.WSAEADDRINUSE):
+                if not port or error.hresult not in _TAKEN:
                     raise
             else:
                 break
