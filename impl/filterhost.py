@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from fwx.impl.boundary import attempt
+from fwx.impl.caller import TAKES_SOCKETS
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
 from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
@@ -65,10 +66,6 @@ class FilterHost:
         """Whether it is attaching to a session, or handles an event, at this moment; on the loop thread."""
         return self._calls > 0
 
-    def made(self, filter_object: object) -> bool:
-        """Tell whether *filter_object* is the filter."""
-        return filter_object is not None and filter_object is self._filter
-
     @property
     def module(self) -> str:
         """The name of the module that the filter's class is in; empty where it was never made."""
@@ -85,7 +82,11 @@ class FilterHost:
         events: Any = None
         if error is None and made is not None:
             self._filter = made
-            events, error = attempt(made, "FilterInit", firewall)
+            token = TAKES_SOCKETS.set(self)
+            try:
+                events, error = attempt(made, "FilterInit", firewall)
+            finally:
+                TAKES_SOCKETS.reset(token)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
             error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:

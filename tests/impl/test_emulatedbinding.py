@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -309,25 +310,29 @@ def test_nothing_begins_while_the_service_stops(rig: Rig, ready: Any) -> None:
 
 @pytest.mark.parametrize("names", [("one",), ("one", "two")])
 def test_whose_it_is(names: tuple[str, ...]) -> None:
-    """A task of a filter is known by the filter's method that it runs in, also of two of one class."""
+    """A task that a filter has started in FilterInit is known as the filter's, and so is what that starts; also of two
+    filters of one class."""
 
     class Emulator(sdk.ConnectionFilter):
         events = 0
 
-        async def emulate(self) -> None:
-            firewall: Any = self.firewall
+        def started(self, firewall: Any) -> None:
+            sdk.spawn(firewall, self.wait(firewall), name="emulator")
+
+        async def wait(self, firewall: Any) -> None:
+            await asyncio.sleep(1)
+            sdk.spawn(firewall, self.emulate(firewall), name="emulator")
+
+        async def emulate(self, firewall: Any) -> None:
             client = SocketAddress("10.0.0.1", 80)
             session = firewall.CreatePrivateSession(client, None, None, None, None)
             bind = session.EmulateClientBind(client, None, PLACE, None, FWX_PROTOCOL_TCP, GUID_NULL, False)
             bind.EmulateConnection(sdk.AsyncDataFilter(), REMOTE, None, PLACE)
 
     memory = MemoryFirewall()
-    made = [Emulator() for _ in names]
-    for name, each in zip(names, made, strict=True):
-        memory.start(lambda each=each: each, name)
-    for each in made:
-        sdk.spawn(memory.firewall, each.emulate(), name="emulator")
-    memory.loop.run()
+    for name in names:
+        memory.start(Emulator, name)
+    memory.loop.advance(2)
     memory.close()
     assert not memory.faults
     failed = [record.filters for record in memory.records if record.action == Action.Failed]

@@ -50,6 +50,9 @@ class Dialogue:
     def give_up(self) -> None:
         """The client is owed nothing."""
 
+    def awaited(self) -> None:
+        """No line waits for anything."""
+
     def _take(self, side: Side, lines: Lines, data: bytes | memoryview, other: bytearray) -> None:
         if self.over:
             return
