@@ -11,6 +11,7 @@ from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
@@ -66,8 +67,7 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
     The client is the source, the address the destination.
     """
     bound = connection.bound
-    result = connection.result
-    own = _own(connection, connection.verdict, connection.id, action, result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     return own._replace(
         source_ip=connection.client_address.host,
         source_port=connection.client_address.port,
@@ -75,7 +75,6 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
         destination_port=0 if bound is None else bound.port,
         connection_time=int(seconds * 1000),
         filters=filters,
-        reason=connection.reason_with_remarks(own.reason),
     )
 
 
@@ -88,7 +87,7 @@ def arrival_record(
 
     :param traffic: bytes sent to the peer and received from it.
     """
-    own = _own(connection, connection.verdict, connection.id, action, connection.result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     to_peer, from_peer = traffic
     return own._replace(
         source_ip=connection.target.host,
@@ -100,7 +99,6 @@ def arrival_record(
         bytes_received=to_peer,
         connection_time=int(seconds * 1000),
         filters=filters,
-        reason=connection.reason_with_remarks(own.reason),
     )
 
 
@@ -117,6 +115,12 @@ def turned_away_record(
         destination_port=local.port,
         original_client_ip=connection.client_address.host,
     )
+
+
+def _outcome(connection: ConnectionBase) -> tuple[int, str]:
+    """Return the result of *connection* and why, with what filters have remarked."""
+    result, reason = connection.result
+    return result, connection.reason_with_remarks(reason)
 
 
 def _own(
