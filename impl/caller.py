@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from fwx.impl.filterhost import FilterHost
 
 TAKES_SOCKETS: ContextVar[FilterHost | None] = ContextVar("TAKES_SOCKETS", default=None)
-"""The filter that is initialised, or whose data filter is given its sockets. The tasks that it starts there keep it,
-and so do theirs."""
+"""The filter whose data filter is given its sockets. The tasks that it starts there keep it, and so do theirs."""
 
 
 def calling_host(frame: FrameType | None) -> FilterHost | None:

@@ -82,6 +82,7 @@ class FilterHost:
         events: Any = None
         if error is None and made is not None:
             self._filter = made
+            # The tasks that it starts here are its own too.
             token = TAKES_SOCKETS.set(self)
             try:
                 events, error = attempt(made, "FilterInit", firewall)
