@@ -7,6 +7,7 @@ Nothing here moves bytes: :meth:`CommandDialogue.from_client` and :meth:`Command
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
@@ -151,6 +152,9 @@ class CommandDialogue(Generic[R, W]):
             self._waiting.clear()
             self.to_client += last.encode() + b"\r\n"
             self.over = True
+
+    def awaited(self) -> Awaitable[object] | None:
+        return None
 
     def _next_reply(self) -> R | None:
         """Return the server's next reply, if it may be taken now. :raises ReplyError: it is none."""

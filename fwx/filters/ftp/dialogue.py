@@ -28,8 +28,7 @@ from fwx.filters.ftp.reply import Replies, Reply, extended_port, passive_address
 
 MOST_WAITING = 1024
 """Commands without a reply; while there are so many, the client is not listened to."""
-# These are passed on when all replies to what came before are there: they open a port, close the one before, or change
-# what the stream is.
+# These open a port, close the one before, or change what the stream is.
 _IN_STEP = frozenset({"PORT", "EPRT", "PASV", "EPSV", "AUTH", "REIN"})
 _ONLY_BY = {227: "PASV", 229: "EPSV", 234: "AUTH"}
 _TLS = frozenset({b"TLS", b"TLS-C", b"SSL", b"TLS-P"})
@@ -123,10 +122,14 @@ class Dialogue(CommandDialogue[Reply, _Waiting]):
             word = line[:40].partition(b" ")[0].decode("ascii", "backslashreplace")
             self._refuse(error.reply, f"{word}: {error.reply}", is_attack=False)
             return
-        if command.verb in _IN_STEP and self._waiting:
+        if self._waiting and self._is_in_step(command):
             self._next = command
         else:
             self._pass(command)
+
+    def _is_in_step(self, command: Command) -> bool:
+        """Tell whether it is passed on only when all replies to what came before are there."""
+        return command.verb in _IN_STEP
 
     def _judge(self, command: Command) -> None:
         """:raises CommandError: the command may not be used here."""
