@@ -50,7 +50,7 @@ class Head:
         self._signatures = signatures
 
     def feed(self, data: memoryview) -> str:
-        """Take the next piece; return what the file is as soon as that is known, in words, as long as it is new."""
+        """Take the next piece; return in words what the file is, as soon as that is certain."""
         missing = self._signatures.longest - len(self._data)
         if missing <= 0:
             return ""
