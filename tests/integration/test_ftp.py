@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,17 @@ from typing import Any
 import pytest
 
 from fwx.impl.logrecord import Action
+from tests.integration.file_servers import (
+    FILE,
+    MODES,
+    PASSWORD,
+    USER,
+    Curl,
+    FileServer,
+    Lftp,
+    PythonServer,
+    VsFtpServer,
+)
 
 CONFIG = """
 [[listener]]
@@ -46,80 +55,11 @@ from = ["localhost"]
 to = ["localhost"]
 filters = [{filters}]
 """
-FILE = bytes(range(256)) * 4096
-USER, PASSWORD = "ann", "correct horse"
-PYFTPDLIB = """
-import sys
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.servers import FTPServer
-
-authorizer = FTPHandler.authorizer = DummyAuthorizer()
-authorizer.add_user(sys.argv[2], sys.argv[3], sys.argv[1], perm="elradfmwMT")
-authorizer.add_anonymous(sys.argv[1])
-server = FTPServer(("127.0.0.1", 0), FTPHandler)
-print(server.address[1], flush=True)
-server.serve_forever()
-"""
-
-
-class FileServer:
-    """A real FTP server with one folder.
-
-    :ivar folder: what it serves, with ``file`` in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "file").write_bytes(FILE)
-        self.port = 0
-
-
-class PythonServer(FileServer):
-    """pyftpdlib, in a process of its own: it sets logging up, and imports what warns."""
-
-    def __init__(self, folder: Path, start: Callable[..., Any]) -> None:
-        super().__init__(folder)
-        command = [sys.executable, "-W", "ignore", "-c", PYFTPDLIB, str(folder), USER, PASSWORD]
-        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.port = int(process.stdout.readline())
-
-
-class VsFtpServer(FileServer):
-    """vsftpd, for anonymous users alone."""
-
-    def __init__(self, folder: Path, program: str, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
-        super().__init__(folder)
-        folder.chmod(0o755)
-        for parent in folder.parents:
-            if str(parent).startswith("/tmp/"):
-                parent.chmod(parent.stat().st_mode | 0o111)
-        (folder / "up").mkdir()
-        (folder / "up").chmod(0o777)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        config = folder.parent / "vsftpd.conf"
-        empty = folder.parent / "empty"
-        empty.mkdir()
-        config.write_text(
-            f"listen=YES\nlisten_address=127.0.0.1\nlisten_port={self.port}\nbackground=NO\nanonymous_enable=YES\n"
-            f"local_enable=NO\nanon_root={folder}\nsecure_chroot_dir={empty}\nseccomp_sandbox=NO\n"
-            "write_enable=YES\nanon_upload_enable=YES\nconnect_from_port_20=NO\nxferlog_enable=NO\n"
-        )
-        self._process = start(program, str(config))
-        eventually(self._answers, "vsftpd to listen")
-
-    def _answers(self) -> bool:
-        assert self._process.poll() is None, "vsftpd has ended"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @pytest.fixture
 def python_server(tmp_path: Path, background: Any) -> PythonServer:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return PythonServer(folder, background)
+    return PythonServer(tmp_path / "served", background)
 
 
 @pytest.fixture(params=["pyftpdlib", pytest.param("vsftpd", marks=pytest.mark.requires("vsftpd"))])
@@ -128,9 +68,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, ba
         return request.getfixturevalue("python_server")
     if os.geteuid() != 0:
         pytest.skip("vsftpd needs root")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return VsFtpServer(folder, program_path("vsftpd"), background, eventually)
+    return VsFtpServer(tmp_path / "served", program_path("vsftpd"), background, eventually)
 
 
 @pytest.fixture
@@ -141,35 +79,14 @@ def service(serve: Any) -> Callable[..., Any]:
     return start
 
 
-Transfer = Callable[..., subprocess.CompletedProcess[bytes]]
+@pytest.fixture
+def curl(program_path: Callable[[str], str]) -> Curl:
+    return Curl(program_path("curl"))
 
 
 @pytest.fixture
-def curl(program_path: Callable[[str], str]) -> Transfer:
-    def run(port: int, *options: str, path: str = "file") -> subprocess.CompletedProcess[bytes]:
-        command = [program_path("curl"), "-sS", "-m", "20", *options, f"ftp://127.0.0.1:{port}/{path}"]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False)
-
-    return run
-
-
-@pytest.fixture
-def lftp(program_path: Callable[[str], str]) -> Transfer:
-    def run(port: int, settings: str, commands: str) -> subprocess.CompletedProcess[bytes]:
-        script = f"set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes; {settings}; "
-        script += f"open -u anonymous,x 127.0.0.1:{port}; {commands}; quit"
-        command = [program_path("lftp"), "--norc", "-c", script]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False)
-
-    return run
-
-
-MODES = {
-    "PASV": ("--disable-epsv",),
-    "EPSV": (),
-    "PORT": ("--ftp-port", "127.0.0.1", "--disable-eprt"),
-    "EPRT": ("--ftp-port", "127.0.0.1"),
-}
+def lftp(program_path: Callable[[str], str]) -> Lftp:
+    return Lftp(program_path("lftp"))
 
 
 def data_rows(firewall: Any) -> list[dict[str, Any]]:
@@ -183,7 +100,7 @@ def data_rows(firewall: Any) -> list[dict[str, Any]]:
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", ["socks5", "http-connect", "publish"])
-def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any, way: str, mode: str) -> None:
+def test_curl(service: Any, server: FileServer, curl: Curl, eventually: Any, way: str, mode: str) -> None:
     """B6.2, B6.5, B6.12, B6.20, B6.22, B6.23, B6.32: a file comes, with the control port alone in the rules."""
     firewall = service(server, "published = true" if way == "publish" else "")
     if way == "publish":
@@ -201,7 +118,7 @@ def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any,
 
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("mode", ["PASV", "EPSV"])
-def test_without_the_filter(service: Any, python_server: PythonServer, curl: Transfer, mode: str) -> None:
+def test_without_the_filter(service: Any, python_server: PythonServer, curl: Curl, mode: str) -> None:
     """The control: nothing but the control port is open."""
     firewall = service(python_server, filters="")
     host, port = firewall.address("proxy")
@@ -214,7 +131,7 @@ def test_without_the_filter(service: Any, python_server: PythonServer, curl: Tra
 
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("mode", MODES)
-def test_an_upload(service: Any, python_server: PythonServer, curl: Transfer, tmp_path: Path, mode: str) -> None:
+def test_an_upload(service: Any, python_server: PythonServer, curl: Curl, tmp_path: Path, mode: str) -> None:
     firewall = service(python_server)
     host, port = firewall.address("proxy")
     (tmp_path / "up").write_bytes(FILE)
@@ -246,7 +163,7 @@ def test_an_upload(service: Any, python_server: PythonServer, curl: Transfer, tm
     ],
 )
 def test_read_only(
-    service: Any, python_server: PythonServer, curl: Transfer, eventually: Any, options: tuple[str, ...]
+    service: Any, python_server: PythonServer, curl: Curl, eventually: Any, options: tuple[str, ...]
 ) -> None:
     """The user may do all that at the server; the filter does not let it, and reading works."""
     firewall = service(python_server, "read_only = true")
@@ -267,9 +184,7 @@ def test_read_only(
 @pytest.mark.requires("lftp")
 @pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.parametrize("settings", ["set ftp:prefer-epsv yes", "set ftp:prefer-epsv no"])
-def test_lftp_by_the_proxy_port(
-    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, settings: str
-) -> None:
+def test_lftp_by_the_proxy_port(service: Any, server: FileServer, lftp: Lftp, tmp_path: Path, settings: str) -> None:
     firewall = service(server)
     host, port = firewall.address("proxy")
     proxy = f"set ftp:proxy http://{host}:{port}; set ftp:use-hftp no; {settings}"
@@ -292,7 +207,7 @@ def test_lftp_by_the_proxy_port(
     ],
 )
 def test_lftp_published(
-    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, eventually: Any, settings: str
+    service: Any, server: FileServer, lftp: Lftp, tmp_path: Path, eventually: Any, settings: str
 ) -> None:
     """B6.22, B6.23, B6.12: the ports that the client uses are the firewall's."""
     firewall = service(server, "published = true")
@@ -306,7 +221,7 @@ def test_lftp_published(
 
 
 @pytest.mark.requires("lftp")
-def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Transfer, tmp_path: Path) -> None:
+def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Lftp, tmp_path: Path) -> None:
     """Four control connections of one session at a time, each with its own port."""
     for number in range(12):
         (python_server.folder / f"small{number}").write_bytes(b"%d" % number * 1000)
@@ -322,7 +237,7 @@ def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Transfer,
 
 
 @pytest.mark.requires("curl")
-def test_tls_is_refused(service: Any, python_server: PythonServer, curl: Transfer) -> None:
+def test_tls_is_refused(service: Any, python_server: PythonServer, curl: Curl) -> None:
     """A client that may do without goes on in the clear; one that may not, does not."""
     firewall = service(python_server, "published = true")
     port = firewall.address("published")[1]
