@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from fwx.filters.exe_block.port import TRANSFERS, may_transfer
+from fwx.filters.exe_block.port import TRANSFERS, DataPort, may_transfer
 from fwx.filters.exe_block.ports import WatchedPorts
 from fwx.filters.ftp.command import Command, CommandError
 from fwx.filters.ftp.dialogue import Dialogue, Rules
@@ -36,7 +36,9 @@ class ScannedDialogue(Dialogue):
 
     def awaited(self) -> Awaitable[object] | None:
         port = self._watched.current
-        return None if self._withheld is None or port is None else port.settle()
+        if self._withheld is None or port is None:
+            return None
+        return port.recognise() if _has_more_to_come(self._withheld) else port.settle()
 
     def _is_in_step(self, command: Command) -> bool:
         """One transfer at a time, so that each reply is known to be about its data."""
@@ -62,17 +64,28 @@ class ScannedDialogue(Dialogue):
         super()._pass(command)
 
     def _next_reply(self) -> Reply | None:
-        """Withhold the end of a transfer until its data is decided on; put the refusal in its place."""
-        reply, self._withheld = self._withheld or super()._next_reply(), None
+        """Withhold what is said of a transfer until its data is decided on; put the refusal in its place.
+
+        Of a program the client does not hear that it comes: many do not read on when nothing follows.
+        """
         port = self._watched.current
-        waiting = self._waiting[0] if self._waiting else None
-        if reply is None or port is None or waiting is None or waiting.own or not may_transfer(waiting.verb):
-            return reply
-        if reply.code // 100 == 1:
+        while True:
+            reply, self._withheld = self._withheld or super()._next_reply(), None
+            waiting = self._waiting[0] if self._waiting else None
+            if reply is None or port is None or waiting is None or waiting.own or not may_transfer(waiting.verb):
+                return reply
+            if not _has_more_to_come(reply):
+                return self._end_of_transfer(reply, port, waiting.verb)
             self._has_begun = True
-            return reply
-        is_transfer = self._has_begun or waiting.verb in TRANSFERS
-        if reply.code // 100 == 2 and is_transfer and not port.is_settled:
+            # Of others nothing need come from the server before the client has heard this.
+            if waiting.verb == "RETR" and port.is_looked_at:
+                self._withheld = reply
+                return None
+            if not port.refusal:
+                return reply
+
+    def _end_of_transfer(self, reply: Reply, port: DataPort, verb: str) -> Reply | None:
+        if reply.code // 100 == 2 and (self._has_begun or verb in TRANSFERS) and not port.is_settled:
             self._withheld = reply
             return None
         self._has_begun = False
@@ -84,3 +97,8 @@ class ScannedDialogue(Dialogue):
         if words[:1] == [b"MODE"] or (words[:1] == [b"REST"] and not self._resumes):
             return False
         return super()._offers(line)
+
+
+def _has_more_to_come(reply: Reply) -> bool:
+    """Tell whether another reply to the same command follows (RFC 959, 4.2)."""
+    return reply.code // 100 == 1

@@ -35,10 +35,12 @@ class DataPort:
         self.what = "a transfer"
         self._hosts = hosts
         self._verbs: set[str] = set()
+        self._unknown = 0
         self._undecided = 0
-        self._has_come = asyncio.Event()
-        self._is_decided = asyncio.Event()
+        self._has_come = False
         self._is_given_up = False
+        # Set at every change, for the control connection alone.
+        self._changed = asyncio.Event()
 
     def asks_for(self, command: Command) -> None:
         """The client asks for a transfer over it; called before the server hears of that."""
@@ -58,29 +60,53 @@ class DataPort:
         except sdk.COMError:
             return True
 
+    # The stages of each data connection.
+
     def came(self) -> None:
-        """A data connection is being made; :meth:`decided` follows."""
+        """A data connection is being made; :meth:`known` and :meth:`decided` follow."""
+        self._unknown += 1
         self._undecided += 1
-        self._has_come.set()
-        self._is_decided.clear()
+        self._has_come = True
+        self._changed.set()
+
+    def known(self) -> None:
+        """What the server sends over that connection has begun, and with no program."""
+        self._unknown -= 1
+        self._changed.set()
 
     def decided(self) -> None:
-        """It is known what becomes of the data that the server sends over that connection."""
+        """It is known what becomes of all that the server sends over that connection."""
         self._undecided -= 1
-        if not self._undecided:
-            self._is_decided.set()
+        self._changed.set()
+
+    # What the control connection waits for.
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether there is a connection of which it is not known yet what the server sends."""
+        return self._unknown > 0
 
     @property
     def is_settled(self) -> bool:
         """Whether the client may hear how the transfer ended."""
-        return self._is_given_up or (self._has_come.is_set() and not self._undecided)
+        return self._is_given_up or (self._has_come and not self._undecided)
+
+    async def recognise(self) -> None:
+        """Wait as long as :attr:`is_looked_at`."""
+        while self.is_looked_at:
+            await self._change()
 
     async def settle(self) -> None:
         """Wait until :attr:`is_settled`."""
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS):
-                await self._has_come.wait()
+                while not self._has_come:
+                    await self._change()
         except TimeoutError:
             self._is_given_up = True
-            return
-        await self._is_decided.wait()
+        while not self.is_settled:
+            await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -35,6 +35,10 @@ class RefusedError(Exception):
         super().__init__(words)
 
 
+def _nothing() -> None:
+    """Nobody waits for that."""
+
+
 class Scanner(sdk.AsyncDataFilter):
     """Looks at what goes over one data connection."""
 
@@ -43,7 +47,7 @@ class Scanner(sdk.AsyncDataFilter):
         self._port = port
         self._scanning = scanning
         self._report = report
-        self._is_decided = False
+        self._is_known = self._is_decided = False
         port.came()
 
     def Detach(self) -> None:
@@ -69,8 +73,15 @@ class Scanner(sdk.AsyncDataFilter):
         finally:
             self._decide()
 
+    def _know(self) -> None:
+        """From now on the client may hear that the file comes."""
+        if not self._is_known:
+            self._is_known = True
+            self._port.known()
+
     def _decide(self) -> None:
-        """From now on the reply that ends the transfer may pass."""
+        """From now on the client may hear how the transfer has ended."""
+        self._know()
         if not self._is_decided:
             self._is_decided = True
             self._port.decided()
@@ -78,7 +89,7 @@ class Scanner(sdk.AsyncDataFilter):
     async def _download(self, server: sdk.AsyncSocket, client: sdk.AsyncSocket) -> None:
         first = await server.receive()
         if self._port.may_download:
-            await self._hold(first, server, client, self._decide)
+            await self._hold(first, server, client, self._know, self._decide)
             return
         self._decide()
         await _pass(first, server, client)
@@ -89,16 +100,23 @@ class Scanner(sdk.AsyncDataFilter):
             await _pass(first, client, server)
             return
         try:
-            await self._hold(first, client, server, lambda: None)
+            await self._hold(first, client, server)
         except RefusedError:
             # Its client sends on, and hears of the end only in this way.
             client.close(True)
             raise
 
     async def _hold(
-        self, first: sdk.IFWXIOBuffer, source: sdk.AsyncSocket, sink: sdk.AsyncSocket, passes: Callable[[], None]
+        self,
+        first: sdk.IFWXIOBuffer,
+        source: sdk.AsyncSocket,
+        sink: sdk.AsyncSocket,
+        known: Callable[[], None] = _nothing,
+        passes: Callable[[], None] = _nothing,
     ) -> None:
-        """Take the whole of a file, *first* at the beginning, then pass it on; *passes* is called in between.
+        """Take the whole of a file, *first* at the beginning, then pass it on.
+
+        *known* is called when its beginning is no program's, *passes* when all of it is there.
 
         :raises RefusedError: it is a program, too large, or cannot be held.
         """
@@ -109,7 +127,7 @@ class Scanner(sdk.AsyncDataFilter):
         try:
             spool = Spool(self._scanning.firewall, self._scanning.folder)
             try:
-                await self._fill(spool, first, source)
+                await self._fill(spool, first, source, known)
                 passes()
                 place = 0
                 while place < spool.size:
@@ -123,7 +141,9 @@ class Scanner(sdk.AsyncDataFilter):
             reply = "452 Insufficient storage space" if error.is_full else "451 Local error in processing"
             raise RefusedError(self._said(reply), str(error), is_failure=True) from error
 
-    async def _fill(self, spool: Spool, first: sdk.IFWXIOBuffer, source: sdk.AsyncSocket) -> None:
+    async def _fill(
+        self, spool: Spool, first: sdk.IFWXIOBuffer, source: sdk.AsyncSocket, known: Callable[[], None]
+    ) -> None:
         """Take everything up to the end of *source*. :raises RefusedError: it does not pass. :raises SpoolError:"""
         scanning = self._scanning
         head, buffer = Head(scanning.signatures), first
@@ -135,6 +155,8 @@ class Scanner(sdk.AsyncDataFilter):
                 words = f"more than {scanning.largest} bytes"
                 raise RefusedError(self._said("552 The file is too large to be looked at"), words, is_failure=True)
             await spool.append(buffer)
+            if head.is_whole:
+                known()
             buffer = await source.receive()
 
     def _said(self, reply: str) -> str:

@@ -49,10 +49,14 @@ class Head:
         self._data = b""
         self._signatures = signatures
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing more is needed to know the file."""
+        return len(self._data) >= self._signatures.longest
+
     def feed(self, data: memoryview) -> str:
         """Take the next piece; return in words what the file is, as soon as that is certain."""
-        missing = self._signatures.longest - len(self._data)
-        if missing <= 0:
+        if self.is_whole:
             return ""
-        self._data += data[:missing]
+        self._data += data[: self._signatures.longest - len(self._data)]
         return self._signatures.match(self._data)

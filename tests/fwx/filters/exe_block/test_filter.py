@@ -55,6 +55,11 @@ class Talk:
         self.says(line)
         self.replies(reply)
 
+    def retrieves(self, line: bytes = b"RETR x\r\n") -> None:
+        """Ask for a file, whose data connection is there: the client hears nothing until something has come."""
+        self.says(line)
+        self.replies(BEGINS, b"")
+
     def passive(self) -> None:
         self.asks(b"EPSV\r\n", EXTENDED)
 
@@ -99,8 +104,11 @@ def test_a_file_passes(start: Any, data: Any, fwx_firewall: MemoryFirewall) -> N
     talk = start()
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR notes\r\n", BEGINS)
-    server.send(TEXT)
+    talk.retrieves(b"RETR notes\r\n")
+    server.send(TEXT[:3])
+    assert talk.client.receive() == b""
+    server.send(TEXT[3:])
+    assert talk.client.receive() == BEGINS
     assert client.receive() == b""
     talk.replies(ENDS, b"")
     server.shutdown()
@@ -121,7 +129,7 @@ def test_a_program_is_refused(
     talk = start()
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR setup.exe\r\n", BEGINS)
+    talk.retrieves(b"RETR setup.exe\r\n")
     give(server, content)
     assert client.receive() == b""
     assert (client.ended, client.was_reset) == (True, False)
@@ -145,7 +153,7 @@ def test_however_the_first_bytes_come(tmp_path: Path, cuts: list[int], is_progra
         talk = Talk(memory.open())
         talk.passive()
         client, server = memory.open(DATA).established()
-        talk.asks(b"RETR x\r\n", BEGINS)
+        talk.retrieves()
         content = b"\x7fELF is a program" if is_program else b"\x7fELS is none, MZ"
         place = 0
         for cut in [*cuts, len(content)]:
@@ -182,7 +190,7 @@ def test_a_listing_does_not_cover_a_file(start: Any, data: Any) -> None:
     talk.passive()
     client, server = data()
     talk.asks(b"LIST nowhere\r\n", b"450 no such folder\r\n")
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     give(server, PROGRAM)
     assert client.receive() == b""
     talk.replies(ENDS, REFUSED)
@@ -196,7 +204,9 @@ def test_data_before_the_client_asks(start: Any, data: Any, order: str) -> None:
     client, server = data()
     if order == "before":
         server.send(b"MZ")
-    talk.asks(b"XRETR x\r\n", BEGINS)
+    talk.says(b"XRETR x\r\n")
+    # Nobody knows whether the client has to send something first.
+    talk.replies(BEGINS, b"" if order == "before" else None)
     if order == "after":
         server.send(b"MZ")
     assert client.receive() == b""
@@ -208,11 +218,11 @@ def test_each_transfer_has_its_own_verdict(start: Any, data: Any, fwx_firewall: 
     for content in (TEXT, PROGRAM, TEXT):
         talk.passive()
         client, server = data()
-        talk.asks(b"RETR x\r\n", BEGINS)
+        talk.retrieves()
         give(server, content)
         passes = content == TEXT
         assert client.receive() == (content if passes else b"")
-        talk.replies(ENDS, ENDS if passes else REFUSED)
+        talk.replies(ENDS, BEGINS + ENDS if passes else REFUSED)
         client.close()
         server.close()
     assert len(fwx_firewall.engine.factories) == 1
@@ -227,7 +237,7 @@ def test_one_transfer_at_a_time(start: Any, data: Any) -> None:
         talk.replies(EXTENDED)
         assert talk.server.receive().startswith(b"RETR ")
         client, server = data()
-        talk.replies(BEGINS)
+        talk.replies(BEGINS, b"")
         give(server, PROGRAM)
         talk.replies(ENDS, REFUSED)
         assert talk.server.receive() == more
@@ -264,11 +274,11 @@ def test_an_empty_file(start: Any, data: Any) -> None:
     talk = start()
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     server.shutdown()
     assert client.receive() == b""
     assert client.ended
-    talk.replies(ENDS)
+    talk.replies(ENDS, BEGINS + ENDS)
 
 
 @pytest.mark.parametrize("who", ["client", "server", "control"])
@@ -277,8 +287,9 @@ def test_an_end_in_the_middle(start: Any, data: Any, fwx_firewall: MemoryFirewal
     talk = start()
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     server.send(TEXT)
+    assert talk.client.receive() == BEGINS
     if who == "control":
         talk.client.reset()
         server.shutdown()
@@ -308,7 +319,7 @@ def test_a_server_with_an_ipv6_address(start: Any, fwx_firewall: MemoryFirewall)
     talk = Talk(fwx_firewall.open(sdk.SocketAddress("2001:db8::1", 21)))
     talk.passive()
     client, server = fwx_firewall.open(sdk.SocketAddress("2001:db8::1", 1025)).established()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     give(server, PROGRAM)
     assert client.receive() == b""
     talk.replies(ENDS, REFUSED)
@@ -347,7 +358,8 @@ def test_who_is_exempt(start: Any, data: Any, who: str, fwx_firewall: MemoryFire
     talk = start(user="ann", **options)
     talk.passive()
     client, server = fwx_firewall.open(DATA, user="ann").established()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.says(b"RETR x\r\n")
+    talk.replies(BEGINS, b"" if who == "nobody" else None)
     give(server, b"MZ...")
     assert client.receive() == (b"" if who == "nobody" else b"MZ...")
     talk.replies(ENDS, REFUSED if who == "nobody" else ENDS)
@@ -373,7 +385,8 @@ def test_an_upload_that_is_looked_at(start: Any, data: Any, fwx_firewall: Memory
     talk.passive()
     client, server = data()
     client.send(content[:2])  # before anybody knows what it is for
-    talk.asks(b"STOR x\r\n", BEGINS)
+    talk.says(b"STOR x\r\n")
+    talk.replies(BEGINS, BEGINS if content == TEXT else b"")
     if content == TEXT:
         client.send(content[2:])
         client.shutdown()
@@ -394,10 +407,10 @@ def test_the_largest_file(start: Any, data: Any, fwx_firewall: MemoryFirewall) -
     for content, last in ((bytes(60000), ENDS), (bytes(60001), b"552 The file is too large to be looked at\r\n")):
         talk.passive()
         client, server = data()
-        talk.asks(b"RETR x\r\n", BEGINS)
+        talk.retrieves()
         give(server, content)
         assert client.receive() == (content if last == ENDS else b"")
-        talk.replies(ENDS, last)
+        talk.replies(ENDS, BEGINS + last)
         client.close()
         server.close()
     (alert,) = fwx_firewall.alerts
@@ -413,7 +426,7 @@ def test_the_file_that_holds_it(start: Any, data: Any, tmp_path: Path) -> None:
     before = held(tmp_path)
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     server.send(TEXT)
     (spool,) = held(tmp_path)
     assert before == []
@@ -444,7 +457,7 @@ def test_a_folder_that_is_gone(start: Any, data: Any, tmp_path: Path, fwx_firewa
     folder.rmdir()
     talk.passive()
     client, server = data()
-    talk.asks(b"RETR x\r\n", BEGINS)
+    talk.retrieves()
     give(server, TEXT)
     assert client.receive() == b""
     talk.replies(ENDS, b"451 Local error in processing\r\n")
@@ -532,7 +545,7 @@ def test_beside_the_filter_ftp(
         talk.asks(command, reply)
         assert len(fwx_firewall.engine.permissions) == 1
         client, server = data()
-        talk.asks(b"RETR x\r\n", BEGINS)
+        talk.retrieves()
         give(server, PROGRAM)
         assert client.receive() == b""
         talk.replies(ENDS, REFUSED)
@@ -563,6 +576,8 @@ def test_active_beside_the_filter_ftp(fwx_firewall: MemoryFirewall, start: Any) 
     talk.replies(ENDS, REFUSED)
     client.close()
     server.close()
+    (record,) = [record for record in fwx_firewall.records if record.filters == "exe-block"]
+    assert record.reason == "exe-block: RETR x: a program for DOS or Windows"
     talk.client.close()
     talk.server.close()
 
