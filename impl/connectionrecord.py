@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
