@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 FILE = bytes(range(256)) * 4096
 USER, PASSWORD = "ann", "correct horse"
+Start = Callable[..., "subprocess.Popen[bytes]"]
 PYFTPDLIB = """
 import sys
 from pyftpdlib.authorizers import DummyAuthorizer
@@ -24,6 +26,19 @@ server = FTPServer((sys.argv[4], int(sys.argv[5])), FTPHandler)
 print(server.address[1], flush=True)
 server.serve_forever()
 """
+
+
+@contextmanager
+def programs() -> Iterator[Start]:
+    """Start programs that are killed at the end."""
+    with ExitStack() as started:
+
+        def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:
+            process = started.enter_context(subprocess.Popen(command, **options))
+            started.callback(process.kill)
+            return process
+
+        yield start
 
 
 class FileServer:
@@ -46,7 +61,7 @@ class PythonServer(FileServer):
     def __init__(
         self,
         folder: Path,
-        start: Callable[..., Any],
+        start: Start,
         host: str = "127.0.0.1",
         port: int = 0,
         prefix: tuple[str, ...] = (),
@@ -56,13 +71,15 @@ class PythonServer(FileServer):
         place = (str(folder), USER, PASSWORD, host, str(port))
         command = [*prefix, sys.executable, "-W", "ignore", "-c", PYFTPDLIB, *place]
         process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.port = int(process.stdout.readline())
+        assert process.stdout is not None
+        with process.stdout as said:
+            self.port = int(said.readline())
 
 
 class VsFtpServer(FileServer):
     """vsftpd, for anonymous users alone."""
 
-    def __init__(self, folder: Path, program: str, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+    def __init__(self, folder: Path, program: str, start: Start, eventually: Callable[..., Any]) -> None:
         super().__init__(folder)
         folder.chmod(0o755)
         for parent in folder.parents:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.logrecord import Action
-from tests.integration.file_servers import FILE, MODES, Curl, FileServer, Lftp, PythonServer, VsFtpServer
+from tests.integration.file_servers import FILE, MODES, Curl, FileServer, Lftp, PythonServer, VsFtpServer, programs
 from tests.integration.namespaces import CLIENT4, SERVER4, gateway_of
 
 CONFIG = """
@@ -72,13 +71,7 @@ def servers(
     if os.geteuid() != 0:
         pytest.skip("vsftpd needs root")
     folder = tmp_path_factory.mktemp("exe-block")
-    with contextlib.ExitStack() as started:
-
-        def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:
-            process = started.enter_context(subprocess.Popen(command, **options))
-            started.callback(process.kill)
-            return process
-
+    with programs() as start:
         made = {
             "pyftpdlib": PythonServer(folder / "one", start),
             "vsftpd": VsFtpServer(folder / "other", program_path("vsftpd"), start, eventually),
@@ -173,6 +166,31 @@ def test_curl(
     eventually(lambda: refusals(firewall, before) == 2, "the records of the control and of the data connection")
     assert len(firewall.alerts()) in (alerts, alerts + 1)
     assert firewall.rows(Action=int(Action.Denied)) == []
+    firewall.wait_base_line()
+
+
+REST = """
+[[rule]]
+name = "everything"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["localhost"]
+"""
+
+
+@pytest.mark.requires("curl", "vsftpd")
+def test_alone(serve: Any, servers: dict[str, FileServer], curl: Curl, eventually: Any) -> None:
+    """B2.41: the data connection stands under a rule that names no filter, and is looked at all the same."""
+    folder = serve.make_folder()
+    firewall = serve(configured(servers, spool_folder(folder), filters='"programs"') + REST, folder=folder)
+    port, options = place(firewall, servers, "vsftpd", "socks5")
+    assert curl(port, *options).stdout == FILE
+    got = curl(port, *options, path="program")
+    assert (got.returncode, got.stdout) == (78, b"")
+    eventually(lambda: {row["rule"] for row in firewall.rows()} == {"ftp", "everything"}, "records under both rules")
+    got = curl(port, *options, "--ftp-port", "127.0.0.9")
+    assert got.returncode == 30  # PORT is refused: nobody would open and watch the port
     firewall.wait_base_line()
 
 
@@ -308,15 +326,13 @@ filters = ["files", "programs"]
 @pytest.mark.requires("curl", "ip", "nft")
 @pytest.mark.path(entry="tproxy", exit="direct", transport="tcp")
 @pytest.mark.path(entry="tproxy", exit="direct", transport="bind")
-def test_transparent(
-    namespace: str, serve: Any, background: Any, program_path: Any, source_tree: Path, tmp_path: Path
-) -> None:
+def test_transparent(namespace: str, serve: Any, program_path: Any, source_tree: Path, tmp_path: Path) -> None:
     """B12.1: for a client that knows of no firewall, in every mode."""
-    with gateway_of(namespace, program_path("ip")) as three:
+    with gateway_of(namespace, program_path("ip")) as three, programs() as start:
         example = source_tree / "examples" / "gateway"
         three.run(three.firewall, program_path("nft"), "-f", str(example / "gateway.nft"))
         three.run(three.firewall, "sh", str(example / "routes.sh"))
-        server = PythonServer(tmp_path / "served", background, SERVER4, 21, three.prefix(three.server))
+        server = PythonServer(tmp_path / "served", start, SERVER4, 21, three.prefix(three.server))
         (server.folder / "program").write_bytes(PROGRAM)
         firewall = serve(TRANSPARENT, prefix=three.prefix(three.firewall))
         curl = [*three.prefix(three.client), program_path("curl"), "-sS", "-m", "20"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from tests.integration.file_servers import (
     FileServer,
     Lftp,
     PythonServer,
+    Start,
     VsFtpServer,
+    programs,
 )
 
 CONFIG = """
@@ -57,24 +59,49 @@ filters = [{filters}]
 """
 
 
-@pytest.fixture
-def python_server(tmp_path: Path, background: Any) -> PythonServer:
-    return PythonServer(tmp_path / "served", background)
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    with programs() as started:
+        yield started
 
 
-@pytest.fixture(params=["pyftpdlib", pytest.param("vsftpd", marks=pytest.mark.requires("vsftpd"))])
-def server(request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, background: Any, eventually: Any) -> Any:
-    if request.param == "pyftpdlib":
-        return request.getfixturevalue("python_server")
+@pytest.fixture(scope="module")
+def python_server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> PythonServer:
+    return PythonServer(tmp_path_factory.mktemp("pyftpdlib") / "served", start)
+
+
+@pytest.fixture(scope="module")
+def other_server(
+    tmp_path_factory: pytest.TempPathFactory, program_path: Any, start: Start, eventually: Any
+) -> VsFtpServer:
     if os.geteuid() != 0:
         pytest.skip("vsftpd needs root")
-    return VsFtpServer(tmp_path / "served", program_path("vsftpd"), background, eventually)
+    return VsFtpServer(tmp_path_factory.mktemp("vsftpd") / "served", program_path("vsftpd"), start, eventually)
+
+
+@pytest.fixture(params=["python_server", pytest.param("other_server", marks=pytest.mark.requires("vsftpd"))])
+def server(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def service(serve: Any) -> Callable[..., Any]:
     def start(server: FileServer, options: str = "", filters: str = '"files"', **keys: Any) -> Any:
         return serve(CONFIG.format(port=server.port, options=options, filters=filters), **keys)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shared(serve_for_module: Any) -> Callable[..., Any]:
+    """As ``service``, one for all tests that ask for the same."""
+    running: dict[tuple[int, str], Any] = {}
+
+    def start(server: FileServer, options: str = "") -> Any:
+        key = server.port, options
+        if key not in running:
+            running[key] = serve_for_module(CONFIG.format(port=server.port, options=options, filters='"files"'))
+        return running[key]
 
     return start
 
@@ -89,9 +116,9 @@ def lftp(program_path: Callable[[str], str]) -> Lftp:
     return Lftp(program_path("lftp"))
 
 
-def data_rows(firewall: Any) -> list[dict[str, Any]]:
-    """The records of data connections: what has moved the file."""
-    return [row for row in firewall.rows() if row["bytessent"] + row["bytesrecvd"] == len(FILE)]
+def data_rows(firewall: Any, before: int) -> list[dict[str, Any]]:
+    """The records of data connections behind the first *before*: what has moved the file."""
+    return [row for row in firewall.rows()[before:] if row["bytessent"] + row["bytesrecvd"] == len(FILE)]
 
 
 @pytest.mark.requires("curl")
@@ -100,9 +127,10 @@ def data_rows(firewall: Any) -> list[dict[str, Any]]:
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", ["socks5", "http-connect", "publish"])
-def test_curl(service: Any, server: FileServer, curl: Curl, eventually: Any, way: str, mode: str) -> None:
+def test_curl(shared: Any, server: FileServer, curl: Curl, eventually: Any, way: str, mode: str) -> None:
     """B6.2, B6.5, B6.12, B6.20, B6.22, B6.23, B6.32: a file comes, with the control port alone in the rules."""
-    firewall = service(server, "published = true" if way == "publish" else "")
+    firewall = shared(server, "published = true" if way == "publish" else "")
+    before = len(firewall.rows())
     if way == "publish":
         got = curl(firewall.address("published")[1], *MODES[mode])
     else:
@@ -110,7 +138,7 @@ def test_curl(service: Any, server: FileServer, curl: Curl, eventually: Any, way
         proxy = f"socks5://{host}:{port}" if way == "socks5" else f"http://{host}:{port}"
         got = curl(server.port, "--proxytunnel", "--proxy", proxy, *MODES[mode])
     assert (got.returncode, got.stderr, got.stdout == FILE) == (0, b"", True)
-    (data,) = eventually(lambda: data_rows(firewall), "the record of the data connection")
+    (data,) = eventually(lambda: data_rows(firewall, before), "the record of the data connection")
     assert data["rule"] == "ftp"
     assert {row["reason"] for row in firewall.rows(Action=int(Action.Denied))} == set()
     firewall.wait_base_line()
@@ -184,8 +212,8 @@ def test_read_only(
 @pytest.mark.requires("lftp")
 @pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.parametrize("settings", ["set ftp:prefer-epsv yes", "set ftp:prefer-epsv no"])
-def test_lftp_by_the_proxy_port(service: Any, server: FileServer, lftp: Lftp, tmp_path: Path, settings: str) -> None:
-    firewall = service(server)
+def test_lftp_by_the_proxy_port(shared: Any, server: FileServer, lftp: Lftp, tmp_path: Path, settings: str) -> None:
+    firewall = shared(server)
     host, port = firewall.address("proxy")
     proxy = f"set ftp:proxy http://{host}:{port}; set ftp:use-hftp no; {settings}"
     got = lftp(server.port, proxy, f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}")
@@ -207,25 +235,26 @@ def test_lftp_by_the_proxy_port(service: Any, server: FileServer, lftp: Lftp, tm
     ],
 )
 def test_lftp_published(
-    service: Any, server: FileServer, lftp: Lftp, tmp_path: Path, eventually: Any, settings: str
+    shared: Any, server: FileServer, lftp: Lftp, tmp_path: Path, eventually: Any, settings: str
 ) -> None:
     """B6.22, B6.23, B6.12: the ports that the client uses are the firewall's."""
-    firewall = service(server, "published = true")
+    firewall = shared(server, "published = true")
+    before = len(firewall.rows())
     commands = f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}"
     got = lftp(firewall.address("published")[1], settings, commands)
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == FILE
-    eventually(lambda: len(data_rows(firewall)) == 2, "the records of two data connections")
+    eventually(lambda: len(data_rows(firewall, before)) == 2, "the records of two data connections")
     assert firewall.rows(Action=int(Action.Denied)) == []
     firewall.wait_base_line()
 
 
 @pytest.mark.requires("lftp")
-def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Lftp, tmp_path: Path) -> None:
+def test_lftp_mirrors(shared: Any, python_server: PythonServer, lftp: Lftp, tmp_path: Path) -> None:
     """Four control connections of one session at a time, each with its own port."""
     for number in range(12):
         (python_server.folder / f"small{number}").write_bytes(b"%d" % number * 1000)
-    firewall = service(python_server, "published = true")
+    firewall = shared(python_server, "published = true")
     got = lftp(
         firewall.address("published")[1], "set net:connection-limit 4", f"mirror --parallel=4 . {tmp_path / 'to'}"
     )
@@ -237,9 +266,9 @@ def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Lftp, tmp
 
 
 @pytest.mark.requires("curl")
-def test_tls_is_refused(service: Any, python_server: PythonServer, curl: Curl) -> None:
+def test_tls_is_refused(shared: Any, python_server: PythonServer, curl: Curl) -> None:
     """A client that may do without goes on in the clear; one that may not, does not."""
-    firewall = service(python_server, "published = true")
+    firewall = shared(python_server, "published = true")
     port = firewall.address("published")[1]
     assert curl(port, "--ssl").stdout == FILE
     assert curl(port, "--ssl-reqd").returncode == 64

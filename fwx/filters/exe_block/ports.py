@@ -34,7 +34,8 @@ class WatchedPorts:
     """Watches the data port that client and server have agreed on last (:class:`fwx.filters.ftp.dialogue.Ports`).
 
     It opens none: the rules do, or the filter ``ftp``. A data filter is asked for by the port alone (B2.40), because
-    an IPv6 address cannot be said there, and a client need not believe the host in a reply 227.
+    an IPv6 address cannot be said there, and a client need not believe the host in a reply 227; and for all sessions of
+    the client's address (B2.42), for the data connection may be made as somebody else.
 
     :ivar current: that port, ``None`` where there is none.
     """
@@ -104,7 +105,7 @@ class WatchedPorts:
             ScannerFactory(partial(self._make, data_port)),
             sdk.fwx_dfpc_Middle,
             None,
-            0,
+            sdk.FWX_FLAG_ADDRESS_BASED,
         )
         self.current, self._stop = data_port, partial(_cancel, action)
 

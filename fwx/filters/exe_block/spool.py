@@ -57,7 +57,7 @@ class Spool(sdk.Unknown):
         self.size += buffer.GetBufferSizes()[1]
 
     async def read(self, place: int) -> sdk.IFWXIOBuffer:
-        """Return a buffer of what is written at *place*, which is below :attr:`size`. :raises SpoolError: it fails."""
+        """Return a buffer of what is written at *place*, which is below ``size``. :raises SpoolError: it fails."""
         buffer: sdk.IFWXIOBuffer = self._firewall.CreateBuffer(min(BLOCK, self.size - place))
         await self._access(sdk.ReadFile, place, buffer)
         return buffer

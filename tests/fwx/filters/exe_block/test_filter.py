@@ -313,6 +313,17 @@ def test_a_port_of_another_server(start: Any, data: Any) -> None:
     talk.asks(b"NOOP\r\n", b"200 ok\r\n")
 
 
+def test_a_data_connection_as_somebody_else(start: Any, fwx_firewall: MemoryFirewall) -> None:
+    """B2.42: the sessions of one client are told apart by user, and it need not be the same."""
+    talk = start(user="ann")
+    talk.passive()
+    client, server = fwx_firewall.open(DATA, user="bob").established()
+    talk.retrieves()
+    give(server, PROGRAM)
+    assert client.receive() == b""
+    talk.replies(ENDS, REFUSED)
+
+
 def test_a_server_with_an_ipv6_address(start: Any, fwx_firewall: MemoryFirewall) -> None:
     """B2.40: SetDataFilterFactory knows IPv4 addresses alone; the port is enough."""
     start()
@@ -420,8 +431,32 @@ def test_the_largest_file(start: Any, data: Any, fwx_firewall: MemoryFirewall) -
     )
 
 
+def test_the_file_goes_through_the_completion_port(start: Any, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B12.2, B5.18, B5.19: each byte is written and read by an overlapped operation."""
+    moved = {"WriteFile": 0, "ReadFile": 0}
+
+    def count(name: str) -> Callable[..., None]:
+        access = getattr(sdk, name)
+
+        def counting(hFile: int, buffer: Any, size: None, overlapped: Any) -> None:
+            moved[name] += buffer.GetBufferSizes()[name == "WriteFile"]
+            access(hFile, buffer, size, overlapped)
+
+        return counting
+
+    for name in moved:
+        monkeypatch.setattr(sdk, name, count(name))
+    talk = start()
+    talk.passive()
+    client, server = data()
+    talk.retrieves()
+    give(server, TEXT)
+    assert client.receive() == TEXT
+    assert moved == {"WriteFile": len(TEXT), "ReadFile": len(TEXT)}
+
+
 def test_the_file_that_holds_it(start: Any, data: Any, tmp_path: Path) -> None:
-    """B12.2: it has no name, belongs to its owner alone, and is gone with the connection."""
+    """It has no name, belongs to its owner alone, and is gone with the connection."""
     talk = start()
     before = held(tmp_path)
     talk.passive()
