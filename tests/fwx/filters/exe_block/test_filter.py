@@ -169,6 +169,79 @@ def test_however_the_first_bytes_come(tmp_path: Path, cuts: list[int], is_progra
         memory.close()
 
 
+CLIENT_SAYS = [b"RETR x", b"XRETR x", b"ABOR", b"NOOP", b"REST 0", b"TYPE I", b"QUIT", b"RETR x\r\nABOR"]
+SERVER_SAYS = [
+    BEGINS,
+    ENDS,
+    b"200 ok\r\n",
+    b"350 ok\r\n",
+    b"425 no\r\n",
+    b"426 ",
+    b"no\r\n",
+    b"550 no\r\n",
+    b"22",
+    b"6 x\r\n",
+]
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("client"), st.sampled_from(CLIENT_SAYS)),
+        st.tuples(st.just("server"), st.sampled_from(SERVER_SAYS)),
+        st.tuples(st.just("connect"), st.just(b"")),
+        st.tuples(st.just("data"), st.sampled_from([b"M", b"MZ", b"Z is more"])),
+        st.tuples(st.sampled_from(["client ends", "data ends", "data resets", "time"]), st.just(b"")),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(happens=steps)
+def test_whatever_happens_no_program_arrives(tmp_path: Path, happens: list[tuple[str, bytes]]) -> None:
+    """What the server sends over the data port never begins with MZ at the client, and nothing is left."""
+    memory = MemoryFirewall()
+    try:
+        memory.start(lambda: make_filter(ExeBlock, {"folder": str(tmp_path)}))
+        talk = Talk(memory.open())
+        talk.passive()
+        made: list[tuple[MemoryPeer, MemoryPeer]] = []
+        for what, piece in happens:
+            # Who has been reset, or has ended, cannot go on.
+            with contextlib.suppress(OSError):
+                happen(what, piece, memory, talk, made)
+        for client, server in made:
+            with contextlib.suppress(OSError):
+                server.shutdown()
+            assert not client.receive().startswith(b"MZ")
+        assert memory.faults == ()
+    finally:
+        memory.close()
+    assert held(tmp_path) == []
+
+
+def happen(
+    what: str, piece: bytes, memory: MemoryFirewall, talk: Talk, made: list[tuple[MemoryPeer, MemoryPeer]]
+) -> None:
+    match what:
+        case "client":
+            talk.client.send(piece + b"\r\n")
+        case "server":
+            talk.server.send(piece)
+        case "client ends":
+            talk.client.shutdown()
+        case "time":
+            memory.loop.advance(ARRIVAL_SECONDS)
+        case "connect":
+            opened = memory.open(DATA)
+            if opened.server is not None:
+                made.append(opened.established())
+        case "data" if made:
+            made[-1][1].send(piece)
+        case "data ends" if made:
+            made[-1][1].shutdown()
+        case "data resets" if made:
+            made[-1][1].reset()
+
+
 @pytest.mark.parametrize("verb", [b"LIST", b"NLST", b"MLSD"])
 def test_a_listing_is_no_file(start: Any, data: Any, verb: bytes) -> None:
     """A folder may hold a file whose name begins so."""
