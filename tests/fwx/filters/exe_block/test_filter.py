@@ -204,7 +204,7 @@ def test_whatever_happens_no_program_arrives(tmp_path: Path, happens: list[tuple
         talk = Talk(memory.open())
         talk.passive()
         made: list[tuple[MemoryPeer, MemoryPeer]] = []
-        for what, piece in happens:
+        for what, piece in [("connect", b""), *happens]:
             # Who has been reset, or has ended, cannot go on.
             with contextlib.suppress(OSError):
                 happen(what, piece, memory, talk, made)
