@@ -615,6 +615,28 @@ def test_what_may_be_said(start: Any, line: bytes) -> None:
     assert talk.server.receive().upper() == line.upper() + b"\r\n"
 
 
+@pytest.mark.parametrize("mode", ["passive", "active"])
+def test_a_port_that_cannot_be_watched(start: Any, fwx_firewall: MemoryFirewall, mode: str) -> None:
+    """It fails closed: neither side hears of the port."""
+    talk = start()
+    session = fwx_firewall.session()
+    while True:
+        try:
+            session.AllowFutureConnect(DATA, None, None, None, sdk.FWX_PROTOCOL_TCP, 0, sdk.GUID_NULL, None, None, None)
+        except sdk.COMError:
+            break
+    if mode == "passive":
+        talk.says(b"EPSV\r\n")
+        talk.replies(EXTENDED, b"425 Can't open data connection\r\n")
+    else:
+        outside = fwx_firewall.sessions.connections()[0].GetExternalSocketName().host
+        talk.client.send(b"EPRT |1|%s|4000|\r\n" % outside.encode())
+        assert talk.client.receive() == b"425 Can't open data connection\r\n"
+        assert talk.server.receive() == b""
+    talk.client.send(b"RETR x\r\n")
+    assert talk.client.receive() == b"425 Use PORT or PASV first\r\n"
+
+
 def test_parts_of_a_file(start: Any) -> None:
     features = b"211-Features:\r\n MODE Z\r\n REST STREAM\r\n RANG STREAM\r\n SIZE\r\n211 End\r\n"
     talk = start()
