@@ -6,8 +6,8 @@ from typing import Protocol
 
 from fwx import sdk
 from fwx.filters.connector.announcer import RefusedError
-from fwx.filters.connector.lines import LineError, Lines
 from fwx.filters.connector.signals import Place, Side, SignalError, Signals
+from fwx.filters.lines import LineError, Lines
 
 
 class Announces(Protocol):
@@ -35,8 +35,7 @@ class Dialogue:
         self._signals = signals
         self._announcer = announcer
         self._answer = answer
-        self._client = Lines(line_length)
-        self._server = Lines(line_length)
+        self._client, self._server = (Lines(lambda _: line_length, takes_lf=True) for _ in range(2))
 
     def from_client(self, data: bytes | memoryview) -> None:
         self._take("client", self._client, data, self.to_server)
@@ -59,7 +58,7 @@ class Dialogue:
         lines.feed(data)
         while not self.over:
             try:
-                cut = lines.next()
+                cut = lines.next_with_end()
             except LineError as error:
                 self.notes.append(f"the {side}: {error}")
                 self.over = True

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwx import sdk
-from fwx.filters.connector.lines import LineError, Lines
 from fwx.filters.connector.signals import CONNECTOR, Side, Signal, SignalError, Signals
+from fwx.filters.lines import LineError, Lines
 
 TCP, UDP = sdk.FWX_PROTOCOL_TCP, sdk.FWX_PROTOCOL_UDP
 DCC = Signal(line=r".*\x01DCC (?:CHAT \S+|SEND \S+) (?P<host>\d+) (?P<port>\d+)(?: \d+)?\x01", opens="to-client")
@@ -100,10 +100,10 @@ def test_a_number_as_address(command: bytes) -> None:
 
 
 def lines_of(data: bytes, size: int, limit: int = 100) -> list[bytes]:
-    lines, cut = Lines(limit), []
+    lines, cut = Lines(lambda _: limit, takes_lf=True), []
     for start in range(0, len(data), size):
         lines.feed(data[start : start + size])
-        while (line := lines.next()) is not None:
+        while (line := lines.next_with_end()) is not None:
             cut.append(line[0] + line[1])
     return cut
 
