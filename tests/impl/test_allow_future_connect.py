@@ -209,7 +209,7 @@ def test_where_nothing_can_leave_from(scene: Scene) -> None:
 
 @pytest.mark.parametrize("to", ["the announcer", "nobody"])
 def test_who_is_told(scene: Scene, to: str) -> None:
-    """B2.31 to B2.33, B2.45, B6.10: the session filter that was named, with its context; nobody else can hear of it."""
+    """B2.31, B2.32, B2.33, B2.45, B6.10: the session filter that was named, with its context, and nobody else."""
     everything = 0x3FF | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections
     other = scene.rig.host("other", mask=everything)
     assert scene.session.session_filter(other, fwx_Connect_Tcp) is not None

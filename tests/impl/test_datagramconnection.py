@@ -352,7 +352,7 @@ def test_a_filter_on_the_socket(rig: Rig, association: Any, servers: Any) -> Non
 
 
 def test_filters_of_a_destination(rig: Rig, association: Any, servers: Any) -> None:
-    """B2.18: each destination has its own; it is detached when the destination makes room."""
+    """B2.18, B2.34: each destination has its own; it is detached when the destination makes room."""
     made_filters: list[Passing] = []
 
     def make() -> Passing:

@@ -191,7 +191,7 @@ def test_one_at_a_time(scene: Scene, deaf: SocketAddress) -> None:
 
 
 def test_who_is_told(scene: Scene) -> None:
-    """B2.31 to B2.33."""
+    """B2.31, B2.33."""
     door, context = scene.door(), scene.rig.firewall.CreateIpFilter()
     inside, _ = scene.redirect(door.address, pSessionFilter=scene.session_filter, punkContext=context)
     scene.come(inside)

@@ -244,7 +244,7 @@ def test_the_receive_buffer(rig: Rig, datagrams: Datagrams) -> None:
 
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_destination_that_was_announced(rig: Rig, datagrams: Datagrams, multiple: bool) -> None:
-    """B6.5, B6.6, B2.31 over UDP: AllowFutureConnect lets the client write to one destination that no rule allows."""
+    """B6.5, B6.6, B2.11, B2.31 over UDP: AllowFutureConnect lets the client write where no rule allows it."""
     told: list[Any] = []
     host = rig.host("announcer", handle=told.append, mask=MASK)
     session, target = rig.session(), datagrams.stranger.address
