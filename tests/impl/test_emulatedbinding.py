@@ -160,7 +160,7 @@ def test_another_filter_may_deny_it(rig: Rig) -> None:
 
 
 def test_what_emulate_connection_refuses(rig: Rig) -> None:
-    """B3.35: WSAEINVAL where no filter emulates the bind; nothing is left of what fails."""
+    """B3.35: WSAEINVAL where no filter emulates the bind, or nobody listens; nothing is left of what fails."""
     inward, _ = waiting(rig)
     emulated = inward.connection
     assert code_of(emulated.EmulateConnection, None, REMOTE, None, PLACE) == E_POINTER
@@ -180,6 +180,10 @@ def test_what_emulate_connection_refuses(rig: Rig) -> None:
     assert result == HRESULT_FROM_WIN32(WSAEINVAL)
     real.connection.end()
     transport.close(False)
+    outward = rig.connection()
+    result = code_of(outward.EmulateConnection, Cache(), REMOTE, None, PLACE)
+    assert result == HRESULT_FROM_WIN32(WSAEINVAL)
+    outward.refuse(S_OK, "the test is over")
 
 
 # ---- EmulateClientBind -----------------------------------------------------------------------------------------------
