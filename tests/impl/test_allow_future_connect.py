@@ -95,6 +95,8 @@ def test_somewhere_else(scene: Scene) -> None:
     door, other = scene.door(), scene.door()
     scene.announce(door.address)
     assert scene.connects(door=other) is None
+    assert scene.connects(SocketAddress("127.0.0.2", door.address.port)) is None
+    assert scene.doors[-1].refusals == [FWX_E_POLICY_RULES_DENIED]
     assert scene.connects(door=door) is not None
 
 
