@@ -536,7 +536,7 @@ TARGET = SocketAddress("203.0.113.7", 20)
     ],
 )
 def test_bad_arguments(scene: Scene, arguments: dict[str, Any], code: int) -> None:
-    """Nothing is announced."""
+    """B6.35: nothing is announced, with flags that are for another method neither."""
     assert code_of(scene.announce, **{"target": TARGET, **arguments}) == code
     assert scene.permissions == []
     assert len(scene.session.secondary) == 0

@@ -434,6 +434,8 @@ def test_an_ip_filter(rig: Rig, handed: Any) -> None:
     inward.come("127.0.0.9").expect_reset()
     inward.connection.SetIpFilter(None)
     assert inward.connection.GetIpFilter() is None
+    inward.come("127.0.0.1")
+    rig.until(lambda: len(side.joined) == 2)
 
 
 def test_policy_says_who_may_connect(rig: Rig, handed: Any) -> None:
