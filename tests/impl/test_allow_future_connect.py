@@ -97,6 +97,12 @@ def test_somewhere_else(scene: Scene) -> None:
     assert scene.connects(door=other) is None
     assert scene.connects(SocketAddress("127.0.0.2", door.address.port)) is None
     assert scene.doors[-1].refusals == [FWX_E_POLICY_RULES_DENIED]
+    outside = SocketAddress("203.0.113.7", 20)
+    action = scene.announce(outside)
+    others = (outside.with_port(21), SocketAddress("203.0.113.8", 20), SocketAddress("203.0.113.7.example", 20))
+    assert scene.session.announces(outside)
+    assert not any(scene.session.announces(each) for each in others)
+    action.Cancel()
     assert scene.connects(door=door) is not None
 
 

@@ -23,6 +23,7 @@ from fwx.interfaces import (
     fwx_Bind_Tcp,
     fwx_Connect_Tcp,
     fwx_ConnectionTerminating,
+    fwxAnyProtocol,
     fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
     fwxSourceWSP,
@@ -58,13 +59,15 @@ def code_of(call: Any, *args: Any) -> int:
         (fwx_Connect_Tcp | fwxSourceWSP, fwx_Connect_Tcp, fwxSourceNAT, False),
         (fwx_Connect_Tcp | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceWSP, False),
         (fwx_Connect_Tcp | fwx_Bind_Tcp | fwxSourceNAT | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceNAT, True),
+        (fwx_Connect_Tcp | fwxSourceWSP | fwxAnyProtocol, fwx_Connect_Tcp, fwxSourceWSP, True),
+        (fwx_Connect_Tcp | fwxAnyProtocol, fwx_Connect_Tcp, fwxSourceWSP, False),
         (fwx_Connect_Tcp, fwx_Connect_Tcp, fwxSourceWSP, False),
         (fwxSourceWSP, fwx_Connect_Tcp, fwxSourceWSP, False),
         (0, fwx_Connect_Tcp, fwxSourceWSP, False),
     ],
 )
 def test_the_mask(mask: int, event: int, source: int, wanted: bool) -> None:
-    """B2.5: type and source must both be asked for."""
+    """B2.5: type and source must both be asked for; the protocol is the rules' to say."""
     assert wants(mask, event, source) is wanted
 
 
