@@ -58,6 +58,23 @@ def test_a_life(rig: Rig) -> None:
     assert not rig.alerts
 
 
+def test_there_is_one_object(rig: Rig) -> None:
+    """B1.4: made at the start, whatever sessions there are."""
+    made: list[ScriptedFilter] = []
+
+    def factory() -> ScriptedFilter:
+        made.append(ScriptedFilter("one", rig.journal))
+        return made[-1]
+
+    host = FilterHost("one", uuid4(), factory, rig.faults, everywhere=True, opens_on_error=False)
+    assert not made
+    host.start(rig.firewall)
+    for client in ("127.0.0.1", "127.0.0.2"):
+        assert rig.session(client).session_filter(host, fwx_Connect_Tcp).script is made[0]
+    assert len(made) == 1
+    host.stop()
+
+
 @implementer(IFWXFilter)
 class Writing(Unknown):
     """It keeps every structure of a mask that it has filled in."""
@@ -177,7 +194,7 @@ def test_a_filter_that_cannot_be_made(rig: Rig, factory: Any, words: str) -> Non
 
 
 def test_an_empty_mask_is_a_filter_that_is_never_called(rig: Rig) -> None:
-    """B1.12."""
+    """B1.11, B1.12."""
     host = rig.host(mask=0)
     assert host.state == "ready"
     assert rig.session().session_filter(host, fwx_Connect_Tcp) is None

@@ -108,6 +108,21 @@ def test_a_session_filter_is_made_for_its_first_event_and_once(rig: Rig) -> None
     assert [entry[1] for entry in rig.journal].count("attach") == 2
 
 
+def test_the_event_that_attaches_is_the_first_that_is_handled(rig: Rig) -> None:
+    """B1.22: the request of the session's second connection attaches nothing more."""
+    host = rig.host()
+    for _ in range(2):
+        connection = rig.connection()
+        assert connection.raise_connect_event((host,))
+        connection.refuse(S_OK, "the test is over")
+    assert [entry[1:] for entry in rig.journal if entry[0] == "filter"] == [
+        ("init", None),
+        ("attach", host.mask),
+        ("event", fwx_Connect_Tcp),
+        ("event", fwx_Connect_Tcp),
+    ]
+
+
 def test_the_session_filters_own_mask_counts_then(rig: Rig) -> None:
     """B1.18."""
     host = rig.host(session_mask=fwx_Bind_Tcp | fwxSourceWSP)
