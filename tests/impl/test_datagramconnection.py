@@ -414,6 +414,10 @@ def test_a_filter_refuses_a_destination(rig: Rig, association: Any, servers: Any
         assert (details.AddressLength, details.piConnection) == (details.Address.length, made.connection)
         if details.Address == server.address:
             details.piUdpDestination.Deny(reserved)
+        else:  # the first one's object does nothing here
+            with pytest.raises(COMError) as failure:
+                told[0].Deny(0)
+            assert failure.value.hresult == FWX_E_BAD_CONTEXT
 
     made = association(rig.host(handle=handle, mask=UDP_MASK))
     for _ in range(2):
