@@ -284,6 +284,8 @@ class ConnectionBase(Emulable):
         try:
             self._take_leave(action)
         finally:
+            if self.engine.tracer is not None:
+                self.engine.tracer.ended(self, self._denied_by)
             self._members = []
             self.session.connections.discard(self)
             on_ended, self.on_ended = self.on_ended, None

@@ -362,9 +362,10 @@ class MemoryPeer:
         self.ended = False
         self.was_reset = False
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, make_room: Callable[[], bool] = lambda: False) -> None:
         """Send all of *data*, letting the loop run.
 
+        :param make_room: called when the other side takes no more; tells whether it may again.
         :raises AssertionError: the other side takes no more of it.
         """
         view = memoryview(data)
@@ -372,7 +373,9 @@ class MemoryPeer:
             try:
                 view = view[self._transport.send(view) :]
             except BlockingIOError:
-                raise AssertionError(f"the other side takes no more: {len(view)} of {len(data)} bytes left") from None
+                if not make_room():
+                    words = f"the other side takes no more: {len(view)} of {len(data)} bytes left"
+                    raise AssertionError(words) from None
             self._loop.run()
 
     def receive(self) -> bytes:

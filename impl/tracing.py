@@ -1,0 +1,52 @@
+"""What the engine tells somebody who records connections; while nobody does, it asks once for each connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
+    from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.transport import Transport
+    from fwx.impl.udpdestination import Destination
+    from fwx.interfaces import SocketAddress
+
+Inward = Callable[[Any, "SocketAddress"], None]
+
+
+@dataclass(slots=True)
+class Ends:
+    """What a connection is established with: both transports, and what has come ahead of them."""
+
+    client: Transport
+    server: Transport | None
+    prefix: bytes
+    answer: bytes
+
+
+class Tracer(Protocol):
+    """Hears of every connection while it is the engine's ``tracer``; all calls are made on the loop thread."""
+
+    def established(self, connection: FWXConnection, ends: Ends) -> None:
+        """*connection* begins to pump between *ends*; what it is to use in their place is put there."""
+
+    def sockets(self, connection: ConnectionBase, member: Any, made: tuple[Any, Any]) -> tuple[Any, Any]:
+        """The data filter *member* gets the two sockets *made*; returns what it gets in their place."""
+
+    def destination(self, connection: FWXDatagramConnection, destination: Destination, inward: Inward) -> Inward:
+        """*destination* of a UDP connection is open; returns what takes its datagrams to the client.
+
+        Then its chain is made, if it has one, and :meth:`destination_ready` is called.
+        """
+
+    def destination_ready(self, destination: Destination) -> None:
+        """The chain and the exit of *destination* are there, and can be replaced."""
+
+    def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
+        """The filter *filter_name* has refused *destination*."""
+
+    def ended(self, connection: ConnectionBase, denied_by: str) -> None:
+        """*connection* is over; *denied_by* names the filter that has refused it, if one has."""
