@@ -38,7 +38,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
-    from fwx.impl.datagramchain import Datagram
+    from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
@@ -307,13 +307,13 @@ class FWXDatagramConnection(ConnectionBase):
         destination.state = State.OPEN
         if destination.address is not None:
             self._destinations.answers.learn(destination, destination.address)
-        tracer, inward = self.engine.tracer, self._inward
+        outward: Passed = partial(self._to_server, destination)
+        inward: Passed = self._inward
+        tracer = self.engine.tracer
         if tracer is not None:
-            inward = tracer.destination(self, destination, inward)
+            inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(
-                _ordered(destination.members), self.engine.queue, partial(self._to_server, destination), inward
-            )
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
             if not self._set_sockets(destination.members):
                 return
         if tracer is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fwx.impl.udpdestination import Destination
     from fwx.interfaces import SocketAddress
 
-Inward = Callable[[Any, "SocketAddress"], None]
+Passed = Callable[[Any, "SocketAddress"], None]
 
 
 @dataclass(slots=True)
@@ -36,10 +36,13 @@ class Tracer(Protocol):
     def sockets(self, connection: ConnectionBase, member: Any, made: tuple[Any, Any]) -> tuple[Any, Any]:
         """The data filter *member* gets the two sockets *made*; returns what it gets in their place."""
 
-    def destination(self, connection: FWXDatagramConnection, destination: Destination, inward: Inward) -> Inward:
-        """*destination* of a UDP connection is open; returns what takes its datagrams to the client.
+    def destination(
+        self, connection: FWXDatagramConnection, destination: Destination, outward: Passed, inward: Passed
+    ) -> Passed:
+        """*destination* of a UDP connection is open; *outward* and *inward* take its datagrams to both sides.
 
-        Then its chain is made, if it has one, and :meth:`destination_ready` is called.
+        Returns what is to be used in the place of *inward*. Then its chain is made, if it has one, and
+        :meth:`destination_ready` is called.
         """
 
     def destination_ready(self, destination: Destination) -> None:

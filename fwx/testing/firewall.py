@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from fwx.aio.tasks import Tasks
-from fwx.filter_loader import filter_clsid, load_filter_class, make_filter
+from fwx.config_source import Source
+from fwx.filter_loader import FilterOptionsError, filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
 from fwx.impl.datagramconnection import FWXDatagramConnection
@@ -229,7 +230,9 @@ class MemoryFirewall:
         :raises AssertionError: it is not ready after ``FilterInit``.
         """
         filter_class = load_filter_class(use)
-        make_filter(filter_class, options)
+        problems = option_problems(filter_class, options, Source(data=options))
+        if problems:
+            raise FilterOptionsError(problems)
         host = self._start(
             lambda: make_filter(filter_class, options), name, filter_clsid(name), opens_on_error=opens_on_error
         )

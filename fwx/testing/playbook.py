@@ -268,8 +268,8 @@ class _Reader:
         return column
 
     def _peers(self) -> list[tuple[Side, Any]]:
-        opened = self._opened
-        return [("client", opened.client)] + ([] if opened.server is None else [("server", opened.server)])
+        peers: list[tuple[Side, Any]] = [("client", self._opened.client), ("server", self._opened.server)]
+        return [(side, peer) for side, peer in peers if peer is not None]
 
     def _note(self, column: _Column, event: str) -> None:
         if event not in self._seen:
