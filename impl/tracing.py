@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.impl.udpdestination import Destination
     from fwx.interfaces import SocketAddress
@@ -50,6 +51,9 @@ class Tracer(Protocol):
 
     def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
         """The filter *filter_name* has refused *destination*."""
+
+    def bound(self, session: FWXSession, address: SocketAddress) -> None:
+        """A filter has had a port bound for *session*: the service has chosen *address*."""
 
     def ended(self, connection: ConnectionBase, denied_by: str) -> None:
         """*connection* is over; *denied_by* names the filter that has refused it, if one has."""

@@ -34,7 +34,7 @@ class PlaybookError(AssertionError):
 class Playbook:
     """One connection's script. Every method but :meth:`play` adds a step and returns the playbook.
 
-    :ivar alerts_raised: once it was played, how many alerts there were at the opening and after each step.
+    :ivar happened: once it was played, what came at the opening and after each step.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Playbook:
         self._client = client
         self._is_udp = transport == "udp"
         self._who: dict[str, Any] = {"source": source, "user": user, "groups": groups}
-        self.alerts_raised: tuple[int, ...] = ()
+        self.happened: tuple[Column, ...] = ()
         self._steps: list[tuple[str, Callable[[Any, _Reader], None]]] = []
         # What is expected after so many steps; 0 is the opening of the connection.
-        self._expected: list[_Column] = [_Column()]
+        self._expected: list[Column] = [Column()]
         self.played = False
 
     def __del__(self) -> None:
@@ -148,11 +148,11 @@ class Playbook:
         opened = ask(self._target, self._client, **self._who)
         reader = _Reader(opened, firewall, before, calls)
         failures: list[list[str]] = []
-        columns: list[_Column] = []
+        columns: list[Column] = []
         for place, expected in enumerate(self._expected):
             failures.append(self._act(place - 1, opened, reader) if place else [])
             columns.append(reader.read(expected))
-        self.alerts_raised = tuple(column.alerts for column in columns)
+        self.happened = tuple(columns)
         written = self._lines(self._expected, [[] for _ in columns], timely)
         happened = self._lines(columns, failures, timely)
         happened += [f"!! a filter failed: {words}" for words in firewall.faults[faults:]]
@@ -160,10 +160,10 @@ class Playbook:
             raise PlaybookError(_side_by_side(written, happened))
         return opened
 
-    def _lines(self, columns: list[_Column], failures: list[list[str]], timely: bool) -> list[str]:
+    def _lines(self, columns: list[Column], failures: list[list[str]], timely: bool) -> list[str]:
         """Say what *columns* hold: each behind its step, or all of them behind the last one."""
         steps = [self._opening, *(f">> {words}" for words, _ in self._steps)]
-        together = _Column.of(columns)
+        together = Column.of(columns)
         lines: list[str] = []
         for step, failed, column in zip(steps, failures, columns, strict=True):
             lines += [*failed, step, *(column.lines(self._is_udp) if timely else ())]
@@ -184,7 +184,7 @@ class Playbook:
 
     def _does(self, words: str, act: Callable[[Any, _Reader], None]) -> Self:
         self._steps.append((words, act))
-        self._expected.append(_Column())
+        self._expected.append(Column())
         return self
 
     def _expects(self, side: Side, data: bytes) -> Self:
@@ -196,17 +196,23 @@ class Playbook:
         return self
 
 
-class _Column:
-    """What is expected between two steps, or what happened there."""
+class Column:
+    """What is expected between two steps, or what happened there.
+
+    :ivar data: what each side gets. :ivar events: other things, such as ``client sees the end``.
+    :ivar alerts: how many.
+    :ivar calls: those of the data filters, ``None`` where any are right; compared if :attr:`is_compared`.
+    """
 
     def __init__(self) -> None:
         self.data: dict[Side, list[bytes]] = {side: [] for side in _SIDES}
         self.events: set[str] = set()
         self.alerts = 0
         self.calls: list[str] | None = None
+        self.is_compared = True
 
     @classmethod
-    def of(cls, columns: Iterable[_Column]) -> Self:
+    def of(cls, columns: Iterable[Column]) -> Self:
         """Return all of *columns* in one, but for the calls."""
         whole = cls()
         for column in columns:
@@ -224,7 +230,7 @@ class _Column:
             lines += [f"<< {side} gets {data!r}" for data in got]
         lines += [f"<< {event}" for event in sorted(self.events)]
         lines += [f"<< {self.alerts} alerts"] if self.alerts else []
-        return lines + [f"   {call}" for call in self.calls or ()]
+        return lines + [f"   {call}" for call in (self.calls or () if self.is_compared else ())]
 
 
 class _Reader:
@@ -237,7 +243,7 @@ class _Reader:
         self._alerts = alerts
         self._calls = calls
         self._seen: set[str] = set()
-        self._column = _Column()
+        self._column = Column()
 
     def take(self) -> bool:
         """Have both sides read what is there, in the middle of a step; tell whether there was anything."""
@@ -248,9 +254,9 @@ class _Reader:
             self._column.data[side] += [data] if isinstance(data, bytes) else data
         return taken
 
-    def read(self, expected: _Column) -> _Column:
+    def read(self, expected: Column) -> Column:
         self.take()
-        column, self._column = self._column, _Column()
+        column, self._column = self._column, Column()
         if self._opened.refused is not None:
             self._note(column, "refused")
         for side, peer in self._peers():
@@ -264,14 +270,14 @@ class _Reader:
         self._alerts = len(self._firewall.alerts)
         calls = self._firewall.observer.calls
         made, self._calls = calls[self._calls :], len(calls)
-        column.calls = made if expected.calls is not None else None
+        column.calls, column.is_compared = made, expected.calls is not None
         return column
 
     def _peers(self) -> list[tuple[Side, Any]]:
         peers: list[tuple[Side, Any]] = [("client", self._opened.client), ("server", self._opened.server)]
         return [(side, peer) for side, peer in peers if peer is not None]
 
-    def _note(self, column: _Column, event: str) -> None:
+    def _note(self, column: Column, event: str) -> None:
         if event not in self._seen:
             self._seen.add(event)
             column.events.add(event)

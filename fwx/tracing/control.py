@@ -43,7 +43,7 @@ class TraceControl:
         criteria = Criteria.of(request, self._configuration)
         recorder = Recorder(self._engine, self._configuration, criteria)
         self._recorders.add(recorder)
-        logger.info("connections are recorded for fwx trace: %s", criteria)
+        logger.info("fwx trace records up to %d connections in plain: %s", criteria.count, criteria)
         watch = asyncio.ensure_future(self._watch(recorder, lines))
         try:
             await lines.send({"done": {}})
@@ -59,7 +59,7 @@ class TraceControl:
             watch.cancel()
             recorder.stop(ENDED)
             self._recorders.remove(recorder)
-            logger.info("connections are no longer recorded for fwx trace")
+            logger.info("fwx trace records no longer")
 
     async def _watch(self, recorder: Recorder, lines: Lines) -> None:
         """Wait for the command's end: it says no more, or is gone."""

@@ -6,12 +6,12 @@ import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fwx.control import ControlError
 from fwx.interfaces import SocketAddress
 
-SIDES = ("client", "server")
+SIDES: tuple[Literal["client", "server"], ...] = ("client", "server")
 SERVICE_GONE = "the service stopped before the connection was over"
 
 
@@ -38,7 +38,8 @@ class FilterTable(NamedTuple):
 class Conversation:
     """One connection.
 
-    :ivar address: where a *target* that is a name has led to. :ivar cut: why it is not whole, empty where it is.
+    :ivar address: where a *target* that is a name has led to. :ivar bound: what the service has chosen: the
+        name of its own socket, then of those that filters had bound. :ivar cut: why it is not whole, empty where it is.
     :ivar notes: what no step stands for. :ivar is_over: nothing comes any more.
     """
 
@@ -57,6 +58,7 @@ class Conversation:
     refused: bool = False
     reason: str = ""
     cut: str = ""
+    bound: list[SocketAddress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_over: bool = False
 
@@ -93,6 +95,9 @@ class Conversations(dict[int, Conversation]):
                 found.is_over, found.reason = True, str(line["words"])
             case "cut":
                 found.is_over, found.cut = True, str(line["words"])
+            case "bound":
+                host, port = line["words"]
+                found.bound.append(SocketAddress(host, port))
             case "note":
                 found.notes.append(str(line["words"]))
             case "refused":

@@ -50,6 +50,11 @@ class Criteria:
             most_bytes=_whole(request, "max bytes", 1, MOST_BYTES, LARGEST),
         )
 
+    def __str__(self) -> str:
+        target = f"{self.host}:{self.port or '*'}" if self.host or self.port else ""
+        asked = {"filter": self.filter, "rule": self.rule, "from": self.client, "to": target}
+        return ", ".join(f"{key} {value}" for key, value in asked.items() if value) or "any"
+
     def fits(
         self, connection: ConnectionBase, rule: str, filters: Iterable[str], targets: Iterable[SocketAddress | None]
     ) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
     from fwx.impl.tracing import Ends, Passed
     from fwx.impl.udpdestination import Destination
     from fwx.tracing.criteria import Criteria
@@ -63,6 +64,8 @@ class Recorder:
         recording = self._begin(connection, connection, connection.verdict, (connection.target, connection.address))
         if recording is None:
             return
+        if ends.server is not None:
+            recording.bound(SocketAddress.from_sockaddr(ends.server.getsockname()))
         queue = self._engine.queue
         client: Any = RecordedTransport(ends.client, recording, "client", ends.prefix, queue)
         ends.client, ends.prefix = client, b""
@@ -112,6 +115,11 @@ class Recorder:
         if recording is not None:
             recording.refused()
             recording.end(f"denied by filter {filter_name!r}")
+
+    def bound(self, session: FWXSession, address: SocketAddress) -> None:
+        for recording in self._recordings.values():
+            if recording.connection.session is session:
+                recording.bound(address)
 
     def ended(self, connection: ConnectionBase, denied_by: str) -> None:
         if denied_by and type(connection) is FWXConnection and not connection.is_secondary:
@@ -239,6 +247,10 @@ class Recorders:
     def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
         for each in self._all:
             each.destination_denied(connection, destination, filter_name)
+
+    def bound(self, session: FWXSession, address: SocketAddress) -> None:
+        for each in self._all:
+            each.bound(session, address)
 
     def ended(self, connection: ConnectionBase, denied_by: str) -> None:
         for each in self._all:

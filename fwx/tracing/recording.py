@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fwx.impl.runqueue import RunQueue
+    from fwx.interfaces import SocketAddress
 
 TOO_SLOW = "what was recorded did not get to the command fast enough"
 
@@ -57,6 +58,10 @@ class Recording:
     def refused(self) -> None:
         """A filter denies the connection."""
         self._put("refused", b"")
+
+    def bound(self, address: SocketAddress) -> None:
+        """The service has chosen *address* for a filter, which may tell the peers of it."""
+        self._put("bound", [address.host, address.port])
 
     def note(self, words: str) -> None:
         """Something that no step of a playbook stands for."""

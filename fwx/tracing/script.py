@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fwx.tracing.conversation import SIDES, Conversation, Event
+
+if TYPE_CHECKING:
+    from fwx.testing.playbook import Column
 
 LEAST_SECONDS = 0.01
 """A shorter time between two events is not said to have passed."""
@@ -39,7 +42,8 @@ class _Column:
 class Script:
     """One way to write a conversation down.
 
-    :ivar has_calls: the calls of the data filters are expected. :ivar has_times: time passes as it has passed.
+    :ivar has_calls: the calls of the data filters, where there were some, are expected.
+    :ivar has_times: time passes as it has passed.
     :ivar timely: what is expected comes before the next step (:meth:`fwx.testing.Playbook.play`).
     """
 
@@ -47,7 +51,7 @@ class Script:
         self, conversation: Conversation, *, has_calls: bool = False, has_times: bool = False, timely: bool = True
     ) -> None:
         self.conversation = conversation
-        self.has_calls = has_calls
+        self.has_calls = has_calls and any(event.what == "call" for event in conversation.events)
         self.has_times = has_times
         self.timely = timely
         self._is_udp = conversation.transport == "udp"
@@ -71,10 +75,25 @@ class Script:
                 yield column.step
             yield from self._expected(column)
 
-    def expect_alerts(self, counts: tuple[int, ...]) -> None:
-        """Expect so many alerts at the opening and after each step."""
-        for column, count in zip(self._columns, counts, strict=True):
-            column.alerts = count
+    def expect_alerts(self, happened: Iterable[Column]) -> None:
+        """Expect the alerts that there were when it was played, which are not recorded."""
+        for column, found in zip(self._columns, happened, strict=True):
+            column.alerts = found.alerts
+
+    def settle(self, happened: Sequence[Column]) -> None:
+        """Expect what was recorded where it came when it was played, which was the same in all: be timely.
+
+        In the service several things can happen before a filter is told of the first. The calls are those of the
+        recording, or they are not expected.
+        """
+        recorded = [call for column in self._columns for call in column.calls]
+        made = [call for column in happened for call in column.calls or ()]
+        self.has_calls = self.has_calls and sorted(recorded) == sorted(made)
+        for column, found in zip(self._columns, happened, strict=True):
+            column.got = {side: list(found.data[side]) for side in SIDES}
+            column.ends = {side: what for side in SIDES for what in _ENDS if f"{side} {what}" in found.events}
+            column.calls, column.alerts = list(found.calls or ()), found.alerts
+        self.timely = True
 
     # Making it.
 
@@ -129,8 +148,8 @@ class Script:
             pieces = column.got[side]
             for piece in pieces if self._is_udp else [data for data in [b"".join(pieces)] if data]:
                 yield f"{side}_gets", (piece,)
-        for side, what in column.ends.items():
-            yield f"{side}_{_METHODS[what]}", ()
+        for ended, what in column.ends.items():
+            yield f"{ended}_{_METHODS[what]}", ()
         if column.refused:
             yield "refused", ()
         if column.alerts:
