@@ -33,6 +33,8 @@ class Lines:
 
     async def send(self, line: Mapping[str, Any]) -> None:
         """Send *line* when the client has taken what came before. :raises OSError: the client is gone."""
+        if self._writer.is_closing():  # uvloop would raise something else
+            raise ConnectionResetError("the client is gone")
         self._writer.write(json.dumps(line).encode() + b"\n")
         await self._writer.drain()
 

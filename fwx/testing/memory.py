@@ -341,8 +341,9 @@ class MemoryNetwork:
 
     def free_address(self, family: int) -> SocketAddress:
         """Return a local address for a socket that connects without having been bound."""
-        host = self._host or ("127.0.0.1" if family == socket.AF_INET else "::1")
-        return SocketAddress(host, self.next_port())
+        name = SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
+        given = SocketAddress(self._host, name.port) if self._host else name
+        return given if given.family == family else name
 
     def hand_out(self, ports: Iterable[int], host: str = "") -> None:
         """Give *ports* to the next sockets that take any, before others; *host* is what they are called by."""

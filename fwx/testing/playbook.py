@@ -14,6 +14,7 @@ what is not expected must not happen.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
@@ -25,6 +26,9 @@ Side = Literal["client", "server"]
 Transport = Literal["tcp", "udp"]
 _SIDES: tuple[Side, ...] = ("client", "server")
 _WIDTH = 58
+# Of a longer line so much is shown, and so much of that comes before what differs.
+_LONGEST = 200
+_BEFORE = 40
 
 
 class PlaybookError(AssertionError):
@@ -289,10 +293,26 @@ def _side_by_side(written: list[str], happened: list[str]) -> str:
     for kind, first, last, start, stop in matcher.get_opcodes():
         left, right = written[first:last], happened[start:stop]
         mark = " " if kind == "equal" else "!"
-        for place in range(max(len(left), len(right))):
-            one = left[place] if place < len(left) else ""
-            rows.append(_row(mark, one, right[place] if place < len(right) else ""))
+        for one, other in itertools.zip_longest(left, right, fillvalue=""):
+            rows.append(_row(mark, *_shortened(one, other)))
     return "\n".join(rows)
+
+
+def _shortened(one: str, other: str) -> tuple[str, str]:
+    """Return two lines that stand side by side; of long ones what is around their first difference."""
+    if max(len(one), len(other)) <= _LONGEST:
+        return one, other
+    differs = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    start = max(differs - _BEFORE, 0)
+    return _window(one, start), _window(other, start)
+
+
+def _window(line: str, start: int) -> str:
+    stop = start + _LONGEST
+    if len(line) <= _LONGEST:
+        return line
+    head = line[: line.find("'") + 1] if start else ""
+    return f"{head}{'...' if start else ''}{line[start:stop]}{f'... ({len(line)} characters)' if line[stop:] else ''}"
 
 
 def _row(mark: str, left: str, right: str) -> str:

@@ -30,6 +30,7 @@ class RecordedTransport:
         self._early = early
         self._queue = queue
         self._has_ended = False
+        self._is_closed = False
         self.recv: Callable[[int], bytes] = self._recv
         self.recv_into: Callable[[Any], int] = self._recv_into
         self.send: Callable[[Any], int] = self._send
@@ -57,6 +58,9 @@ class RecordedTransport:
 
     def close(self, abortive: bool) -> None:
         self._transport.close(abortive)
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._note("sees a reset" if abortive else "sees the end")
 
     def _recv(self, size: int) -> bytes:
