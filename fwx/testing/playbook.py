@@ -254,8 +254,9 @@ class _Reader:
         taken = False
         for side, peer in self._peers():
             data = peer.receive()
-            taken |= bool(data)
-            self._column.data[side] += [data] if isinstance(data, bytes) else data
+            if data:
+                taken = True
+                self._column.data[side] += [data] if isinstance(data, bytes) else data
         return taken
 
     def read(self, expected: Column) -> Column:

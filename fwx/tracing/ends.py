@@ -30,7 +30,7 @@ class RecordedTransport:
         self._early = early
         self._queue = queue
         self._has_ended = False
-        self._is_closed = False
+        self._is_closed = self._is_shut = False
         self.recv: Callable[[int], bytes] = self._recv
         self.recv_into: Callable[[Any], int] = self._recv_into
         self.send: Callable[[Any], int] = self._send
@@ -54,14 +54,20 @@ class RecordedTransport:
 
     def shutdown_write(self) -> None:
         self._transport.shutdown_write()
-        self._note("sees the end")
+        self._shut()
 
     def close(self, abortive: bool) -> None:
         self._transport.close(abortive)
-        if self._is_closed:
-            return
+        if abortive and not self._is_closed:
+            self._note("sees a reset")
+        elif not self._is_closed:
+            self._shut()
         self._is_closed = True
-        self._note("sees a reset" if abortive else "sees the end")
+
+    def _shut(self) -> None:
+        if not self._is_shut:
+            self._is_shut = True
+            self._note("sees the end")
 
     def _recv(self, size: int) -> bytes:
         if self._early:
