@@ -226,7 +226,8 @@ class MemoryFirewall:
     ) -> FilterHost:
         """Start the filter *use*, an entry point or ``module:Class``, as a ``[[filter]]`` table called *name* has it.
 
-        :raises FilterLoadError: it cannot be loaded. :raises FilterOptionsError: *options* do not fit.
+        :raises ~fwx.filter_loader.FilterLoadError: it cannot be loaded.
+        :raises ~fwx.filter_loader.FilterOptionsError: *options* do not fit.
         :raises AssertionError: it is not ready after ``FilterInit``.
         """
         filter_class = load_filter_class(use)

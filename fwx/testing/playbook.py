@@ -138,8 +138,8 @@ class Playbook:
         return self
 
     def play(self, *, timely: bool = True) -> Any:
-        """Let it happen and compare; return the connection for further questions: a :class:`MemoryConnection`, or a
-        :class:`MemoryDatagramConnection`.
+        """Let it happen and compare; return the connection for further questions: a
+        :class:`~fwx.testing.MemoryConnection`, or a :class:`~fwx.testing.MemoryDatagramConnection`.
 
         :param timely: what is expected comes before the next step. Otherwise all that matters is what each side gets in
             the end, and how it ends: for filters that take their time, and conversations of which both sides talk.
@@ -205,7 +205,7 @@ class Column:
 
     :ivar data: what each side gets. :ivar events: other things, such as ``client sees the end``.
     :ivar alerts: how many.
-    :ivar calls: those of the data filters, ``None`` where any are right; compared if :attr:`is_compared`.
+    :ivar calls: those of the data filters, ``None`` where any are right; compared if ``is_compared``.
     """
 
     def __init__(self) -> None:
