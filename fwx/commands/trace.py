@@ -39,6 +39,7 @@ class _Trace:
 
     def listen(self) -> Iterator[Conversation]:
         """Go through the connections as they end, then through those that had not when it was enough."""
+        reason = SERVICE_GONE
         try:
             yield from self._ended()
         except TimeoutError:
@@ -48,7 +49,10 @@ class _Trace:
                 yield from self._ended()
             except TimeoutError:
                 click.echo("the service has not said what was left", err=True)
-        yield from self._conversations.interrupt(ENDED if self._is_stopped else SERVICE_GONE)
+        except ControlError as error:
+            reason = f"the recording failed: {error}"
+            click.echo(reason, err=True)
+        yield from self._conversations.interrupt(ENDED if self._is_stopped else reason)
 
     def stop(self) -> None:
         """Have the service say what is left, and no more."""

@@ -48,6 +48,13 @@ kind = "proxy"
 bind = "127.0.0.1:0"
 
 [[listener]]
+name = "web"
+kind = "publish"
+bind = "127.0.0.1:0"
+to = "127.0.0.1:{web}"
+tls = {{ certificate = "www.pem", key = "www.key" }}
+
+[[listener]]
 name = "mail"
 kind = "publish"
 bind = "127.0.0.1:0"
@@ -161,6 +168,10 @@ def ports(tmp_path_factory: pytest.TempPathFactory, program_path: Callable[[str]
 def firewall(serve_for_module: Any, ports: dict[str, int]) -> Iterator[Firewall]:
     folder: Path = serve_for_module.make_folder()
     (folder / "fwx_upper_case").symlink_to(EXAMPLE / "fwx_upper_case")
+    leaf = trustme.CA().issue_cert("www.example")
+    leaf.private_key_pem.write_to_path(folder / "www.key")
+    leaf.cert_chain_pems[0].write_to_path(folder / "www.pem")
+    (folder / "www.key").chmod(0o600)
     config = CONFIG.format(**ports) + "".join(
         RULE.format(
             name=name,
@@ -282,6 +293,29 @@ def test_curl_through_upper_case(record: Recorder, ports: dict[str, int], curl: 
     assert re.search(rf"^PASSED {path.name}::test_recorded_connection$", told, re.MULTILINE), told
     assert re.search(r"^FAILED test_changed.py::test_recorded_connection", told, re.MULTILINE), told
     assert "went otherwise than written" in told
+
+
+@pytest.mark.parametrize("way", ["tls", "http"])
+def test_other_ways_in(record: Recorder, ports: dict[str, int], program_path: Callable[[str], str], way: str) -> None:
+    """What is recorded is plain: behind TLS, and of plain HTTP what the server is asked."""
+    host, port = record.firewall.address("web" if way == "tls" else "proxy")
+    command = [program_path("curl"), "-q", "-sS", "--noproxy", "", "--max-time", "30"]
+    if way == "tls":
+        command += ["--insecure", f"https://{host}:{port}/100"]
+    else:
+        command += ["--proxy", f"http://{host}:{port}", f"http://127.0.0.1:{ports['web']}/100"]
+
+    def ask() -> None:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+        assert done.stdout.startswith(b"HELLO 100\nYYY"), done.stderr
+
+    path = record.one("--rule", "web", doing=ask)
+    text = path.read_text()
+    assert "GET /100 HTTP/1.1\\r\\n" in text
+    assert ("source=fwxSourceNAT" in text) == (way == "tls")
+    replay(path)
+    with pytest.raises(PlaybookError, match="went otherwise"):
+        replay(path, **{'"append": "!"': '"append": "?"'})
 
 
 def test_more_than_fits_beside_the_code(record: Recorder, ports: dict[str, int], curl: Any) -> None:
