@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from fwx import sdk
 from fwx.commands.trace import trace
 from fwx.config import load
-from fwx.control.server import ControlServer
+from fwx.control.server import ControlServer, Lines
 from fwx.testing import MemoryFirewall
 from fwx.tracing.control import ENDED, TraceControl
 from fwx.tracing.conversation import SERVICE_GONE
@@ -77,18 +77,27 @@ def run(tmp_path: Path) -> Callable[..., Result]:
         async def serve() -> None:
             memory = MemoryFirewall()
             memory.load(f"{__name__}:Noise", {}, "noise")
-            made = ControlServer(state, {}, {"trace": TraceControl(load(config), memory.engine).trace})
+            control = TraceControl(load(config), memory.engine)
+            records, over = asyncio.Event(), asyncio.Event()
+
+            async def answer(request: Any, lines: Lines) -> None:
+                asyncio.get_running_loop().call_soon(records.set)  # when it waits for what there is to tell
+                try:
+                    await control.trace(request, lines)
+                finally:
+                    over.set()
+
+            made = ControlServer(state, {}, {"trace": answer})
             try:
                 made.open()
                 await made.start()
                 begun.set()
-                while memory.engine.tracer is None:
-                    await asyncio.sleep(0.001)
+                await records.wait()
                 outcome = act(memory, made)
                 if outcome is not None:
                     await outcome
-                while memory.engine.tracer is not None:
-                    await asyncio.sleep(0.001)
+                await over.wait()
+                assert memory.engine.tracer is None
             finally:
                 await made.stop()
                 memory.close()
@@ -176,7 +185,8 @@ def test_a_service_that_stops(run: Any, tmp_path: Path) -> None:
     def stop(memory: MemoryFirewall, server: ControlServer) -> Any:
         async def later() -> None:
             say(memory, ends=False)
-            await asyncio.sleep(0.05)  # so that the command has got it
+            for _ in range(10):  # so that it is on its way to the command
+                await asyncio.sleep(0)
             await server.stop()
 
         return later()
