@@ -52,7 +52,7 @@ class Recorder:
         """Record nothing any more; what is not over is cut."""
         self._left = 0
         for recording in self._recordings.values():
-            recording.cut(reason)
+            recording.stop(reason)
         self._recordings.clear()
 
     # What the engine tells, by way of Recorders.
@@ -150,7 +150,14 @@ class Recorder:
         if not self._left or not self._criteria.fits(connection, verdict.rule, names, targets):
             return None
         self._left -= 1
-        recording = Recording(next(self._numbers), connection, self.feed, self._criteria.most_bytes, self._engine.clock)
+        recording = Recording(
+            next(self._numbers),
+            connection,
+            self.feed,
+            self._criteria.most_bytes,
+            self._engine.clock,
+            has_end=key is connection,
+        )
         self._recordings[key] = recording
         target, address = targets
         session = connection.session

@@ -402,6 +402,19 @@ def test_datagrams_that_no_filter_looks_at(memory: MemoryFirewall, configuration
         assert played(conversation).timely
 
 
+def test_datagrams_have_no_end_to_wait_for(memory: MemoryFirewall, configuration: Configure) -> None:
+    """What was recorded when the command has had enough is whole; of a stream it is not."""
+    traced = Traced(memory, configuration(), count=2)
+    for opened in (memory.open_datagrams(SocketAddress("198.51.100.53", 53)), memory.open()):
+        opened.client.send(b"one")
+        opened.established()[1].receive()
+    traced.recorder.stop("enough")
+    tcp, udp = sorted(traced.take().values(), key=lambda each: each.transport)
+    assert (udp.transport, udp.is_over, udp.cut, udp.reason) == ("udp", True, "", "enough")
+    assert (tcp.transport, tcp.is_over, tcp.cut) == ("tcp", True, "enough")
+    assert played(udp).timely
+
+
 def test_datagrams_through_a_filter(memory: MemoryFirewall, configuration: Configure) -> None:
     """dns refuses what is no query, with an answer of its own or none: the client's data goes nowhere."""
     memory.load("dns", {}, "names")
