@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
@@ -209,7 +209,7 @@ class MemoryTransport:
         self._require_open()
         if self.local is not None:
             raise _failure(errno.EINVAL)
-        host, port = sockaddr[0], sockaddr[1] or self.network.next_port()
+        host, port = sockaddr[0], sockaddr[1] or self.network.free_port()
         if self.network.is_bound(host, port):
             raise _failure(errno.EADDRINUSE)
         self.local = SocketAddress(host, port)
@@ -282,8 +282,7 @@ class MemoryNetwork:
         self.open_datagrams: set[MemoryDatagrams] = set()
         self.machines = MemoryMachines(loop)
         self._ports = _FIRST_PORT
-        self._given: deque[int] = deque()
-        self._host = ""
+        self._given: deque[SocketAddress] = deque()
         self._descriptors = _FIRST_DESCRIPTOR
 
     def stream(self, family: int) -> MemoryTransport:
@@ -339,20 +338,26 @@ class MemoryNetwork:
         """Return the datagram socket that a datagram to *address* reaches."""
         return next((each for each in self.open_datagrams if each.is_reached_by(address)), None)
 
-    def free_address(self, family: int) -> SocketAddress:
-        """Return a local address for a socket that connects without having been bound."""
-        name = SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
-        given = SocketAddress(self._host, name.port) if self._host else name
-        return given if given.family == family else name
+    def hand_out(self, *names: SocketAddress) -> None:
+        """Have the next streams that take any port get the ports of *names*, in this order; then any others.
 
-    def hand_out(self, ports: Iterable[int], host: str = "") -> None:
-        """Give *ports* to the next sockets that take any, before others; *host* is what they are called by."""
-        self._given.extend(ports)
-        self._host = host
+        One that connects is called by all of its name. A datagram socket that connects is called by the host of the
+        next one, which is how the service finds its own address.
+        """
+        self._given.extend(names)
+
+    def free_address(self, family: int, *, takes: bool = True) -> SocketAddress:
+        """Return a local address for a socket that connects without having been bound; a stream *takes* a name."""
+        given = self._given[0] if self._given else None
+        if given is not None and given.family == family:
+            return self._given.popleft() if takes else given.with_port(self.next_port())
+        return SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
+
+    def free_port(self) -> int:
+        """Return a port for a stream that is bound to any."""
+        return self._given.popleft().port if self._given else self.next_port()
 
     def next_port(self) -> int:
-        if self._given:
-            return self._given.popleft()
         self._ports += 1
         return self._ports
 

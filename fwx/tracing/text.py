@@ -77,8 +77,7 @@ class TestText:
             host = _said(conversation.target.host)
             yield f"fwx_firewall.names.table[{host}] = [{_said(conversation.address.host)}]"
         if len(conversation.bound) > 1:
-            ports = ", ".join(str(each.port) for each in conversation.bound)
-            yield f"fwx_firewall.network.hand_out([{ports}], {_said(conversation.bound[0].host)})"
+            yield from _call("fwx_firewall.network.hand_out", list(map(_address, conversation.bound)))
         yield from _call("book = Playbook", ["fwx_firewall", *_keywords(conversation)])
         for step in script.steps:
             yield from self._step(step)

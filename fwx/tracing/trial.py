@@ -104,7 +104,7 @@ def _played(script: Script) -> Iterator[Playbook]:
             if conversation.address is not None and conversation.target.address is None:
                 memory.names.table[conversation.target.host] = [conversation.address.host]
             if len(conversation.bound) > 1:
-                memory.network.hand_out([each.port for each in conversation.bound], conversation.bound[0].host)
+                memory.network.hand_out(*conversation.bound)
             book = Playbook(
                 memory,
                 target=conversation.target,

@@ -277,8 +277,18 @@ def test_a_server_that_is_called_by_a_name(firewall: MemoryFirewall) -> None:
 
 
 def test_ports_that_are_handed_out(firewall: MemoryFirewall) -> None:
-    firewall.network.hand_out([7001, 7002], "192.0.2.200")
+    network, inside = firewall.network, SocketAddress("10.0.0.1", 7002)
+    network.hand_out(SocketAddress("192.0.2.200", 7001), inside, SocketAddress("192.0.2.200", 7003))
     opened = firewall.open()
     assert opened.connection.GetExternalSocketName() == SocketAddress("192.0.2.200", 7001)
-    assert firewall.network.free_address(socket.AF_INET6) == SocketAddress("::1", 7002)
-    assert firewall.network.next_port() > 49152
+    probe = network.datagram(socket.AF_INET)
+    probe.connect(("192.0.2.1", 9))
+    name = SocketAddress.from_sockaddr(probe.getsockname())
+    assert (name.host, name.port > 49152) == ("10.0.0.1", True)
+    assert network.free_address(socket.AF_INET6).host == "::1"
+    for port in (7002, 7003):
+        bound = network.stream(socket.AF_INET)
+        bound.bind(("10.0.0.1", 0))
+        assert bound.getsockname() == ("10.0.0.1", port)
+        bound.close(False)
+    assert network.free_port() > 49152

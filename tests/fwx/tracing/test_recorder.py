@@ -336,6 +336,50 @@ def test_a_server_that_a_filter_plays(memory: MemoryFirewall, configuration: Con
     run_text(TestText(script), tmp_path)
 
 
+FTP = '[[filter]]\nname = "files"\nuse = "ftp"\noptions = { published = PUBLISHED }\neverywhere = true\n'
+
+
+@pytest.mark.parametrize(
+    ("published", "said", "told", "passed_on"),
+    [
+        (True, "server", b"229 Entering Extended Passive Mode (|||2121|)\r\n", b"(|||7002|)"),
+        (False, "client", b"EPRT |1|192.0.2.1|4000|\r\n", b"PORT 203,0,113,8,27,90\r\n"),
+    ],
+)
+def test_ports_that_the_service_has_chosen_are_chosen_again(
+    memory: MemoryFirewall,
+    configuration: Configure,
+    tmp_path: Path,
+    published: bool,
+    said: str,
+    told: bytes,
+    passed_on: bytes,
+) -> None:
+    """ftp has a port bound, inside or outside, and tells the other side of it."""
+    memory.load("ftp", {"published": published}, "files")
+    outside, inside = SocketAddress("203.0.113.8", 7001), SocketAddress("10.0.0.1", 7002)
+    memory.network.hand_out(outside, inside)
+    traced = Traced(memory, configuration(FTP.replace("PUBLISHED", str(published).lower())))
+    client, server = memory.open(SocketAddress("203.0.113.9", 21)).established()
+    server.send(b"220 ready\r\n")
+    assert client.receive() == b"220 ready\r\n"
+    if said == "server":
+        client.send(b"EPSV\r\n")
+        assert server.receive() == b"EPSV\r\n"
+        server.send(told)
+        assert passed_on in client.receive()
+    else:
+        client.send(told)
+        assert server.receive() == passed_on
+    client.reset()
+    conversation = traced.one()
+    assert [each.port for each in conversation.bound] == [7001, 7002]
+    script = played(conversation)
+    text = TestText(script)
+    assert 'fwx_firewall.network.hand_out(SocketAddress("203.0.113.8", 7001), SocketAddress("' in text.text
+    assert run_text(text, tmp_path).faults == ()
+
+
 def test_what_is_received_after_a_filter_has_closed_is_not_noted(
     memory: MemoryFirewall, configuration: Configure
 ) -> None:
