@@ -31,8 +31,8 @@ from fwx.tracing.control import ENDED
 from fwx.tracing.conversation import SERVICE_GONE
 from fwx.tracing.recording import TOO_SLOW
 from tests.integration.conftest import Firewall, Origin, wait_until
+from tests.integration.file_servers import FILE, MODES, PythonServer, programs
 from tests.integration.test_example_tests import OPTIONS
-from tests.integration.test_ftp import FILE, MODES, PythonServer
 from tests.integration.test_smtp import MailServer
 from tests.name_server import ADDRESS, NAME, name_server
 
@@ -141,14 +141,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory, program_path: Callable[[str]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("mail.example").configure_cert(context)
     with contextlib.ExitStack() as opened:
-        started: list[subprocess.Popen[bytes]] = []
-
-        def start(*command: str, **options: Any) -> subprocess.Popen[bytes]:
-            started.append(subprocess.Popen(command, **options))
-            opened.callback(started[-1].communicate)
-            opened.callback(started[-1].kill)
-            return started[-1]
-
+        start = opened.enter_context(programs())
         appended = partial(answer, promised=1)
         servers = {name: Origin(handler, "127.0.0.1") for name, handler in (("web", appended), ("none", echo))}
         servers |= {"slow": Origin(answer, "127.0.0.1"), "secret": Origin(echo, "127.0.0.1")}
@@ -159,7 +152,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory, program_path: Callable[[str]
         yield {
             **{name: server.port for name, server in servers.items()},
             "mail": mail.port,
-            "files": PythonServer(tmp_path_factory.mktemp("served"), start).port,
+            "files": PythonServer(tmp_path_factory.mktemp("ftp") / "served", start).port,
             "names": opened.enter_context(name_server(program_path("dnsmasq"))),
         }
 
