@@ -219,9 +219,12 @@ class Service:
 
     async def _close(self) -> int:
         self.firewall.end_notices()
-        for host in (*self.engine.filters, *self.engine.retired):
+        hosts = (*self.engine.filters, *self.engine.retired)
+        for host in hosts:
             host.stop()
         self.sessions.close()
+        for host in hosts:
+            host.release()
         self.firewall.close_sockets()
         self._run_queue_dry()
         await self._tasks.close(TASK_SECONDS)

@@ -144,6 +144,11 @@ class FWXDatagramConnection(HasDestinations):
         """What is remembered, the one that was quiet for longest first."""
         return tuple(self._destinations.values())
 
+    @property
+    def has_met_anyone(self) -> bool:
+        """It has had a destination, of which the log was told as the rule has it."""
+        return self._destinations.has_met_anyone
+
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
 

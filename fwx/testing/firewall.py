@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID, uuid5
@@ -351,10 +352,13 @@ class MemoryFirewall:
         self.end_connections()
         with self.loop.asyncio.running():
             self.firewall.end_notices()
-        steps = [self._stop_filters, self.sessions.close]
+        hosts, self.hosts = self.hosts, []
+        steps: list[Callable[[], None]] = [partial(_stop_filters, hosts), self.sessions.close]
         with self.loop.asyncio.running():
             for step in steps if filters_first else reversed(steps):
                 step()
+        for host in hosts:
+            host.release()
         self.loop.run()
 
     def close(self) -> None:
@@ -377,10 +381,10 @@ class MemoryFirewall:
         if left:
             raise RuntimeError(f"{left} threads of tasks that block have not ended")
 
-    def _stop_filters(self) -> None:
-        hosts, self.hosts = self.hosts, []
-        for host in hosts:
-            host.stop()
+
+def _stop_filters(hosts: list[FilterHost]) -> None:
+    for host in hosts:
+        host.stop()
 
 
 def _user(name: str, groups: tuple[str, ...]) -> FWXAuthenticatedUser | None:
