@@ -39,7 +39,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
-    from fwx.impl.datagramchain import Datagram
+    from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
@@ -336,15 +336,17 @@ class FWXDatagramConnection(HasDestinations):
             self._destinations.answers.learn(destination, destination.address)
         if destination.tied:
             self._tie(destination.tied)
+        outward: Passed = partial(self._to_server, destination)
+        inward: Passed = self._inward
+        tracer = self.engine.tracer
+        if tracer is not None:
+            inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(
-                _ordered(destination.members),
-                self.engine.queue,
-                partial(self._to_server, destination),
-                self._inward,
-            )
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
         if not self._set_sockets([*destination.tied, *destination.members]):
             return
+        if tracer is not None:
+            tracer.destination_ready(destination)
         if destination.permission is not None:
             destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()

@@ -86,6 +86,8 @@ class HasDestinations(ConnectionBase):
         if passes and admits:
             return True
         result, reason = self.result
+        if self.engine.tracer is not None:
+            self.engine.tracer.destination_denied(self, destination, self._denied_by)
         self._denied_by, self._result, self._reason = "", S_OK, ""
         destination.tied, destination.members = [], []
         self.release(attached)
