@@ -15,6 +15,7 @@ from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.loopthread import on_loop
 from fwx.impl.portrun import bind_to
 from fwx.interfaces.hresult import (
+    E_INVALIDARG,
     FWX_E_IS_BUSY,
     FWX_E_TERMINATING,
     S_OK,
@@ -83,10 +84,10 @@ class FWXBoundForClient(FWXListeningConnection):
         permission.on_ended = self._permission_ended
 
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        """Say where the client listens (B6.16): who has come already is connected now. From any thread.
+        """Say where the client listens (B6.16), once: who has come already is connected now. From any thread.
 
-        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port; ``FWX_E_ADDRESS_NOT_ALLOWED``
-            one that the flags of ``BindForClient`` do not allow; ``FWX_E_TERMINATING``.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port, or it is known already;
+            ``FWX_E_ADDRESS_NOT_ALLOWED`` one that the flags of ``BindForClient`` do not allow; ``FWX_E_TERMINATING``.
         """
         address = check_client(ClientAddress, ClientAddressLength, self.session, self._flags)
         on_loop(self.engine.queue, self._set_client_address, address)
@@ -94,6 +95,8 @@ class FWXBoundForClient(FWXListeningConnection):
     def _set_client_address(self, address: SocketAddress) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        if self._dialler.knows_address:
+            raise COMError(E_INVALIDARG, "where the client listens is known already")
         self.client_address = address
         self._dialler.set_address(address)
 
@@ -162,6 +165,11 @@ class Dialler:
         deadline = self._session.engine.connect_deadlines.add(partial(self._too_late, connection))
         self._waiting[connection] = told, deadline
         return partial(self._forget, connection)
+
+    @property
+    def knows_address(self) -> bool:
+        """Somebody has said where the client listens."""
+        return self._address is not None
 
     def set_address(self, address: SocketAddress) -> None:
         """The client listens at *address*."""

@@ -48,7 +48,7 @@ class Script(_Form):
     to_server: str = ""
     to_client: str = ""
     elsewhere: str = ""
-    times: int = Field(1, ge=1)
+    times: int = Field(default=1, ge=1)
     target: str = str(SERVER)
     changes_data: bool = False
     options: dict[str, Any] = {}
