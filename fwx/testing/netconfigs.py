@@ -131,11 +131,9 @@ def _finds_networks(host: FirewallHost) -> None:
     for where in (snapshot, detector):
         look_up = where.LookupNetworkElementByAddress
         expect(
-            look_up(SocketAddress("10.1.0.1")) is local, "the firewall's own address is not in its local host network"
+            look_up(SocketAddress("10.1.0.1")) is local, "the firewall's own address is not in the local host network"
         )
-        expect(
-            look_up(SocketAddress("203.0.113.1")) is external, "an address of nobody's is not in the external network"
-        )
+        expect(look_up(SocketAddress("203.0.113.1")) is external, "a strange address is not in the external network")
         expect_failure("a look-up of None", E_POINTER, look_up, None)
         expect_failure("a look-up of a name", E_INVALIDARG, look_up, SocketAddress("www.example"))
     expect_failure("a look-up of no network", _NOT_FOUND, snapshot.LookupNetworkElementByGuid, _NO_NETWORK)

@@ -1,7 +1,5 @@
 """The battery for connections: fwx's own keeps every rule, and each rule catches one that breaks it."""
 
-# ruff: noqa: N803  the SDK's spelling, letter for letter
-
 from __future__ import annotations
 
 from collections.abc import Callable

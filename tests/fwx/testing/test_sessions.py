@@ -1,7 +1,5 @@
 """The battery for sessions: fwx's own keeps every rule, and each rule catches one that breaks it."""
 
-# ruff: noqa: N803  the SDK's spelling, letter for letter
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,8 +19,8 @@ from fwx.interfaces import (
     FWX_SESSION_PRIVATE,
     GUID_NULL,
     HRESULT,
-    IFWXFirewall2,
     S_OK,
+    IFWXFirewall2,
     SocketAddress,
     fwx_Connect_Tcp,
 )
