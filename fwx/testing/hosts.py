@@ -163,6 +163,27 @@ class FirewallHost(Protocol):
         """Give everything back; called once, at the end."""
 
 
+def allow(memory: MemoryFirewall, *protocols: str) -> None:
+    """Have the rules of *memory* allow these protocols, to and from everywhere, and nothing else."""
+    everywhere = (ANY, LOCALHOST)
+    rules = (Rule("allowed", "allow", protocols, everywhere, everywhere),) if protocols else ()
+    local = LocalAddresses(reader=lambda _: "", clock=memory.loop.time)
+    memory.engine.policy = Policy(Networks((), local), (), (), rules)
+
+
+def connect(memory: MemoryFirewall, address: SocketAddress, source: SocketAddress) -> MemoryPeer | None:
+    """Have somebody at *source* connect to *address*; ``None`` where nobody listens."""
+    memory.loop.run()
+    transport = memory.network.stream(address.family)
+    transport.bind(source.sockaddr)
+    transport.start_connect(address.sockaddr)
+    if transport.peer is None:
+        transport.close(True)
+        return None
+    memory.loop.run()
+    return MemoryPeer(transport)
+
+
 class MemoryHost:
     """The firewall in memory as a :class:`FirewallHost`."""
 
@@ -194,15 +215,7 @@ class MemoryHost:
         return accept
 
     def connect(self, address: SocketAddress, source: SocketAddress) -> MemoryPeer | None:
-        self.run()
-        transport = self.memory.network.stream(address.family)
-        transport.bind(source.sockaddr)
-        transport.start_connect(address.sockaddr)
-        if transport.peer is None:
-            transport.close(True)
-            return None
-        self.run()
-        return MemoryPeer(transport)
+        return connect(self.memory, address, source)
 
     def name(self, name: str, address: str) -> None:
         self.memory.names.table[name] = [address]
@@ -218,10 +231,7 @@ class MemoryHost:
         self.memory.network.machines.become(MachineState(adapters, own, routes, local))
 
     def allow(self, *protocols: str) -> None:
-        everywhere = (ANY, LOCALHOST)
-        rules = (Rule("allowed", "allow", protocols, everywhere, everywhere),) if protocols else ()
-        local = LocalAddresses(reader=lambda _: "", clock=self.memory.loop.time)
-        self.memory.engine.policy = Policy(Networks((), local), (), (), rules)
+        allow(self.memory, *protocols)
 
     def bytes_sent(self) -> int:
         return self.memory.records[-1].bytes_sent or 0
