@@ -414,7 +414,7 @@ _RULES: tuple[Rule[FirewallHost], ...] = (
     Rule("SetSockets brings the context that was given", ("B1.25", "B1.26"), _hands_over_contexts),
     Rule("its external names are there from SetSockets on", ("B1.25",), _names_come_late),
     Rule("Kill ends it: completions, Detach, the event", ("B3.31", "B3.32", "B1.35"), _kills),
-    Rule("OkToTerminate holds up the end", ("B1.37", "B1.38"), _asks_before_it_ends),
+    Rule("OkToTerminate holds up the end", ("B1.38",), _asks_before_it_ends),
     Rule("SetBufferSize judges the size", ("B3.20",), _judges_buffer_sizes),
     Rule("starts without an IP filter", ("B6.33",), _is_open_to_all),
     Rule("EmulateForConnect has a data filter play the server, once", ("B3.6", "B3.33", "B3.38"), _plays_the_server),

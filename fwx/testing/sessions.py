@@ -34,7 +34,9 @@ from fwx.interfaces import (
     REGDB_E_CLASSNOTREG,
     S_FALSE,
     S_OK,
+    WSAHOST_NOT_FOUND,
     COMError,
+    Hostent,
     IClassFactory,
     IFWXConnection,
     IFWXDataFilter,
@@ -60,6 +62,7 @@ from fwx.testing.hosts import (
 )
 from fwx.testing.sockets import CLIENT, SERVER
 from fwx.testing.unknown import shape_rule, unknown_rules
+from fwx.testing.verification import verify
 
 DATA = SocketAddress("198.51.100.1", 2020)
 ELSEWHERE = SocketAddress("198.51.100.1", 2021)
@@ -114,6 +117,24 @@ def _makes_sockets(scene: Scene) -> None:
     expect(not connected, "a socket of a session connected where no rule allows it")
 
 
+def _asks_the_rules(scene: Scene) -> None:
+    host, check = Hostent("", (), (IPv4Address(SERVER.host),)), scene.session.HostAccessCheck
+    scene.host.allow("FTP")
+    ftp, dns = by_title()["FTP"].guid, by_title()["DNS"].guid
+    check(_NO_FILTER, ftp, host, 0, None, None, 0, None)
+    denied = FWX_E_POLICY_RULES_DENIED
+    expect_failure("a protocol that no rule allows", denied, check, _NO_FILTER, dns, host, 0, None, None, 0, None)
+    expect_failure("no host", E_POINTER, check, _NO_FILTER, ftp, None, 0, None, None, 0, None)
+    scene.host.allow()
+    look_up, not_found = scene.session.GetHostByName, HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)
+    scene.host.name("www.example", SERVER.host)
+    expect_failure("GetHostByName where no rule allows anything", not_found, look_up, "www.example")
+    scene.host.allow("any")
+    found = [str(address) for address in look_up("www.example").addresses]
+    expect_equal(found, [SERVER.host], "the addresses that GetHostByName finds")
+    expect_failure("GetHostByName of a name that nobody has", not_found, look_up, "nowhere.example")
+
+
 def _knows_filters(scene: Scene) -> None:
     expect_failure("AttachFilter of no filter", REGDB_E_CLASSNOTREG, scene.session.AttachFilter, _NO_FILTER)
 
@@ -121,7 +142,7 @@ def _knows_filters(scene: Scene) -> None:
 def _allows_one(scene: Scene) -> None:
     expect(not scene.reaches(DATA), "the client reaches a server that no rule allows")
     action = scene.announce(DATA)
-    expect(IFWXFirewallAction.providedBy(action), f"AllowFutureConnect returned {action!r}")
+    verify(action, IFWXFirewallAction)
     expect(not scene.reaches(ELSEWHERE), "the client reaches another port than the announced one")
     expect(scene.reaches(DATA), "the client does not reach what was announced")
     expect(not scene.reaches(DATA), "what was announced once was reached twice")
@@ -386,6 +407,7 @@ _RULES: tuple[Rule[Scene], ...] = (
     *unknown_rules(IFWXSession2, _session),
     Rule("tells whose it is", ("B10.2", "B10.3"), _tells_its_client),
     Rule("its sockets obey its policy", ("B4.7",), _makes_sockets),
+    Rule("HostAccessCheck and GetHostByName ask the rules", ("B7.17",), _asks_the_rules),
     Rule("AttachFilter knows the filters that there are", ("B1.23",), _knows_filters),
     Rule("AllowFutureConnect allows one connection to one address", ("B6.5", "B6.6"), _allows_one),
     Rule("FWX_FLAG_ALLOW_MULTIPLE allows any number", ("B6.6",), _allows_many),

@@ -35,6 +35,10 @@ def _sockets_of_the_firewall(self: Any, Protocol: int) -> Any:
     return self.engine.registry.getUtility(IFWXFirewall2).CreateNetworkSocket(Protocol)
 
 
+def _asks_the_firewall(self: Any, name: str) -> Any:
+    return self.engine.registry.getUtility(IFWXFirewall2).GetHostByName(name)
+
+
 def _other_names(self: Any, guid: Any) -> None:
     """A parameter by another name."""
 
@@ -84,6 +88,16 @@ WRONG: tuple[tuple[str, Break, str], ...] = (
         "its sockets obey its policy",
         replaced(FWXSession, "CreateNetworkSocket", _sockets_of_the_firewall),
         "a socket of a session connected where no rule allows it",
+    ),
+    (
+        "HostAccessCheck and GetHostByName ask the rules",
+        does_nothing(FWXSession, "HostAccessCheck"),
+        "a protocol that no rule allows: expected FWX_E_POLICY_RULES_DENIED",
+    ),
+    (
+        "HostAccessCheck and GetHostByName ask the rules",
+        replaced(FWXSession, "GetHostByName", _asks_the_firewall),
+        "GetHostByName where no rule allows anything: expected HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND)",
     ),
     (
         "AttachFilter knows the filters that there are",
