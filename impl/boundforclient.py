@@ -84,10 +84,11 @@ class FWXBoundForClient(FWXListeningConnection):
         permission.on_ended = self._permission_ended
 
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        """Say where the client listens (B6.16), once: who has come already is connected now. From any thread.
+        """Say where the client listens (B6.16): who has come already is connected now. From any thread.
 
-        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port, or it is known already;
-            ``FWX_E_ADDRESS_NOT_ALLOWED`` one that the flags of ``BindForClient`` do not allow; ``FWX_E_TERMINATING``.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port, or the client's is known
+            already; ``FWX_E_ADDRESS_NOT_ALLOWED`` one that the flags of ``BindForClient`` do not allow;
+            ``FWX_E_TERMINATING``.
         """
         address = check_client(ClientAddress, ClientAddressLength, self.session, self._flags)
         on_loop(self.engine.queue, self._set_client_address, address)
@@ -95,8 +96,9 @@ class FWXBoundForClient(FWXListeningConnection):
     def _set_client_address(self, address: SocketAddress) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
-        if self._dialler.knows_address:
-            raise COMError(E_INVALIDARG, "where the client listens is known already")
+        known = self.client_address
+        if known.address is None or not known.address.is_unspecified:
+            raise COMError(E_INVALIDARG, f"the client's address is known, {known}")
         self.client_address = address
         self._dialler.set_address(address)
 
@@ -165,11 +167,6 @@ class Dialler:
         deadline = self._session.engine.connect_deadlines.add(partial(self._too_late, connection))
         self._waiting[connection] = told, deadline
         return partial(self._forget, connection)
-
-    @property
-    def knows_address(self) -> bool:
-        """Somebody has said where the client listens."""
-        return self._address is not None
 
     def set_address(self, address: SocketAddress) -> None:
         """The client listens at *address*."""
