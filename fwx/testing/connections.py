@@ -372,6 +372,8 @@ def _counts_what_it_is_told(host: FirewallHost) -> None:
 
 
 def _plays_who_comes(host: FirewallHost) -> None:
+    # From where the client waits for somebody.
+    remote = SERVER.with_port(REMOTE.port)
     codes: list[Any] = []
     bound: list[Any] = []
 
@@ -385,16 +387,16 @@ def _plays_who_comes(host: FirewallHost) -> None:
     host.start(HandlingFilter(handle))
     plain = _connection(host).EmulateConnection
     expect_failure(
-        "EmulateConnection of a connect", HRESULT_FROM_WIN32(WSAEINVAL), plain, HeldSockets(), REMOTE, None, PLACE
+        "EmulateConnection of a connect", HRESULT_FROM_WIN32(WSAEINVAL), plain, HeldSockets(), remote, None, PLACE
     )
     waiting = host.wait(SERVER)
     _judge(codes, [S_OK, FWX_E_ALREADY_EMULATED, S_OK], "EmulateForBind, again, and SetSocketName")
     expect_equal(waiting.bound, PLACE, "where the client was told that others may connect")
-    expect(host.connect(PLACE, REMOTE) is None, "somebody listens where a bind is emulated")
+    expect(host.connect(PLACE, remote) is None, "somebody listens where a bind is emulated")
     held = HeldSockets()
-    made = bound[0].EmulateConnection(held, REMOTE, None, PLACE)
+    made = bound[0].EmulateConnection(held, remote, None, PLACE)
     host.run()
-    expect_equal(waiting.peer_address, REMOTE, "who the client was told has come")
+    expect_equal(waiting.peer_address, remote, "who the client was told has come")
     expect(IFWXConnection.providedBy(made), f"EmulateConnection returned {made!r}")
     expect(held.started == 1 and held.external is None, "SetSockets of an emulated connection, without external socket")
     held.internal.Send(host.firewall.CreateConstBuffer(b"hello"), None, 0)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from fwx.data_pump import DataPump
-from fwx.impl.chain import Member
 from fwx.impl.connection import FWXConnection
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.emulation import Emulable
@@ -55,14 +54,12 @@ def _forgets_to_deny(self: Any, Reserved: int) -> None:
     self._denied_by = ""
 
 
-def _asks_and_ends(self: Any) -> bool:
-    original_holds_up(self)
-    return False
+def _asks_at_most(times: int) -> Break:
+    return lambda patch: patch.setattr("fwx.impl.connection.MOST_ASKED", times)
 
 
 original_emulate = FWXConnection.EmulateForConnect
 original_deny = ConnectionBase.Deny
-original_holds_up = Member.holds_up
 
 WRONG: tuple[tuple[str, Break, str], ...] = (
     (
@@ -113,12 +110,12 @@ WRONG: tuple[tuple[str, Break, str], ...] = (
     ),
     (
         "OkToTerminate holds up the end",
-        replaced(Member, "holds_up", lambda self: False),
+        _asks_at_most(0),
         "of a data filter that says no: expected (2, 0), found (0, 1)",
     ),
     (
         "OkToTerminate holds up the end",
-        replaced(Member, "holds_up", _asks_and_ends),
+        _asks_at_most(2),
         "of a data filter that says no: expected (2, 0), found (1, 1)",
     ),
     ("SetBufferSize judges the size", never_fails(FWXConnection, "SetBufferSize"), "SetBufferSize(0): expected"),
@@ -164,7 +161,7 @@ WRONG: tuple[tuple[str, Break, str], ...] = (
     ),
     (
         "EmulateForBind and EmulateConnection bring whom the filter plays",
-        with_arguments(FWXListeningConnection, "EmulateConnection", RemoteAddress=lambda _: PLACE),
+        with_arguments(FWXListeningConnection, "EmulateConnection", RemoteAddress=lambda given: given.with_port(9)),
         "who the client was told has come",
     ),
     (
