@@ -44,6 +44,7 @@ from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_a
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.service_events import ServiceEvents
+from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
 from fwx.watchdog import Watchdog
@@ -139,7 +140,11 @@ class Service:
         doorkeeper = self._make_doorkeeper(users)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
-        self._control = ControlServer(configuration.state_dir, {"reload filter": self._reloader.reload})
+        self._control = ControlServer(
+            configuration.state_dir,
+            {"reload filter": self._reloader.reload},
+            {"trace": TraceControl(configuration, self.engine).trace},
+        )
         self.ways_in = WaysIn(
             configuration,
             self.gateway,

@@ -231,6 +231,11 @@ class ConnectionBase(Emulable):
         return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
+    def members(self) -> list[Member]:
+        """The data filters, in the order of the chain once the connection is established."""
+        return self._members
+
+    @property
     def result(self) -> tuple[int, str]:
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason
@@ -284,6 +289,8 @@ class ConnectionBase(Emulable):
         try:
             self._take_leave(action)
         finally:
+            if self.engine.tracer is not None:
+                self.engine.tracer.ended(self, self._denied_by)
             self._members = []
             self.session.connections.discard(self)
             on_ended, self.on_ended = self.on_ended, None

@@ -38,7 +38,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
-    from fwx.impl.datagramchain import Datagram
+    from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
@@ -307,15 +307,17 @@ class FWXDatagramConnection(ConnectionBase):
         destination.state = State.OPEN
         if destination.address is not None:
             self._destinations.answers.learn(destination, destination.address)
+        outward: Passed = partial(self._to_server, destination)
+        inward: Passed = self._inward
+        tracer = self.engine.tracer
+        if tracer is not None:
+            inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(
-                _ordered(destination.members),
-                self.engine.queue,
-                partial(self._to_server, destination),
-                self._inward,
-            )
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
             if not self._set_sockets(destination.members):
                 return
+        if tracer is not None:
+            tracer.destination_ready(destination)
         if destination.permission is not None:
             destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()
@@ -370,6 +372,8 @@ class FWXDatagramConnection(ConnectionBase):
         if passes or self.terminating:
             return passes
         result, reason = self.result
+        if self.engine.tracer is not None:
+            self.engine.tracer.destination_denied(self, destination, self._denied_by)
         self._denied_by, self._result, self._reason = "", S_OK, ""
         self.release(destination.members)
         destination.members = []

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.networksocket import FWXNetworkSocket
+from fwx.impl.observedsocket import ObservedSocket
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.unknown import Unknown
 from fwx.impl.unreadsocket import UnreadSocket
@@ -356,7 +357,7 @@ def test_an_interface_stands_with_its_identity(
 def test_what_a_class_inherits_is_not_its_own(reference: ModuleType) -> None:
     assert issubclass(FWXNetworkSocket, FWXSocket)
     assert reference.implementations(IUnknown) == (Unknown,)
-    assert reference.implementations(IFWXSocket) == (FWXSocket, UnreadSocket)
+    assert reference.implementations(IFWXSocket) == (ObservedSocket, FWXSocket, UnreadSocket)
 
 
 def test_every_implementation_is_on_the_page_of_its_interface(reference: ModuleType, source_tree: Path) -> None:

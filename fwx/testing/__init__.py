@@ -30,6 +30,7 @@ from fwx.testing.hosts import FirewallHost, MemoryHost
 from fwx.testing.ipfilters import check_ip_filter
 from fwx.testing.memory import MemoryNetwork, MemoryPeer, MemoryTransport
 from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.memoryudp import MemoryDatagramConnection
 from fwx.testing.nameevents import check_name_events
 from fwx.testing.netconfigs import check_net_config
 from fwx.testing.networksockets import SocketMaker, check_network_socket
@@ -54,6 +55,7 @@ __all__ = [
     "Done",
     "FirewallHost",
     "MemoryConnection",
+    "MemoryDatagramConnection",
     "MemoryEventLoop",
     "MemoryFirewall",
     "MemoryHost",

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fwx.impl.transport import ERROR, HANGUP, PEER_CLOSED, READABLE, WRITABLE, Handler
@@ -282,6 +282,8 @@ class MemoryNetwork:
         self.open_datagrams: set[MemoryDatagrams] = set()
         self.machines = MemoryMachines(loop)
         self._ports = _FIRST_PORT
+        self._given: deque[int] = deque()
+        self._host = ""
         self._descriptors = _FIRST_DESCRIPTOR
 
     def stream(self, family: int) -> MemoryTransport:
@@ -339,9 +341,18 @@ class MemoryNetwork:
 
     def free_address(self, family: int) -> SocketAddress:
         """Return a local address for a socket that connects without having been bound."""
-        return SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
+        name = SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
+        given = SocketAddress(self._host, name.port) if self._host else name
+        return given if given.family == family else name
+
+    def hand_out(self, ports: Iterable[int], host: str = "") -> None:
+        """Give *ports* to the next sockets that take any, before others; *host* is what they are called by."""
+        self._given.extend(ports)
+        self._host = host
 
     def next_port(self) -> int:
+        if self._given:
+            return self._given.popleft()
         self._ports += 1
         return self._ports
 
@@ -362,9 +373,10 @@ class MemoryPeer:
         self.ended = False
         self.was_reset = False
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, make_room: Callable[[], bool] = lambda: False) -> None:
         """Send all of *data*, letting the loop run.
 
+        :param make_room: called when the other side takes no more; tells whether it may again.
         :raises AssertionError: the other side takes no more of it.
         """
         view = memoryview(data)
@@ -372,7 +384,9 @@ class MemoryPeer:
             try:
                 view = view[self._transport.send(view) :]
             except BlockingIOError:
-                raise AssertionError(f"the other side takes no more: {len(view)} of {len(data)} bytes left") from None
+                if not make_room():
+                    words = f"the other side takes no more: {len(view)} of {len(data)} bytes left"
+                    raise AssertionError(words) from None
             self._loop.run()
 
     def receive(self) -> bytes:
