@@ -40,6 +40,7 @@ from fwx.testing.recoverers import check_recoverer
 from fwx.testing.sessions import check_session
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
 from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
+from fwx.testing.udpdestinations import check_udp_destination
 from fwx.testing.users import check_user
 from fwx.testing.verification import Breach, breaches, verify
 
@@ -91,6 +92,7 @@ __all__ = [
     "check_session",
     "check_socket",
     "check_ssl_socket",
+    "check_udp_destination",
     "check_user",
     "memory_pair",
     "neighbour_pair",

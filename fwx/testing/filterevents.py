@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
@@ -13,10 +14,13 @@ from fwx.interfaces import (
     SocketAddress,
     fwx_AcceptedConnection,
     fwx_Bind_Tcp,
+    fwx_Bind_Udp,
     fwx_Connect_Tcp,
     fwx_GetHostByName,
     fwx_Listen,
+    fwx_Udp_Destination,
     fwxAssociatedProtocolsAllConnections,
+    fwxSourceNAT,
     fwxSourceWSP,
 )
 from fwx.testing.battery import NotApplicable, Rule, expect
@@ -26,6 +30,7 @@ from fwx.testing.memory import MemoryPeer
 
 _NAME = "www.example"
 _BINDS = fwx_Bind_Tcp | fwx_Listen | fwx_AcceptedConnection
+_DATAGRAM = 1200
 _CLIENT = "2001:db8::1"
 _SERVER = "2001:db8::80"
 
@@ -109,6 +114,32 @@ def _handles_other_events(stage: Stage) -> None:
         raise_them(stage)
 
 
+def _handles_datagrams(stage: Stage) -> None:
+    _require_start(stage)
+    mask = stage.host.mask
+    if not mask & (fwx_Bind_Udp | fwx_Udp_Destination):
+        raise NotApplicable("it asks for no event of UDP")
+    for source in (fwxSourceWSP, fwxSourceNAT):
+        if not mask & source:
+            continue
+        opened: Any = stage.firewall.open_datagrams(stage.dialogue.target, source=source)
+        try:
+            for data in (stage.dialogue.to_server[:_DATAGRAM], b"", b"\x00" * _DATAGRAM):
+                opened.client.send(data)
+                if opened.server.receive():
+                    opened.server.send(stage.dialogue.to_client[:_DATAGRAM])
+                opened.client.receive()
+        except OSError:
+            pass  # the filter has ended the connection, as it may
+        connection = weakref.ref(opened.connection)
+        opened.connection = None
+        stage.firewall.end_connections()
+        stage.expect_no_fault(f"datagrams of {source.name}")
+        gc.collect()
+        expect(connection() is None, "a UDP connection that has ended is still held")
+        opened.server.close()
+
+
 def _handles_ipv6(stage: Stage) -> None:
     _require_start(stage)
     target = SocketAddress(_SERVER, stage.dialogue.target.port)
@@ -150,6 +181,7 @@ EVENT_RULES: tuple[Rule[Stage], ...] = (
         ("B2.4", "B2.20", "B2.21", "B2.26"),
         _handles_other_events,
     ),
+    Rule("handles the datagrams that it asks for", ("B2.15", "B2.20", "B1.35"), _handles_datagrams),
     Rule("handles clients and servers of IPv6", ("B2.38",), _handles_ipv6),
     Rule("bears that another filter denies", ("B1.30", "B1.35", "B2.37"), _bears_denial),
 )

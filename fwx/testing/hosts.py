@@ -36,6 +36,7 @@ from fwx.interfaces import (
 from fwx.testing.battery import BreachError
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.memory import MemoryPeer, MemoryTransport
+from fwx.testing.memoryudp import MemoryDatagramConnection
 from fwx.testing.sockets import CLIENT, SERVER
 
 EVERYTHING = sum(FwxFirewallEventType) | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections
@@ -112,6 +113,36 @@ class Waiting(Protocol):
         """The client's own end."""
 
 
+class DatagramPeer(Protocol):
+    """The far end of a UDP connection."""
+
+    def send(self, data: bytes) -> None:
+        """Send one datagram: a client to its target, a server to who has sent to it."""
+
+    def receive(self) -> list[bytes]:
+        """Return the datagrams that have come since the last time."""
+
+
+class AskedDatagrams(Protocol):
+    """The UDP connection of a client; :class:`fwx.testing.MemoryDatagramConnection` is one."""
+
+    @property
+    def connection(self) -> Any:
+        """The service's ``IFWXConnection``."""
+
+    @property
+    def client(self) -> DatagramPeer:
+        """The client's end."""
+
+    @property
+    def server(self) -> DatagramPeer:
+        """The end of who is at the target."""
+
+    @property
+    def refused(self) -> HRESULT | None:
+        """Why the client's bind was refused; ``None`` where it was not."""
+
+
 class FirewallHost(Protocol):
     """What a battery for the objects of a firewall needs of a host; :class:`MemoryHost` is fwx's own.
 
@@ -130,6 +161,9 @@ class FirewallHost(Protocol):
 
     def ask(self, target: SocketAddress, *, answers: bool = True) -> Asked:
         """Have the client ask for *target*, where a server listens for that moment if it *answers*."""
+
+    def ask_datagrams(self, target: SocketAddress) -> AskedDatagrams:
+        """Give the client a UDP connection, and have a server at *target*."""
 
     def wait(self, target: SocketAddress) -> Waiting:
         """Have the client bind, and wait for a connection from *target*."""
@@ -200,6 +234,9 @@ class MemoryHost:
 
     def ask(self, target: SocketAddress, *, answers: bool = True) -> MemoryConnection:
         return self.memory.open(target, CLIENT.host, answers=answers)
+
+    def ask_datagrams(self, target: SocketAddress) -> MemoryDatagramConnection:
+        return self.memory.open_datagrams(target, CLIENT.host)
 
     def wait(self, target: SocketAddress) -> MemoryWaiting:
         return MemoryWaiting(self.memory, target)

@@ -54,7 +54,7 @@ def test_the_filter_that_ships_keeps_every_rule() -> None:
     assert lines[0].split() == ["CHECK", "FACTS", "RESULT", "REASON"]
     (row,) = (line for line in lines if line.startswith("every Recv has a completion"))
     assert row.split()[-2:] == ["B3.13", "ok"]
-    assert lines[-1] == "DataMonitor: 35 ok, 2 skipped"
+    assert lines[-1] == "DataMonitor: 35 ok, 3 skipped"
 
 
 def test_a_wrong_filter_fails_with_every_breach(wrong: str) -> None:
@@ -177,7 +177,7 @@ def test_a_terminal_gets_a_table(source_tree: Path) -> None:
     text = output.decode()
     assert "\x1b[32mok" in text
     assert "┃" in text
-    assert "DataMonitor: 35 ok, 2 skipped" in text
+    assert "DataMonitor: 35 ok, 3 skipped" in text
 
 
 @pytest.fixture
@@ -233,13 +233,13 @@ def test_what_the_package_says_is_taken(packaged: Path, use: str) -> None:
     assert run(use).exit_code == 2
     (packaged / "conform.toml").write_text(SAID)
     result = run(use)
-    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "Greeted: 35 ok, 2 skipped")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "Greeted: 35 ok, 3 skipped")
 
 
 def test_the_command_line_has_the_last_word(packaged: Path, tmp_path: Path) -> None:
     (packaged / "conform.toml").write_text(SAID)
     assert run("fwx_greeted:Greeted", "--option", "word=good day").exit_code == 1
-    assert run("fwx_greeted:Greeted", "--target", "198.51.100.1:8").output.splitlines()[-1].endswith("19 skipped")
+    assert run("fwx_greeted:Greeted", "--target", "198.51.100.1:8").output.splitlines()[-1].endswith("20 skipped")
     other = tmp_path / "other.toml"
     other.write_text(SAID.replace("hello", "good day"))
     assert run("fwx_greeted:Greeted", "--script", str(other), "--option", "word=hello").exit_code == 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from zope.interface import implementer
 
+from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.firewall import FWXFirewall
 from fwx.impl.getxbyy import FWXGetXByY
 from fwx.impl.lowresource import FWXLowResourceRecoverer
@@ -19,9 +20,12 @@ from fwx.impl.netconfig import FWXNetConfigDetector
 from fwx.impl.netcontext import ContextSlots, NetworkItem
 from fwx.impl.netsnapshot import FWXNetConfigDetectionSnapshot
 from fwx.impl.reservedports import FWXReservedPorts
+from fwx.impl.sockets import FWXSocket
+from fwx.impl.udpdestination import FWXUdpDestination
 from fwx.impl.unknown import Unknown
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import (
+    E_INVALIDARG,
     E_NOTIMPL,
     COMError,
     FwxIpRangesToNetworkElements,
@@ -35,12 +39,15 @@ from fwx.testing import (
     check_name_events,
     check_net_config,
     check_recoverer,
+    check_udp_destination,
     check_user,
     firewalls,
     nameevents,
     netconfigs,
     recoverers,
+    udpdestinations,
 )
+from fwx.testing.hosts import HandlingSession
 from tests.fwx.testing.faulty import Break, does_nothing, never_fails, only, replaced, with_arguments, with_result
 
 LOWEST, HIGHEST = IPv4Address(0), IPv4Address(0xFFFFFFFF)
@@ -162,6 +169,64 @@ NAMES: Wrong = (
         "Deny and SetResult are for event handlers alone",
         does_nothing(FWXGetXByY, "invalidate"),
         "Deny after the event: expected FWX_E_BAD_CONTEXT",
+    ),
+)
+
+
+def _sends_elsewhere(self: Any, pIOBuffer: Any, Address: Any, *rest: Any) -> None:
+    """What is sent gets lost."""
+
+
+def _sees_twice(self: Any, pProxyEvent: Any) -> Any:
+    self._handle(pProxyEvent)
+    return self._handle(pProxyEvent)
+
+
+def _denies_nothing(self: Any, Reserved: int) -> None:
+    if Reserved:
+        raise COMError(E_INVALIDARG)
+
+
+DATAGRAMS: Wrong = (
+    (
+        "has every member of IFWXUdpDestination to the letter",
+        replaced(FWXUdpDestination, "Deny", lambda self, reserved: None),
+        "Deny: expected the parameters (Reserved), found (reserved)",
+    ),
+    (
+        "a destination has one event, behind that of the bind",
+        replaced(HandlingSession, "FirewallEventHandler", _sees_twice),
+        "the events of two datagrams to one destination",
+    ),
+    (
+        "Deny throws away what goes to a destination",
+        does_nothing(FWXUdpDestination, "Deny"),
+        "Deny(1) and Deny(0): expected",
+    ),
+    (
+        "Deny throws away what goes to a destination",
+        replaced(FWXUdpDestination, "Deny", _denies_nothing),
+        "at a destination that was denied: expected [], found [b'one', b'two']",
+    ),
+    (
+        "Deny fails a UDP bind",
+        does_nothing(FWXDatagramConnection, "Deny"),
+        "what the client of a bind that was denied is told",
+    ),
+    (
+        "Deny is for the event handler alone",
+        never_fails(FWXUdpDestination, "Deny"),
+        "Deny after the event: expected FWX_E_BAD_CONTEXT",
+    ),
+    (
+        "a data filter of the bind has datagrams with their addresses",
+        does_nothing(FWXDatagramConnection, "AttachDataFilter"),
+        "the SetSockets of a data filter: expected 1, found 0",
+    ),
+    (
+        "a data filter of a destination has datagrams with their addresses",
+        replaced(FWXSocket, "SendTo", _sends_elsewhere),
+        "what came to the server: expected [b'QUERY'], found []",
     ),
 )
 
@@ -295,6 +360,7 @@ DETECTOR: Wrong = (
             (check_name_events, nameevents, NAMES),
             (check_recoverer, recoverers, RECOVERER),
             (check_net_config, netconfigs, DETECTOR),
+            (check_udp_destination, udpdestinations, DATAGRAMS),
         )
         for each in wrong
     ],
@@ -320,6 +386,7 @@ def test_the_rule_catches(
         (check_name_events, "FWXGetXByY", NAMES),
         (check_recoverer, "FWXLowResourceRecoverer", RECOVERER),
         (check_net_config, "FWXNetConfigDetector", DETECTOR),
+        (check_udp_destination, "FWXUdpDestination", DATAGRAMS),
     ],
 )
 def test_the_services_own_keeps_every_rule_and_each_has_a_wrong_one(

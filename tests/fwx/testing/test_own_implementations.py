@@ -42,6 +42,7 @@ from fwx.testing import (
     check_recoverer,
     check_session,
     check_socket,
+    check_udp_destination,
     check_user,
     memory_pair,
     neighbour_pair,
@@ -150,6 +151,7 @@ SLOW = "OkToTerminate agrees in the end"
         check_net_config,
         check_recoverer,
         check_session,
+        check_udp_destination,
     ],
 )
 def test_the_objects_of_a_firewall(check: Callable[..., Battery]) -> None:
@@ -180,7 +182,8 @@ def test_data_filters(maker: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"alert_on": "hello"}])
 def test_the_filter_that_ships(options: dict[str, Any]) -> None:
-    require(check_filter(DataMonitor, options), "its optional interfaces have every member to the letter", SLOW)
+    optional, udp = "its optional interfaces have every member to the letter", "handles the datagrams that it asks for"
+    require(check_filter(DataMonitor, options), optional, udp, SLOW)
 
 
 @pytest.mark.parametrize("target", ["198.51.100.1:80", "[2001:db8::1]:443"])
