@@ -130,7 +130,7 @@ def _carries_datagrams(event_type: int) -> Callable[[FirewallHost], None]:
     return test
 
 
-def _told(recorder: Recorder) -> list[tuple[bytes, SocketAddress | None]]:
+def _told(recorder: Recorder) -> list[tuple[bytes, object]]:
     """Return the data and the external addresses that completions have brought."""
     return [(bytes(call.buffer.GetBufferAndSize()), call.address) for call in recorder.calls if call.success]
 
