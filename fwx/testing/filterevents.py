@@ -178,7 +178,7 @@ def _bears_denial(stage: Stage) -> None:
 EVENT_RULES: tuple[Rule[Stage], ...] = (
     Rule(
         "handles look-ups, binds and secondary connections that it asks for",
-        ("B2.4", "B2.20", "B2.21", "B2.26"),
+        ("B2.4", "B2.20", "B2.26"),
         _handles_other_events,
     ),
     Rule("handles the datagrams that it asks for", ("B2.15", "B2.20", "B1.35"), _handles_datagrams),
