@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
     from fwx.impl.udpdestination import Destination
@@ -38,7 +37,7 @@ class Tracer(Protocol):
         """The data filter *member* gets the two sockets *made*; returns what it gets in their place."""
 
     def destination(
-        self, connection: FWXDatagramConnection, destination: Destination, outward: Passed, inward: Passed
+        self, connection: ConnectionBase, destination: Destination, outward: Passed, inward: Passed
     ) -> Passed:
         """*destination* of a UDP connection is open; *outward* and *inward* take its datagrams to both sides.
 
@@ -49,7 +48,7 @@ class Tracer(Protocol):
     def destination_ready(self, destination: Destination) -> None:
         """The chain and the exit of *destination* are there, and can be replaced."""
 
-    def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
+    def destination_denied(self, connection: ConnectionBase, destination: Destination, filter_name: str) -> None:
         """The filter *filter_name* has refused *destination*."""
 
     def bound(self, session: FWXSession, address: SocketAddress) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fwx.config import Configuration
     from fwx.impl.chain import Member
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -52,7 +51,7 @@ class Recorder:
         """Record nothing any more; what is not over is cut."""
         self._left = 0
         for recording in self._recordings.values():
-            recording.cut(reason)
+            recording.stop(reason)
         self._recordings.clear()
 
     # What the engine tells, by way of Recorders.
@@ -87,7 +86,7 @@ class Recorder:
             None if external is None else ObservedSocket(watcher, external, "external"),
         )
 
-    def destination(self, connection: FWXDatagramConnection, destination: Destination, inward: Passed) -> Passed:
+    def destination(self, connection: ConnectionBase, destination: Destination, inward: Passed) -> Passed:
         """*destination* is open; return what takes its datagrams to the client in the place of *inward*."""
         recording = self._begin_destination(connection, destination)
         if recording is None:
@@ -110,7 +109,7 @@ class Recorder:
     def is_recording(self, key: object) -> bool:
         return key in self._recordings
 
-    def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
+    def destination_denied(self, connection: ConnectionBase, destination: Destination, filter_name: str) -> None:
         recording = self._begin_destination(connection, destination) if filter_name else None
         if recording is not None:
             recording.refused()
@@ -134,7 +133,7 @@ class Recorder:
 
     # Beginning.
 
-    def _begin_destination(self, connection: FWXDatagramConnection, destination: Destination) -> Recording | None:
+    def _begin_destination(self, connection: ConnectionBase, destination: Destination) -> Recording | None:
         targets = (destination.target, destination.address)
         if destination.secondary or destination.verdict is None:
             self._note(connection, destination.target)
@@ -150,7 +149,14 @@ class Recorder:
         if not self._left or not self._criteria.fits(connection, verdict.rule, names, targets):
             return None
         self._left -= 1
-        recording = Recording(next(self._numbers), connection, self.feed, self._criteria.most_bytes, self._engine.clock)
+        recording = Recording(
+            next(self._numbers),
+            connection,
+            self.feed,
+            self._criteria.most_bytes,
+            self._engine.clock,
+            has_end=key is connection,
+        )
         self._recordings[key] = recording
         target, address = targets
         session = connection.session
@@ -228,7 +234,7 @@ class Recorders:
         return made
 
     def destination(
-        self, connection: FWXDatagramConnection, destination: Destination, outward: Passed, inward: Passed
+        self, connection: ConnectionBase, destination: Destination, outward: Passed, inward: Passed
     ) -> Passed:
         for each in self._all:
             inward = each.destination(connection, destination, inward)
@@ -244,7 +250,7 @@ class Recorders:
         for each in recorders:
             each.destination_ready(destination)
 
-    def destination_denied(self, connection: FWXDatagramConnection, destination: Destination, filter_name: str) -> None:
+    def destination_denied(self, connection: ConnectionBase, destination: Destination, filter_name: str) -> None:
         for each in self._all:
             each.destination_denied(connection, destination, filter_name)
 

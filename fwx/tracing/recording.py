@@ -21,10 +21,20 @@ class Recording:
     :ivar connection: whose it is. :ivar is_over: nothing is noted any more.
     """
 
-    def __init__(self, number: int, connection: Any, feed: Feed, most_bytes: int, clock: Callable[[], float]) -> None:
-        """*number* is its name in the feed; *clock* gives seconds."""
+    def __init__(
+        self,
+        number: int,
+        connection: Any,
+        feed: Feed,
+        most_bytes: int,
+        clock: Callable[[], float],
+        *,
+        has_end: bool = True,
+    ) -> None:
+        """*number* is its name in the feed; *clock* gives seconds; a stream *has_end*, datagrams have not."""
         self.connection = connection
         self.is_over = False
+        self._has_end = has_end
         self._number = number
         self._feed = feed
         self._most = self._left = most_bytes
@@ -70,6 +80,13 @@ class Recording:
     def cut(self, reason: str) -> None:
         """Note nothing any more; the recording is not whole."""
         self._finish("cut", reason)
+
+    def stop(self, reason: str) -> None:
+        """Note nothing any more, because of *reason*: a stream is cut; datagrams have no end that could come."""
+        if self._has_end:
+            self.cut(reason)
+        else:
+            self.end(reason)
 
     def end(self, reason: str) -> None:
         """The connection is over; *reason* is the log's."""

@@ -20,18 +20,33 @@ def script_of(conversation: Conversation) -> tuple[Script, str]:
     not go by, and why."""
     failure = ""
     for has_times in (False, True):
-        for has_calls in (True, False):
-            try:
-                return _strict(conversation, has_calls, has_times), ""
-            except PlaybookError as error:
-                failure = failure if has_times else str(error)
-            except (FilterLoadError, FilterOptionsError, AssertionError, OSError, RuntimeError) as error:
-                return Script(conversation), f"it cannot be played here: {error}"
         try:
-            return _loose(conversation, has_times), ""
+            return _strictest(conversation, has_times), ""
         except PlaybookError as error:
             failure = failure or str(error)
+        except (FilterLoadError, FilterOptionsError, AssertionError, OSError, RuntimeError) as error:
+            return Script(conversation), f"it cannot be played here: {error}"
     return Script(conversation), failure
+
+
+def _strictest(conversation: Conversation, has_times: bool) -> Script:
+    """Return the strictest script there is, with calls if that can be. :raises PlaybookError: something else comes."""
+    try:
+        return _strict(conversation, True, has_times)
+    except PlaybookError:
+        """It may be the calls alone, or the places."""
+    try:
+        loose = _loose(conversation, has_times)
+    except PlaybookError:
+        loose = None
+    if loose is not None and loose.has_calls and loose.timely:
+        return loose
+    try:
+        return _strict(conversation, False, has_times)
+    except PlaybookError:
+        if loose is None:
+            raise
+        return loose
 
 
 def _strict(conversation: Conversation, has_calls: bool, has_times: bool) -> Script:

@@ -275,6 +275,67 @@ def test_a_name_is_where_it_was(memory: MemoryFirewall, configuration: Configure
     assert played(conversation).timely
 
 
+@sdk.implementer(sdk.IFWXDataFilter, sdk.IFWXIOCompletion)
+class Teapot(sdk.Unknown):
+    """Plays a server that answers whatever it is asked."""
+
+    def SetSockets(
+        self, piInternalSocket: Any, pIExternalSocket: Any, piConnection: Any, punkFilterContext: Any
+    ) -> None:
+        self._client = piInternalSocket
+        self._client.Recv(None, self, None)
+
+    def CompleteAsyncIO(
+        self, fSuccess: bool, Win32ErrorCode: int, pIOBuffer: Any, UserData: Any, ExternalAddress: Any, Length: int
+    ) -> None:
+        if fSuccess and UserData is None:
+            self._client.Send(pIOBuffer, None, None)
+            self._client.Close(False)
+
+    def Detach(self) -> None:
+        self._client = None
+
+
+@sdk.implementer(sdk.IFWXSessionFilter)
+class TeapotSession(sdk.Unknown):
+    def FirewallEventHandler(self, pProxyEvent: Any) -> None:
+        pProxyEvent.Parameters.Connect.piConnection.EmulateForConnect(Teapot(), None)
+
+    def Detach(self) -> None:
+        """Nothing to give back."""
+
+
+@sdk.implementer(sdk.IFWXFilter)
+class Teapots(sdk.Unknown):
+    def FilterInit(self, pIFWXFirewall: Any) -> sdk.FwxFilterHookEvents:
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: Any) -> TeapotSession:
+        return TeapotSession()
+
+    def FilterShutdown(self) -> None:
+        """Nothing to give back."""
+
+
+def test_a_server_that_a_filter_plays(memory: MemoryFirewall, configuration: Configure, tmp_path: Path) -> None:
+    memory.load(f"{__name__}:Teapots", {}, "pots")
+    text = f'[[filter]]\nname = "pots"\nuse = "{__name__}:Teapots"\neverywhere = true\n'
+    traced = Traced(memory, configuration(text))
+    opened = memory.open()
+    assert (opened.server, opened.refused) == (None, None)
+    opened.client.send(b"short and stout")
+    assert opened.client.receive() == b"short and stout"
+    script = played(traced.one())
+    assert list(script.steps) == [
+        ("calls", ("internal.Recv",)),
+        ("client_sends", (b"short and stout",)),
+        ("client_gets", (b"short and stout",)),
+        ("client_sees_end", ()),
+        ("calls", ("internal.Send(15)", "internal.Close(False)")),
+    ]
+    run_text(TestText(script), tmp_path)
+
+
 def test_what_is_received_after_a_filter_has_closed_is_not_noted(
     memory: MemoryFirewall, configuration: Configure
 ) -> None:
@@ -339,6 +400,19 @@ def test_datagrams_that_no_filter_looks_at(memory: MemoryFirewall, configuration
             ("client gets", b"three"),
         ]
         assert played(conversation).timely
+
+
+def test_datagrams_have_no_end_to_wait_for(memory: MemoryFirewall, configuration: Configure) -> None:
+    """What was recorded when the command has had enough is whole; of a stream it is not."""
+    traced = Traced(memory, configuration(), count=2)
+    for opened in (memory.open_datagrams(SocketAddress("198.51.100.53", 53)), memory.open()):
+        opened.client.send(b"one")
+        opened.established()[1].receive()
+    traced.recorder.stop("enough")
+    tcp, udp = sorted(traced.take().values(), key=lambda each: each.transport)
+    assert (udp.transport, udp.is_over, udp.cut, udp.reason) == ("udp", True, "", "enough")
+    assert (tcp.transport, tcp.is_over, tcp.cut) == ("tcp", True, "enough")
+    assert played(udp).timely
 
 
 def test_datagrams_through_a_filter(memory: MemoryFirewall, configuration: Configure) -> None:
