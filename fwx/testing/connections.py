@@ -124,7 +124,7 @@ def _denies_binds(host: FirewallHost) -> None:
     host.start(HandlingFilter(handle))
     waiting = host.wait(SERVER)
     expect(waiting.bound is None, "a bind that was denied succeeded")
-    expect_equal(waiting.result, HRESULT(HRESULT_FROM_WIN32(WSAEADDRINUSE)), "what the client was told of its bind")
+    expect_equal(waiting.failure, HRESULT(HRESULT_FROM_WIN32(WSAEADDRINUSE)), "what the client was told of its bind")
 
 
 def _denies_arrivals(host: FirewallHost) -> None:

@@ -105,7 +105,7 @@ class Waiting(Protocol):
         """Who has come, as the client has been told; ``None`` until then."""
 
     @property
-    def result(self) -> HRESULT | None:
+    def failure(self) -> HRESULT | None:
         """Why it may not bind; ``None`` where it may."""
 
     @property
@@ -291,7 +291,7 @@ class MemoryWaiting:
     def __init__(self, memory: MemoryFirewall, target: SocketAddress) -> None:
         self.bound: SocketAddress | None = None
         self.peer_address: SocketAddress | None = None
-        self.result: HRESULT | None = None
+        self.failure: HRESULT | None = None
         self._transport, outer = memory.network.pair(FIREWALL, CLIENT)
         self.client = MemoryPeer(outer)
         entry: Any = self
@@ -311,7 +311,7 @@ class MemoryWaiting:
         return True
 
     def refused(self, result: int) -> None:
-        self.result = HRESULT(result)
+        self.failure = HRESULT(result)
         self._transport.close(True)
 
 

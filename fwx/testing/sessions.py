@@ -296,7 +296,7 @@ def _redirects_the_client_alone(scene: Scene) -> None:
 def _approves_binds(scene: Scene) -> None:
     scene.host.allow("any")
     waiting = scene.host.wait(SERVER)
-    expect(waiting.bound is not None, f"a client may not bind that a rule lets bind: {waiting.result}")
+    expect(waiting.bound is not None, f"a client may not bind that a rule lets bind: {waiting.failure}")
     scene.host.allow("FTP")
     bound, ftp, dns = waiting.bound, by_title()["FTP"].guid, by_title()["DNS"].guid
     if bound is None:
