@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
@@ -66,8 +67,7 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
     The client is the source, the address the destination.
     """
     bound = connection.bound
-    result = connection.result
-    own = _own(connection, connection.verdict, connection.id, action, result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     return own._replace(
         source_ip=connection.client_address.host,
         source_port=connection.client_address.port,
@@ -87,7 +87,7 @@ def arrival_record(
 
     :param traffic: bytes sent to the peer and received from it.
     """
-    own = _own(connection, connection.verdict, connection.id, action, connection.result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     to_peer, from_peer = traffic
     return own._replace(
         source_ip=connection.target.host,
@@ -115,6 +115,12 @@ def turned_away_record(
         destination_port=accepted.local.port,
         original_client_ip=connection.client_address.host,
     )
+
+
+def _outcome(connection: ConnectionBase) -> tuple[int, str]:
+    """Return the result of *connection* and why, with what filters have remarked."""
+    result, reason = connection.result
+    return result, connection.reason_with_remarks(reason)
 
 
 def _own(

@@ -60,7 +60,7 @@ def test_it_keeps_every_rule(name: str, conformed: Callable[..., Result]) -> Non
     assert about_data.endswith(" ok"), "it has no data filter, or none that was tried: see conform.toml"
 
 
-@pytest.mark.parametrize("name", ["smtp", "ftp", "dns"])
+@pytest.mark.parametrize("name", ["dns", "exe-block", "ftp", "smtp"])
 def test_without_what_its_package_says_a_filter_of_a_protocol_fails(
     name: str, tmp_path: Path, conformed: Callable[..., Result]
 ) -> None:
