@@ -15,7 +15,7 @@ from fwx.filter_loader import FilterOptionsError, make_filter
 from fwx.filters.capture import Capture
 from fwx.filters.capture import writer as writer_module
 from fwx.filters.capture.writer import RETRY_SECONDS
-from fwx.testing import MemoryFirewall, Outcome, check_filter
+from fwx.testing import MemoryFirewall, check_filter
 from tests.pcapng_reader import Packet, packets_of, streams_of
 
 CLIENT, SERVER = "192.0.2.1", ("198.51.100.1", 80)
@@ -44,7 +44,6 @@ def packets(folder: Path) -> list[Packet]:
 def test_the_contract(tmp_path: Path) -> None:
     battery = check_filter(Capture, {"folder": str(tmp_path), "files": 200})
     battery.require()
-    assert len([check for check in battery if check.outcome is Outcome.SKIPPED]) == 1
     for path in tmp_path.iterdir():
         packets_of(path)
 
