@@ -231,6 +231,11 @@ class ConnectionBase(Emulable):
         return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
+    def is_shown(self) -> bool:
+        """An event of it is being handled."""
+        return self._event_type != 0
+
+    @property
     def result(self) -> tuple[int, str]:
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason

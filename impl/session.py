@@ -278,7 +278,7 @@ class FWXSession(SessionRequests):
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` beyond what
             *dwFlags* allow, or an address of the firewall itself; ``FWX_E_TERMINATING`` the session has ended, or
             *pConnection*; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none; ``WSAENOBUFS``
-            too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*.
+            too much is announced.
         """
         action: IFWXFirewallAction = self.secondary.allow_future_connect(
             Address,
@@ -316,7 +316,7 @@ class FWXSession(SessionRequests):
             address that *dwFlags* do not allow, or where the service itself listens; ``FWX_E_POLICY_RULES_DENIED`` the
             rules let nobody come; ``WSAEADDRINUSE`` no run of ports is free, or a filter refuses the bind;
             ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; another Winsock error of
-            binding and listening; ``E_NOTIMPL`` for UDP.
+            binding and listening.
         """
         address, connections = bind_for_client(
             self.secondary,
@@ -348,7 +348,7 @@ class FWXSession(SessionRequests):
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` an address of
             the firewall itself; ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced;
-            ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening; ``E_NOTIMPL`` for UDP.
+            ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening.
         """
         first, actions = redirect(
             self.secondary,

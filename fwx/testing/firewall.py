@@ -46,6 +46,7 @@ from fwx.workers import WorkerPool
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
+UDP_IDLE_SECONDS = 60.0
 SESSION_SECONDS = 60.0
 _EVERYTHING = Rule("everything", "allow", ("any",), (ANY, LOCALHOST), (ANY, LOCALHOST))
 
@@ -194,6 +195,7 @@ class MemoryFirewall:
             call_later=loop.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, loop.time, loop.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
+            datagram_deadlines=DeadlineQueue(UDP_IDLE_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda *_: False,
