@@ -69,6 +69,7 @@ class FWXSession(SessionRequests):
         "id",
         "inside_address",
         "is_private",
+        "looks_up",
         "names",
         "rests",
         "secondary",
@@ -99,6 +100,8 @@ class FWXSession(SessionRequests):
         # How often it was left without connections.
         self.rests = 0
         self.is_private = is_private
+        # What the client itself has looked up, with no connection that it is for.
+        self.looks_up = 0
         # Where the client reaches the firewall, if the filter that made the session has said so.
         self.inside_address: SocketAddress | None = None
         self.secondary = Secondary(self)
@@ -184,8 +187,8 @@ class FWXSession(SessionRequests):
 
     @property
     def is_busy(self) -> bool:
-        """There is a connection; a port that waits for one, for a filter's sake, does not count."""
-        return any(not connection.waits for connection in self.connections)
+        """There is a connection, or a look-up; a port that waits for one, for a filter's sake, does not count."""
+        return self.looks_up > 0 or any(not connection.waits for connection in self.connections)
 
     @property
     def has_sockets(self) -> bool:

@@ -300,7 +300,13 @@ class MemoryFirewall:
         self._tasks.cancel()
         self.loop.run()
         self._end_workers()
-        for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
+        engine = self.engine
+        for deadlines in (
+            engine.connect_deadlines,
+            engine.linger_deadlines,
+            engine.datagram_deadlines,
+            self._idle,
+        ):
             deadlines.close()
 
     def _end_workers(self) -> None:
