@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.datagramsforclient import FWXDatagramsForClient
+    from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
@@ -119,7 +120,7 @@ def turned_away_record(
 
 
 def datagram_port_record(
-    connection: FWXDatagramsForClient,
+    connection: FWXDatagramsForClient | FWXEmulatedDatagrams,
     action: Action,
     verdict: Verdict,
     outcome: tuple[int, str],
