@@ -140,7 +140,7 @@ def primary_of(session: FWXSession, connection: Any) -> ConnectionBase | None:
     """
     if connection is None:
         known = (each for each in session.connections if not each.is_secondary)
-        there = (each for each in known if each.verdict.rule and not each.terminating)
+        there = (each for each in known if each.ruling.rule and not each.terminating)
         return max(there, key=lambda each: (each.is_shown, each.id), default=None)
     if not isinstance(connection, ConnectionBase) or connection.session is not session:
         raise COMError(E_INVALIDARG, f"{connection!r} is no connection of this session")

@@ -236,6 +236,18 @@ class ConnectionBase(Emulable):
         return self._event_type != 0
 
     @property
+    def ruling(self) -> Verdict:
+        """The verdict that its secondary connections stand under."""
+        return self.verdict
+
+    @property
+    def leads_to(self) -> SocketAddress | None:
+        """Where it leads to: the literal address where it is known, else the name; ``None`` for nowhere yet."""
+        reached: SocketAddress | None = getattr(self, "address", None)
+        target: SocketAddress | None = getattr(self, "target", None)
+        return target if reached is None else reached
+
+    @property
     def result(self) -> tuple[int, str]:
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason

@@ -79,6 +79,7 @@ class FWXDatagramConnection(ConnectionBase):
         "_destinations",
         "_hosts_of",
         "_servers",
+        "_shown",
         "_ways",
         "source_proxy",
     )
@@ -113,6 +114,8 @@ class FWXDatagramConnection(ConnectionBase):
         )
         self._ways = DatagramWays(self.engine, self._way_event)
         self._bind_chain: DatagramChain | None = None
+        # The destination whose event is being handled.
+        self._shown: Destination | None = None
         # Who spoke for the client, by a PROXY header; the host sets it.
         self.source_proxy: SocketAddress | None = None
 
@@ -151,6 +154,24 @@ class FWXDatagramConnection(ConnectionBase):
     def destinations(self) -> tuple[Destination, ...]:
         """What is remembered, the one that was quiet for longest first."""
         return tuple(self._destinations.values())
+
+    @property
+    def ruling(self) -> Verdict:
+        """That of the destination which is being shown, or was used last."""
+        leading = self._leading
+        return self.verdict if leading is None or leading.verdict is None else leading.verdict
+
+    @property
+    def leads_to(self) -> SocketAddress | None:
+        leading = self._leading
+        return None if leading is None else leading.address or leading.target
+
+    @property
+    def _leading(self) -> Destination | None:
+        if self._shown is not None:
+            return self._shown
+        known = (each for each in reversed(self._destinations.values()) if not each.secondary)
+        return next((each for each in known if each.state is State.OPEN), None)
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
@@ -367,6 +388,7 @@ class FWXDatagramConnection(ConnectionBase):
         hosts = self._hosts_of(verdict)
         before = len(self._members)
         told = FWXUdpDestination(self)
+        self._shown = destination
         secondary = destination.secondary
         event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
         at = (destination.target, destination.address or destination.target)
@@ -374,6 +396,7 @@ class FWXDatagramConnection(ConnectionBase):
             passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at)
         finally:
             told.invalidate()
+            self._shown = None
         destination.members = self._members[before:]
         if passes or self.terminating:
             return passes

@@ -19,7 +19,7 @@ from fwx.impl.firewallaction import FWXFirewallAction
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import Notice, notice_of
 from fwx.impl.permission import Permission
-from fwx.impl.permissions import TRANSPORTS, peer_of
+from fwx.impl.permissions import TRANSPORTS
 from fwx.interfaces.constants import FWX_FLAG_TIMEOUT, FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
     FWX_E_ADDRESS_NOT_ALLOWED,
@@ -150,7 +150,7 @@ class Secondary:
         self.require_room()
         primary = primary_of(self.session, connection)
         notice = notice_of(self.session, terms.session_filter, terms.context)
-        check_reach(self.engine, terms.flags, peer_of(primary), target)
+        check_reach(self.engine, terms.flags, None if primary is None else primary.leads_to, target)
         permission = self.permission(primary, target, terms, notice)
         if local is not None and not isinstance(primary, FWXDatagramConnection) and local == _leaves_from(primary):
             local = local.with_port(0)  # the primary connection has the port

@@ -10,6 +10,7 @@ import pytest
 
 from fwx.impl import datagramsforclient, turnedaway
 from fwx.impl.clientsideports import MOST_HELD
+from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action
 from fwx.impl.packetfilter import Opening
 from fwx.impl.policy import Rule
@@ -41,9 +42,9 @@ from fwx.interfaces.hresult import (
     COMError,
 )
 from fwx.interfaces.protocols import by_title
-from tests.impl.announcing import OUTSIDE, Scene
+from tests.impl.announcing import OUTSIDE, PRIMARY_MASK, Scene
 from tests.impl.datagrampeers import DatagramPeer
-from tests.impl.test_datagramconnection import Passing
+from tests.impl.test_datagramconnection import Client, Passing
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
@@ -619,3 +620,56 @@ def test_a_packet_filter_that_does_not_open_the_way_to_the_client(scene: Scene, 
     assert connection.terminating
     assert not list(scene.rig.packet_filter)
     assert scene.rig.records[-1].reason.startswith("the packet filter did not open a port to the client")
+
+
+# ---- the rule behind it ----------------------------------------------------------------------------------------------
+
+RULES = [
+    Rule(name, "allow", (name,), ("localhost",), ("localhost",)) for name in ("FTP", "HTTP", "DNS")
+]  # told apart by the protocol of the primary connection
+
+
+def rule_of(scene: Scene, client: SocketAddress) -> str:
+    _, (connection,) = bind(scene, client)
+    rule: str = connection.rule
+    connection.Kill()
+    return rule
+
+
+def test_the_newest_connection(scene: Scene, udp: Peers) -> None:
+    """Or the one whose event is being handled."""
+    client, rules = udp().address, []
+
+    def handle(event: Any) -> None:
+        rules.append((event.Parameters.Connect.Address.port, rule_of(scene, client)))
+
+    scene.rig.engine.policy = scene.rig.policy(*RULES)
+    scene.rig.host("binding", handle=handle, mask=PRIMARY_MASK)
+    slow, quick = scene.door(), scene.door()
+    slow.open(SocketAddress("slow.example", 21))
+    quick.open(SocketAddress("127.0.0.1", 80))
+    scene.rig.names.asked.pop()([SocketAddress("127.0.0.1", 21)], 0)
+    assert rules == [(80, "HTTP"), (21, "FTP")]
+    scene.rig.settle()
+
+
+def test_a_primary_connection_over_udp(scene: Scene, udp: Peers) -> None:
+    """Its rules are those of its destinations: that which is being shown, else the one that was used last."""
+    rig, told, rules = scene.rig, udp().address, []
+    rig.engine.policy = rig.policy(
+        Rule("first", "allow", ("any",), ("localhost",), ("localhost",)),
+        Rule("second", "allow", ("any",), ("localhost",), ("outside",)),
+    )
+    client, server = Client(), udp()
+    connection = FWXDatagramConnection(scene.session, server.address, client, lambda _: rig.engine.filters)  # type: ignore[arg-type]
+    connection.start()
+    client.say(b"hello", server.address)
+    assert connection.leads_to == server.address
+    assert rule_of(scene, told) == "first"
+    rig.host("binding", handle=lambda _: rules.append(rule_of(scene, told)), mask=fwx_Udp_Destination | FWX_ALL_SOURCES)
+    client.say(b"hello", SocketAddress("203.0.113.7", 9))
+    assert rules == ["second"]
+    assert rule_of(scene, told) == "second"
+    client.say(b"again", server.address)
+    assert rule_of(scene, told) == "first"
+    connection.end()

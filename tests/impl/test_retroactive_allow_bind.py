@@ -213,7 +213,7 @@ def test_a_udp_socket(rig: Rig, datagrams: Datagrams, flags: int) -> None:
     rig.settle()
     assert not list(rig.packet_filter)
     logged = [record for record in rig.records if record.destination_port == datagrams.stranger.address.port]
-    assert (logged[0].rule, logged[0].application_protocol) == ("ftp", "FTP")
+    assert (logged[0].rule, logged[0].application_protocol) == ("everything", "FTP")
     assert logged[0].bytes_received == len(b"after" + b"again")
 
 
