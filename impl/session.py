@@ -311,9 +311,10 @@ class FWXSession(SessionRequests):
         """Bind ports on the outside for the client, one for each of *ClientAddresses*, and wait there for others, whose
         connections go on to that address (B6.12 to B6.17). From any thread.
 
-        Each takes one connection, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the connection ends it. The
-        rule of the session's newest connection stands behind it; without a connection the rules are asked. The client's
-        addresses are its own, unless *dwFlags* say otherwise.
+        Each takes one connection, over UDP one peer, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the
+        connection ends it. The rule of the session's connection whose event is being handled, or of its newest one,
+        stands behind it; without a connection the rules are asked. The client's addresses are its own, unless *dwFlags*
+        say otherwise.
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` a client
             address that *dwFlags* do not allow, or where the service itself listens; ``FWX_E_POLICY_RULES_DENIED`` the
@@ -350,8 +351,9 @@ class FWXSession(SessionRequests):
         *ConnectAddresses*, on consecutive ports (B6.22 to B6.25). Whoever else comes is turned away. From any thread.
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` an address of
-            the firewall itself; ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced;
-            ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening.
+            the firewall itself; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none;
+            ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; ``WSAEADDRINUSE`` no run
+            of ports is free; another Winsock error of the listening.
         """
         first, actions = redirect(
             self.secondary,

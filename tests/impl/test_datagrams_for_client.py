@@ -673,3 +673,24 @@ def test_a_primary_connection_over_udp(scene: Scene, udp: Peers) -> None:
     client.say(b"again", server.address)
     assert rule_of(scene, told) == "first"
     connection.end()
+
+
+def test_other_families_meet(scene: Scene, udp: Peers) -> None:
+    """Outside IPv6, inside IPv4: only payloads pass."""
+    client, peer = udp(), udp("::1")
+    outside, _ = bind(scene, client.address, ProxyAddress=SocketAddress("::1", 0))
+    peer.send(b"hello", outside)
+    assert client.expect(b"hello").host == "127.0.0.1"
+    client.send(b"yes")
+    assert peer.expect(b"yes") == outside
+
+
+def test_the_longest_datagram(scene: Scene, udp: Peers) -> None:
+    """Whole, or not at all; an empty one is one too."""
+    client, peer = udp(), udp()
+    outside, _ = bind(scene, client.address)
+    for data in (bytes(65507), b"", b"x"):
+        peer.send(data, outside)
+        client.expect(data)
+        client.send(data)
+        peer.expect(data)

@@ -223,6 +223,20 @@ def test_the_ip_filter_of_a_udp_socket(rig: Rig, datagrams: Datagrams) -> None:
     assert not datagrams.write(b"hello")
 
 
+def test_a_stranger_that_a_filter_refuses(rig: Rig, datagrams: Datagrams) -> None:
+    """B2.16, B2.19: it is shown once, and what it writes is thrown away."""
+    seen: list[Any] = []
+
+    def handle(event: Any) -> None:
+        seen.append(event)
+        event.Parameters.UdpDest.piUdpDestination.Deny(0)
+
+    rig.host("refusing", handle=handle, mask=MASK)
+    datagrams.allow()
+    assert [datagrams.write(b"x") for _ in range(3)] == [False] * 3
+    assert len(seen) == 1
+
+
 def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:
     """Whoever forges addresses fills neither memory nor log."""
     datagrams.allow()
