@@ -11,12 +11,11 @@ from fwx.impl.announcement import check_client
 from fwx.impl.clientsideports import MOST_PORTS, ClientSidePorts
 from fwx.impl.connectionrecord import datagram_port_record
 from fwx.impl.datagramconnection import FWXDatagramConnection
-from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.ownaddress import address_towards
 from fwx.impl.turnedaway import TurnedAway
-from fwx.impl.udpdestination import State
+from fwx.impl.udpdestination import STANDING, State
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
     from fwx.impl.udpdestination import Destination
-    from fwx.interfaces import IFWXIpFilter
 
 MOST_AT_ONCE: Final = MOST_PORTS
 """Peers of one port at a time: whoever is outside may write to it, and no limit of a client's counts those."""
@@ -57,7 +55,6 @@ class FWXDatagramsForClient(FWXDatagramConnection):
     __slots__ = (
         "_flags",
         "_has_primary",
-        "_ip_filter",
         "_ports",
         "_transport",
         "_turned_away",
@@ -168,7 +165,7 @@ class FWXDatagramsForClient(FWXDatagramConnection):
         """Say whether *peer* may write to the client."""
         verdict, engine = self.verdict, self.engine
         local = self._local_towards(peer)
-        if self._ip_filter is not None and not self._ip_filter.admits(peer.host):
+        if not self.admits(peer):
             reason = f"the IP filter does not include {peer}"
             return replace(verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
         if not self._has_primary:
@@ -213,6 +210,13 @@ class FWXDatagramsForClient(FWXDatagramConnection):
     def _watch(self, destination: Destination) -> None:
         seen = destination.sent, destination.received
         self.engine.datagram_deadlines.add(partial(self._look, destination, seen))
+
+    def _judge_destinations(self) -> None:
+        """The IP filter is another one (B6.32): it holds for those who have come already too."""
+        for destination in list(self._destinations.values()):
+            if not self.terminating and destination.state in STANDING and not self.admits(destination.address):
+                reason = f"the IP filter does not include {destination.target}"
+                self._forget(destination, FWX_E_ADDRESS_NOT_ALLOWED, reason)
 
     def _look(self, destination: Destination, seen: tuple[int, int]) -> None:
         if self.terminating or self._destinations.get(destination.target) is not destination:
@@ -271,25 +275,3 @@ class FWXDatagramsForClient(FWXDatagramConnection):
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
         self.client_address = address
         self._ports.set_client(address)
-
-    def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
-        """Let only these addresses write to the client from now on (B6.32), of those that have come already too;
-        ``None`` lifts that (B6.33). From any thread.
-
-        :raises COMError: ``E_INVALIDARG`` it is none of the service's.
-        """
-        restriction = None if pIpFilter is None else require_ip_filter(pIpFilter).Clone()
-        on_loop(self.engine.queue, self._restrict, restriction)
-
-    def _restrict(self, restriction: FWXIpFilter | None) -> None:
-        self._ip_filter = restriction
-        if restriction is None:
-            return
-        for destination in list(self._destinations.values()):
-            if destination.secondary and not restriction.admits(destination.target.host):
-                reason = f"the IP filter does not include {destination.target} any more"
-                self._forget(destination, FWX_E_ADDRESS_NOT_ALLOWED, reason)
-
-    def GetIpFilter(self) -> IFWXIpFilter | None:
-        """Return a copy of the filter, ``None`` for everyone."""
-        return None if self._ip_filter is None else self._ip_filter.Clone()

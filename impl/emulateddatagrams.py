@@ -106,7 +106,9 @@ class FWXEmulatedDatagrams(FWXDatagramConnection):
         destination.chain = DatagramChain(sorted(destination.members, key=chain_order), self.engine.queue, None, inward)
         self.waits = False
         self._watch(destination)
-        if not self._set_sockets(destination.members):
+        if destination.tied:
+            self._tie(destination.tied)
+        if not self._set_sockets([*destination.tied, *destination.members]):
             raise COMError(*self.result)
         return self
 

@@ -31,7 +31,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_IS_BUSY,
@@ -408,10 +407,6 @@ def test_too_many_reservations(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Non
     assert code_of(rig.firewall.ReservePorts, FWX_PROTOCOL_TCP, LOCAL, None, 2) == HRESULT_FROM_WIN32(WSAENOBUFS)
     kept.end()
     rig.firewall.ReservePorts(FWX_PROTOCOL_TCP, LOCAL, None, 2)
-
-
-def test_network_relations_are_not_told(rig: Rig) -> None:
-    assert code_of(rig.firewall.GetNetworkRelation, LOCAL, None, LOCAL, None) == E_NOTIMPL
 
 
 def test_what_a_session_is(scene: Scene) -> None:
