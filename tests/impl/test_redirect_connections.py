@@ -439,6 +439,6 @@ def test_a_run_that_meets_a_port_in_use(rig: Rig) -> None:
     run = bind_run(make, LOCAL, 3)
     ports = [transport.getsockname()[1] for transport in run]
     assert ports == list(range(ports[0], ports[0] + 3))
-    assert run == made[2:]
+    assert run == made[-3:]  # other programs take ports too
     for transport in run:
         transport.close(False)
