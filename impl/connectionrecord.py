@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.datagramsforclient import FWXDatagramsForClient
     from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
@@ -69,8 +70,7 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
     The client is the source, the address the destination.
     """
     bound = connection.bound
-    result = connection.result
-    own = _own(connection, connection.verdict, connection.id, action, result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     return own._replace(
         source_ip=connection.client_address.host,
         source_port=connection.client_address.port,
@@ -90,7 +90,7 @@ def arrival_record(
 
     :param traffic: bytes sent to the peer and received from it.
     """
-    own = _own(connection, connection.verdict, connection.id, action, connection.result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     to_peer, from_peer = traffic
     return own._replace(
         source_ip=connection.target.host,
@@ -155,8 +155,14 @@ def datagram_port_record(
         session_id=session.id,
         connection_id=connection.id,
         interface=connection.interface,
-        reason=reason,
+        reason=connection.reason_with_remarks(reason) if peer is None else reason,
     )
+
+
+def _outcome(connection: ConnectionBase) -> tuple[int, str]:
+    """Return the result of *connection* and why, with what filters have remarked."""
+    result, reason = connection.result
+    return result, connection.reason_with_remarks(reason)
 
 
 def _own(

@@ -39,7 +39,10 @@ def test_it_loads_and_is_explained(name: str, page: Any) -> None:
         assert f"\n   {name}\n" in page("index")
 
 
-@pytest.mark.parametrize(("name", "options"), [("smtp", []), ("dns", ["--option", 'types=["AXFR"]']), ("ftp", [])])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("smtp", []), ("dns", ["--option", 'types=["AXFR"]']), ("ftp", []), ("exe-block", [])],
+)
 def test_a_filter_of_a_protocol_keeps_every_rule(name: str, options: list[str], source_tree: Path) -> None:
     script = source_tree / "docs" / "filters" / f"{name}-script.toml"
     result = CliRunner().invoke(conform, [SHIPPED[name], "--script", str(script), *options])
