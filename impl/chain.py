@@ -108,9 +108,12 @@ class Member:
         registry = self.connection.engine.registry
         key = (self.connection, self.data_filter)
         internal: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="internal")
-        if self.emulates:
-            return internal, None
-        external: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        external: IFWXSocket | None = None
+        if not self.emulates:
+            external = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        tracer = self.connection.engine.tracer
+        if tracer is not None:
+            return tracer.sockets(self.connection, self, (internal, external))
         return internal, external
 
     def terminate(self) -> None:

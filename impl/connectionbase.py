@@ -249,6 +249,11 @@ class ConnectionBase(Restrictable):
         return target if reached is None else reached
 
     @property
+    def members(self) -> list[Member]:
+        """The data filters, in the order of the chain once the connection is established."""
+        return self._members
+
+    @property
     def result(self) -> tuple[int, str]:
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason
@@ -302,6 +307,8 @@ class ConnectionBase(Restrictable):
         try:
             self._take_leave(action)
         finally:
+            if self.engine.tracer is not None:
+                self.engine.tracer.ended(self, self._denied_by)
             self._members = []
             self.session.connections.discard(self)
             on_ended, self.on_ended = self.on_ended, None

@@ -39,7 +39,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
-    from fwx.impl.datagramchain import Datagram
+    from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
@@ -150,22 +150,9 @@ class FWXDatagramConnection(HasDestinations):
         return tuple(self._destinations.values())
 
     @property
-    def ruling(self) -> Verdict:
-        """That of the destination which is being shown, or was used last."""
-        leading = self._leading
-        return self.verdict if leading is None or leading.verdict is None else leading.verdict
-
-    @property
-    def leads_to(self) -> SocketAddress | None:
-        leading = self._leading
-        return None if leading is None else leading.address or leading.target
-
-    @property
-    def _leading(self) -> Destination | None:
-        if self._shown is not None:
-            return self._shown
-        known = (each for each in reversed(self._destinations.values()) if not each.secondary)
-        return next((each for each in known if each.state is State.OPEN), None)
+    def has_met_anyone(self) -> bool:
+        """It has had a destination, of which the log was told as the rule has it."""
+        return self._destinations.has_met_anyone
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
@@ -357,15 +344,17 @@ class FWXDatagramConnection(HasDestinations):
             self._destinations.answers.learn(destination, destination.address)
         if destination.tied:
             self._tie(destination.tied)
+        outward: Passed = partial(self._to_server, destination)
+        inward: Passed = self._inward
+        tracer = self.engine.tracer
+        if tracer is not None:
+            inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(
-                _ordered(destination.members),
-                self.engine.queue,
-                partial(self._to_server, destination),
-                self._inward,
-            )
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
         if not self._set_sockets([*destination.tied, *destination.members]):
             return
+        if tracer is not None:
+            tracer.destination_ready(destination)
         if destination.permission is not None:
             destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()

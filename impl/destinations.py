@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Destinations(OrderedDict["SocketAddress", Destination]):
     """A connection's destinations by their targets, the one that was quiet for longest first.
 
-    :ivar answers: whose answers come from which address.
+    :ivar answers: whose answers come from which address. :ivar has_met_anyone: there has been one, remembered or not.
     """
 
-    __slots__ = ("_connection", "_most", "_servers", "answers")
+    __slots__ = ("_connection", "_most", "_servers", "answers", "has_met_anyone")
 
     def __init__(self, connection: FWXDatagramConnection, servers: DatagramServers, most: int) -> None:
         """*most* are remembered at a time."""
@@ -34,6 +34,7 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         self._servers = servers
         self._most = most
         self.answers = DatagramAnswers()
+        self.has_met_anyone = False
 
     @property
     def strangers(self) -> int:
@@ -42,6 +43,7 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
 
     def remember(self, target: SocketAddress) -> Destination:
         """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
+        self.has_met_anyone = True
         known = self.pop(target, None)
         if known is None and len(self) >= self._most:
             known = self.popitem(last=False)[1]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tracing import Tracer
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
@@ -96,6 +97,7 @@ class Engine:
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
+    :ivar tracer: who records connections, while somebody does.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -131,6 +133,7 @@ class Engine:
     permissions: Permissions = field(init=False)
     recoverer: FWXLowResourceRecoverer = field(init=False)
     more_time: Callable[[int], None] = lambda _milliseconds: None
+    tracer: Tracer | None = None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

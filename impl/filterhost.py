@@ -92,11 +92,14 @@ class FilterHost:
         self.state = "ready"
 
     def stop(self) -> None:
-        """Tell the filter that the service stops (B1.39), once."""
+        """Tell the filter that the service stops (B1.39), once; :meth:`release` follows."""
         if self.state == "ready" and self._filter is not None:
             self.call(self._filter, "FilterShutdown")
         if self.state != "failed":
             self.state = "stopped"
+
+    def release(self) -> None:
+        """Let go of the filter object; called when it has been stopped and its session filters are detached (B1.40)."""
         self._filter = None
 
     def attach(self, session: IFWXSession) -> tuple[IFWXSessionFilter, int]:

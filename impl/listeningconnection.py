@@ -213,7 +213,7 @@ class FWXListeningConnection(ConnectionBase):
         if self.terminating or (transport is None and self.emulation is None) or not self._tell_of_listening():
             return
         if transport is not None:
-            self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine.call_later)
+            self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine)
             self._wait()
         done()
 

@@ -195,6 +195,12 @@ class FWXSession(SessionRequests):
         """Filters have sockets of this session."""
         return bool(self._sockets)
 
+    def _tell_bound(self, address: SocketAddress) -> None:
+        """A filter has been given a port that the service has chosen."""
+        tracer = self.engine.tracer
+        if tracer is not None:
+            self.engine.queue.call(tracer.bound, self, address)
+
     def keep(self, socket: Any) -> None:
         """Remember a socket of this session, to be closed with it."""
         self._sockets.add(socket)
@@ -332,6 +338,7 @@ class FWXSession(SessionRequests):
             pIpFilter,
             Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
         )
+        self._tell_bound(address)
         return address, connections
 
     def RedirectConnections(
@@ -364,6 +371,7 @@ class FWXSession(SessionRequests):
             ProxyExternalAddressLength,
             Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
         )
+        self._tell_bound(first)
         return first, actions
 
     def RetroactiveAllowBind(

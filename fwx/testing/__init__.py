@@ -27,6 +27,7 @@ from fwx.testing.firewall import MemoryConnection, MemoryFirewall
 from fwx.testing.ipfilters import check_ip_filter
 from fwx.testing.memory import MemoryNetwork, MemoryPeer, MemoryTransport
 from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.memoryudp import MemoryDatagramConnection
 from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.overlapped import OverlappedMaker, check_overlapped
 from fwx.testing.playbook import Playbook, PlaybookError
@@ -45,6 +46,7 @@ __all__ = [
     "Dialogue",
     "Done",
     "MemoryConnection",
+    "MemoryDatagramConnection",
     "MemoryEventLoop",
     "MemoryFirewall",
     "MemoryLoop",

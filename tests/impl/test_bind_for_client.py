@@ -373,7 +373,7 @@ def test_a_filter_refuses_the_peer(scene: Scene, waiting: socket.socket) -> None
 
 
 def test_who_is_told(scene: Scene, waiting: socket.socket) -> None:
-    """B2.31 to B2.33: of the connection to the client, not of the port; with the peer's address."""
+    """B2.31, B2.33: of the connection to the client, not of the port; with the peer's address."""
     context = scene.rig.firewall.CreateIpFilter()
     outside, (port,) = scene.bind(place(waiting), pSessionFilter=scene.session_filter, punkContext=context)
     assert scene.told == []
@@ -388,7 +388,7 @@ def test_who_is_told(scene: Scene, waiting: socket.socket) -> None:
 
 
 def test_who_may_come(scene: Scene, waiting: socket.socket) -> None:
-    """B6.17, B6.32 to B6.34: the IP filter's addresses; a copy of it is kept, another one can be set."""
+    """B6.17, B6.32, B6.33, B6.34: the IP filter's addresses; a copy of it is kept, another one can be set."""
     ip_filter = scene.rig.firewall.CreateIpFilter()
     ip_filter.IncludeRange(IPv4Address("127.0.0.3"), IPv4Address("127.0.0.3"))
     outside, (connection,) = scene.bind(place(waiting), pIpFilter=ip_filter)

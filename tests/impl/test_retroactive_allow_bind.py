@@ -23,6 +23,7 @@ from fwx.interfaces import (
     fwx_Udp_Destination,
     fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
+    fwxSourceWSP,
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
@@ -153,11 +154,11 @@ def test_bad_arguments(rig: Rig, arguments: tuple[Any, ...], code: int) -> None:
 class Datagrams:
     """A client's UDP socket that has written to one server."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, source: Any = fwxSourceWSP) -> None:
         self.rig = rig
         self.client = Client()
         hosts = lambda verdict: rig.engine.filters  # noqa: E731
-        self.connection = FWXDatagramConnection(rig.session(), CLIENT, self.client, hosts)  # type: ignore[arg-type]
+        self.connection = FWXDatagramConnection(rig.session(source=source), CLIENT, self.client, hosts)  # type: ignore[arg-type]
         self.connection.start()
         self.server, self.stranger = Server(), Server()
         self.client.say(b"hello", self.server.address)
@@ -185,6 +186,17 @@ def datagrams(rig: Rig) -> Iterator[Datagrams]:
     datagrams = Datagrams(rig)
     yield datagrams
     datagrams.close()
+
+
+def test_a_securenat_client_has_bound_nothing(rig: Rig) -> None:
+    """B6.18, B6.20: it has a socket here for what it sends, and no bind that could be allowed."""
+    made = Datagrams(rig, fwxSourceNAT)
+    allow = rig.session(source=fwxSourceNAT).RetroactiveAllowBind
+    assert code_of(allow, FWX_PROTOCOL_UDP, made.local, None, FTP, 0, None) == NOT_FOUND
+    assert not made.write(b"in")
+    made.connection.end()
+    rig.settle()
+    made.close()
 
 
 @pytest.mark.parametrize("flags", [0, FWX_FLAG_BIDIRECTIONAL])
@@ -258,7 +270,7 @@ def test_the_receive_buffer(rig: Rig, datagrams: Datagrams) -> None:
 
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_destination_that_was_announced(rig: Rig, datagrams: Datagrams, multiple: bool) -> None:
-    """B6.5, B6.6, B2.31 over UDP: AllowFutureConnect lets the client write to one destination that no rule allows."""
+    """B6.5, B6.6, B2.11, B2.31 over UDP: AllowFutureConnect lets the client write where no rule allows it."""
     told: list[Any] = []
     host = rig.host("announcer", handle=told.append, mask=MASK)
     session, target = rig.session(), datagrams.stranger.address

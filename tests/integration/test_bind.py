@@ -203,7 +203,7 @@ def test_the_control(proxies: Proxies, protocol: str) -> None:
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("protocol", ["socks4", "socks4a", "socks5"])
 def test_bind(serve: Any, protocol: str, loop: str, filtered: bool) -> None:
-    """RFC 1928 section 6: two replies, then the data of both, with a data filter and without (B2.20 to B2.24)."""
+    """B2.20, B2.23, RFC 1928 section 6: two replies, then the data of both, with a data filter and without."""
     firewall = serve(loop=loop, filters={"watch": WATCHING} if filtered else None)
     with BindClient(firewall.address(), protocol) as client:
         bound = client.bind(("localhost" if protocol == "socks4a" else "127.0.0.1", 0))

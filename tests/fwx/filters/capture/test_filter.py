@@ -69,6 +69,16 @@ def test_a_conversation(started: Any, fwx_firewall: MemoryFirewall, tmp_path: Pa
     assert not any(packet.comment for packet in read[1:])
 
 
+def test_what_is_said_passes_as_it_was_said(fwx_playbook: Any, tmp_path: Path) -> None:
+    """With each end behind the data, and nothing of the file in the conversation."""
+    book = fwx_playbook(Capture, {"folder": str(tmp_path)})
+    book.server_sends(b"220 ready\r\n").client_gets(b"220 ready\r\n")
+    book.client_sends(b"QUIT\r\n").server_gets(b"QUIT\r\n").client_ends().server_sees_end()
+    book.passes(60).server_sends(b"221 bye\r\n").client_gets(b"221 bye\r\n").server_ends().client_sees_end()
+    book.play()
+    assert list(streams_of(packets(tmp_path)).values()) == [b"QUIT\r\n", b"220 ready\r\n221 bye\r\n"]
+
+
 @pytest.mark.parametrize("by_client", [True, False])
 def test_a_reset(started: Any, fwx_firewall: MemoryFirewall, tmp_path: Path, by_client: bool) -> None:
     started()
