@@ -267,6 +267,7 @@ class Service:
             call_later=self._loop.call_later,
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
+            datagram_deadlines=self._deadlines["udp"],
             write_record=self.log.write,
             packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,

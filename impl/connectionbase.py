@@ -232,6 +232,23 @@ class ConnectionBase(Restrictable):
         return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
+    def is_shown(self) -> bool:
+        """An event of it is being handled."""
+        return self._event_type != 0
+
+    @property
+    def ruling(self) -> Verdict:
+        """The verdict that its secondary connections stand under."""
+        return self.verdict
+
+    @property
+    def leads_to(self) -> SocketAddress | None:
+        """Where it leads to: the literal address where it is known, else the name; ``None`` for nowhere yet."""
+        reached: SocketAddress | None = getattr(self, "address", None)
+        target: SocketAddress | None = getattr(self, "target", None)
+        return target if reached is None else reached
+
+    @property
     def members(self) -> list[Member]:
         """The data filters, in the order of the chain once the connection is established."""
         return self._members

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.datagramsforclient import FWXDatagramsForClient
+    from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
@@ -114,6 +116,45 @@ def turned_away_record(
         destination_ip=local.host,
         destination_port=local.port,
         original_client_ip=connection.client_address.host,
+    )
+
+
+def datagram_port_record(
+    connection: FWXDatagramsForClient | FWXEmulatedDatagrams,
+    action: Action,
+    verdict: Verdict,
+    outcome: tuple[int, str],
+    peer: SocketAddress | None = None,
+) -> LogRecord:
+    """Make the record of a UDP port that a filter has bound for a client, of its beginning, its end or its refusal.
+
+    The client is the source, the port the destination; of a *peer* that is turned away, that is the source.
+
+    :param outcome: the result and why.
+    """
+    engine, session = connection.engine, connection.session
+    result, reason = outcome
+    source, client = peer or connection.client_address, "" if peer is None else connection.client_address.host
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        protocol="UDP",
+        source_ip=source.host,
+        source_port=source.port,
+        destination_ip=connection.bound.host,
+        destination_port=connection.bound.port,
+        original_client_ip=client,
+        source_network=verdict.source_network,
+        destination_network=verdict.destination_network,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        username=session.user_name,
+        session_id=session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        reason=connection.reason_with_remarks(reason) if peer is None else reason,
     )
 
 

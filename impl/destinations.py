@@ -52,6 +52,12 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         destination = self[target] = Destination(target, self._connection.engine.clock())
         return destination
 
+    def expire(self, destination: Destination, result: int = S_OK, reason: str = "") -> None:
+        """Forget what was quiet for long, or may not go on."""
+        if self.get(destination.target) is destination:
+            del self[destination.target]
+            self._forget(destination, result=result, reason=reason)
+
     def waiting_for(self, way: UpstreamDatagrams) -> Iterator[Destination]:
         """Go through those whose datagrams wait until *way* is open."""
         return (each for each in list(self.values()) if each.state is State.ASSOCIATING and each.way is way)
@@ -129,6 +135,9 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         orphans = self.answers.forget(destination, self.values())
         for address in orphans if destination.way is None else ():
             self._servers.close_to(address)
+        place = destination.leaves_from
+        if place is not None and all(each.leaves_from != place for each in self.values()):
+            self._servers.close_at(place)
         if destination.chain is not None:
             destination.chain.abort()
         self._connection.release([*destination.tied, *destination.members])

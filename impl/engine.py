@@ -81,7 +81,8 @@ class Engine:
 
     :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
     :ivar call_later: calls back after so many seconds, on the loop thread; for times that one socket alone has.
-    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
+    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left;
+        :attr:`datagram_deadlines`, for peers over UDP that are quiet.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
@@ -114,6 +115,7 @@ class Engine:
     call_later: Callable[[float, Callable[[], None]], Timer]
     connect_deadlines: DeadlineQueue
     linger_deadlines: DeadlineQueue
+    datagram_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress, str], bool]

@@ -52,6 +52,7 @@ from fwx.workers import WorkerPool
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
+UDP_IDLE_SECONDS = 60.0
 SESSION_SECONDS = 60.0
 _EVERYTHING = Rule("everything", "allow", ("any",), (ANY, LOCALHOST), (ANY, LOCALHOST))
 
@@ -201,6 +202,7 @@ class MemoryFirewall:
             call_later=loop.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, loop.time, loop.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
+            datagram_deadlines=DeadlineQueue(UDP_IDLE_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda *_: False,
@@ -370,7 +372,13 @@ class MemoryFirewall:
         self._tasks.cancel()
         self.loop.run()
         self._end_workers()
-        for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
+        engine = self.engine
+        for deadlines in (
+            engine.connect_deadlines,
+            engine.linger_deadlines,
+            engine.datagram_deadlines,
+            self._idle,
+        ):
             deadlines.close()
 
     def _end_workers(self) -> None:

@@ -39,7 +39,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
@@ -531,7 +530,6 @@ TARGET = SocketAddress("203.0.113.7", 20)
         ({"ProxyExternalAddress": TARGET, "ProxyExternalAddressLength": 99}, E_INVALIDARG),
         ({"Protocol": 47}, E_INVALIDARG),
         ({"Protocol": None}, E_INVALIDARG),
-        ({"Protocol": FWX_PROTOCOL_UDP, "ProxyExternalAddress": SocketAddress("127.0.0.5", 0)}, E_NOTIMPL),
         ({"dwFlags": FWX_FLAG_BIDIRECTIONAL}, E_INVALIDARG),
         ({"dwFlags": -1}, E_INVALIDARG),
         ({"ProtocolGuid": None}, E_POINTER),

@@ -21,7 +21,6 @@ from fwx.interfaces import (
     FWX_FLAG_BIDIRECTIONAL,
     FWX_FLAG_TIMEOUT,
     FWX_PROTOCOL_TCP,
-    FWX_PROTOCOL_UDP,
     IFWXConnection,
     IFWXSession,
     SocketAddress,
@@ -35,7 +34,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_IS_BUSY,
@@ -488,7 +486,6 @@ CLIENT = SocketAddress("127.0.0.1", 4000)
         ({"ProxyAddress": SocketAddress("a.name", 0)}, E_INVALIDARG),
         ({"ProxyAddressLength": 99}, E_INVALIDARG),
         ({"Protocol": 1}, E_INVALIDARG),
-        ({"Protocol": FWX_PROTOCOL_UDP}, E_NOTIMPL),
         ({"dwFlags": FWX_FLAG_BIDIRECTIONAL}, E_INVALIDARG),
         ({"Backlog": "5"}, E_INVALIDARG),
         ({"ProtocolGuid": None}, E_POINTER),

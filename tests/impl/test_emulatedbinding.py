@@ -19,7 +19,6 @@ from fwx.interfaces import (
     FWX_ALL_SOURCES,
     FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION,
     FWX_PROTOCOL_TCP,
-    FWX_PROTOCOL_UDP,
     GUID_NULL,
     SocketAddress,
     fwx_AcceptedConnection,
@@ -30,7 +29,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_ALREADY_EMULATED,
@@ -375,7 +373,6 @@ def test_what_emulate_client_bind_refuses(rig: Rig, ready: Any) -> None:
     assert code(place=None) == E_POINTER
     assert code(place=SocketAddress("www.example", 80)) == E_INVALIDARG
     assert code(place=PLACE.with_port(0)) == E_INVALIDARG
-    assert code(protocol=FWX_PROTOCOL_UDP) == E_NOTIMPL
     assert code(protocol=1) == E_INVALIDARG
     assert code(guid=None) == E_POINTER
     rig.host(mask=ALL, handle=lambda event: event.Parameters.Bind.piConnection.Deny(0))

@@ -32,7 +32,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_IS_BUSY,
@@ -287,7 +286,6 @@ TARGET = SocketAddress("203.0.113.7", 20)
         ({"dwNumberOfAddresses": 2}, E_INVALIDARG),
         ({"dwNumberOfAddresses": 0}, E_INVALIDARG),
         ({"Protocol": 1}, E_INVALIDARG),
-        ({"Protocol": FWX_PROTOCOL_UDP}, E_NOTIMPL),
         ({"dwFlags": FWX_FLAG_ADDRESS_BASED}, E_INVALIDARG),
         ({"ProtocolGuid": None}, E_POINTER),
         ({"pSessionFilter": object()}, E_INVALIDARG),

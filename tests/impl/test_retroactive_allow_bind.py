@@ -225,7 +225,7 @@ def test_a_udp_socket(rig: Rig, datagrams: Datagrams, flags: int) -> None:
     rig.settle()
     assert not list(rig.packet_filter)
     logged = [record for record in rig.records if record.destination_port == datagrams.stranger.address.port]
-    assert (logged[0].rule, logged[0].application_protocol) == ("ftp", "FTP")
+    assert (logged[0].rule, logged[0].application_protocol) == ("everything", "FTP")
     assert logged[0].bytes_received == len(b"after" + b"again")
 
 
@@ -233,6 +233,20 @@ def test_the_ip_filter_of_a_udp_socket(rig: Rig, datagrams: Datagrams) -> None:
     """B6.18: nobody else is heard."""
     datagrams.allow(0, rig.firewall.CreateIpFilter())
     assert not datagrams.write(b"hello")
+
+
+def test_a_stranger_that_a_filter_refuses(rig: Rig, datagrams: Datagrams) -> None:
+    """B2.16, B2.19: it is shown once, and what it writes is thrown away."""
+    seen: list[Any] = []
+
+    def handle(event: Any) -> None:
+        seen.append(event)
+        event.Parameters.UdpDest.piUdpDestination.Deny(0)
+
+    rig.host("refusing", handle=handle, mask=MASK)
+    datagrams.allow()
+    assert [datagrams.write(b"x") for _ in range(3)] == [False] * 3
+    assert len(seen) == 1
 
 
 def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:

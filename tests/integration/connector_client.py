@@ -1,8 +1,8 @@
 """A client of the Connector protocol, in a process of its own: ``connector_client.py HOST PORT WAY SECONDARY [PROXY]``.
 
-WAY is ``connect-tcp``, ``connect-udp``, ``offer`` or ``listen``; SECONDARY is the port; PROXY is ``HOST:PORT`` of a
-SOCKS5 proxy. It prints what it has agreed on and waits for a line of its input before it uses that, then prints how
-much it has got, and waits again before it leaves.
+WAY is ``connect-tcp``, ``connect-udp``, ``offer``, ``listen`` or ``listen-udp``; SECONDARY is the port; PROXY is
+``HOST:PORT`` of a SOCKS5 proxy. It prints what it has agreed on and waits for a line of its input before it uses that,
+then prints how much it has got, and waits again before it leaves.
 """
 
 from __future__ import annotations
@@ -52,28 +52,34 @@ def main() -> None:
         print(line, flush=True)
         sys.stdin.readline()
 
-    listener = socket.create_server((control.getsockname()[0], secondary)) if way == "listen" else None
+    own = control.getsockname()[0]
+    listener = socket.create_server((own, secondary)) if way == "listen" else None
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.settimeout(10)
+    if way == "listen-udp":
+        datagrams.bind((own, secondary))
     first = {
         "connect-tcp": f"CONNECT tcp {secondary}",
         "connect-udp": f"CONNECT udp {secondary}",
         "offer": "OFFER",
-        "listen": f"LISTEN tcp {control.getsockname()[0]} {secondary}",
+        "listen": f"LISTEN tcp {own} {secondary}",
+        "listen-udp": f"LISTEN udp {own} {secondary}",
     }[way]
     answer = ask(first)
     tell(answer)
     if way == "offer":
         secondary = int(answer.split()[-1])
-    stream.write(b"GO\r\n" if way == "listen" else b"WAIT\r\n")
+    stream.write(b"GO\r\n" if way.startswith("listen") else b"WAIT\r\n")
     stream.flush()
     if listener is not None:
         listener.settimeout(10)
         data = to_end(listener.accept()[0])
     elif way == "connect-udp":
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            datagrams.settimeout(10)
-            datagrams.connect((host, secondary))
-            datagrams.send(b"hello")
-            data = datagrams.recv(65536)
+        datagrams.connect((host, secondary))
+        datagrams.send(b"hello")
+        data = datagrams.recv(65536)
+    elif way == "listen-udp":
+        data = datagrams.recv(65536)
     else:
         data = to_end(through(proxy, host, secondary))
     stream.readline()

@@ -1,7 +1,8 @@
 """A server of the Connector protocol, in a process of its own: ``connector_server.py HOST PORT``.
 
 One client at a time. ``CONNECT tcp P`` and ``CONNECT udp P`` have it wait at its port P; to ``OFFER`` it says such a
-line itself; ``LISTEN tcp P`` names where the client waits, and ``GO`` has it connect there. Whoever comes gets PAYLOAD.
+line itself; ``LISTEN tcp P`` and ``LISTEN udp P`` name where the client waits, and ``GO`` has it connect there. Whoever
+comes gets PAYLOAD.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ PAYLOAD = bytes(range(256)) * 400
 def serve(control: socket.socket, host: str) -> None:
     """Do what one client says."""
     waiting: socket.socket | None = None
-    back: tuple[str, int] | None = None
+    back: tuple[str, str, int] | None = None
     stream = control.makefile("rwb")
     for line in stream:
         words = line.decode().split()
@@ -26,12 +27,11 @@ def serve(control: socket.socket, host: str) -> None:
             case ["OFFER"]:
                 waiting = bound(host, "tcp", 0)
                 reply = f"CONNECT tcp {waiting.getsockname()[1]}"
-            case ["LISTEN", "tcp", *named, port]:
-                back = (named[0] if named else control.getpeername()[0], int(port))
+            case ["LISTEN", transport, *named, port]:
+                back = (transport, named[0] if named else control.getpeername()[0], int(port))
                 reply = "OK"
             case ["GO"] if back is not None:
-                with socket.create_connection(back, 10) as secondary:
-                    secondary.sendall(PAYLOAD)
+                send_to(host, *back)
                 reply = "SENT"
             case ["WAIT"] if waiting is not None:
                 send_from(waiting)
@@ -53,6 +53,16 @@ def bound(host: str, transport: str, port: int) -> socket.socket:
         sock.listen()
     sock.settimeout(10)
     return sock
+
+
+def send_to(host: str, transport: str, name: str, port: int) -> None:
+    """Send the payload to where the client waits; of datagrams the first part."""
+    if transport == "udp":
+        with bound(host, "udp", 0) as datagrams:
+            datagrams.sendto(PAYLOAD[:1000], (name, port))
+    else:
+        with socket.create_connection((name, port), 10) as secondary:
+            secondary.sendall(PAYLOAD)
 
 
 def send_from(waiting: socket.socket) -> None:

@@ -232,6 +232,19 @@ def test_in(firewall: Any, ways: Ways, begin: Any, eventually: Any) -> None:
     firewall.wait_base_line()
 
 
+@pytest.mark.path(entry="tproxy", exit="direct", transport="bind")
+def test_datagrams_in(firewall: Any, ways: Ways, begin: Any, eventually: Any) -> None:
+    """B6.12, B6.32: over UDP."""
+    one = begin("listen-udp")
+    assert one.says() == "OK"
+    eventually(lambda: ways.holes() == [1080, SECONDARY], "the port to open")
+    one.go_on()
+    assert one.says() == "got 1000"
+    one.leave()
+    eventually(lambda: ways.holes() == [1080], "the port to close")
+    firewall.wait_base_line()
+
+
 @pytest.mark.parametrize("way", ["connect-tcp", "listen"])
 def test_withdrawn_with_the_primary(firewall: Any, ways: Ways, begin: Any, eventually: Any, way: str) -> None:
     """B6.11: what nobody has used."""
@@ -369,10 +382,10 @@ def test_a_port_that_the_client_has_bound(serve: Any, client: Any, local_server:
     assert firewall.rows(Interface="bound for client") == []
 
 
-@pytest.mark.parametrize("way", ["connect-tcp", "connect-udp", "offer", "listen"])
+@pytest.mark.parametrize("way", ["connect-tcp", "connect-udp", "offer", "listen", "listen-udp"])
 def test_the_pair_by_itself(local_server: int, way: str) -> None:
     """Without a firewall between them: the tests above ask for what is right."""
     where = ["127.0.0.1", str(local_server), way, str(free_port())]
     command = [sys.executable, "-I", str(HERE / "connector_client.py"), *where]
     said = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=20, check=True).stdout
-    assert said.splitlines()[-1] == f"got {1000 if way == 'connect-udp' else len(PAYLOAD)}"
+    assert said.splitlines()[-1] == f"got {1000 if 'udp' in way else len(PAYLOAD)}"

@@ -98,9 +98,8 @@ def test_the_contract() -> None:
     """Every rule for data filters holds of what is between a client and its server: two connections, and two halves."""
     battery = check_filter(ServerSplit, {"by": "round-robin", "servers": [{"address": str(SERVER)}]})
     battery.require()
-    assert [check.name for check in battery if check.outcome is Outcome.SKIPPED] == [
-        "its optional interfaces have every member to the letter"
-    ]
+    tried = {check.name for check in battery if check.outcome is Outcome.PASSED}
+    assert {"much data passes whole", "keeps connections apart", "a reader that stops holds the sender back"} <= tried
 
 
 def test_what_the_client_says_decides(world: World) -> None:
