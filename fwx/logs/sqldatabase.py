@@ -32,13 +32,13 @@ class SqlDatabase:
         try:
             import sqlalchemy
         except ImportError:
-            raise FirewallLogError("log.sql needs SQLAlchemy: install fwx[sql]") from None
+            raise FirewallLogError("a SQL database needs SQLAlchemy: install fwx[sql]") from None
         try:
             parsed = sqlalchemy.make_url(url)
             self.name = parsed.render_as_string(hide_password=True)
             self.engine: Engine = sqlalchemy.create_engine(parsed, pool_size=1, connect_args=_arguments(parsed))
         except sqlalchemy.exc.ArgumentError as error:
-            raise FirewallLogError(f"log.sql is no URL that SQLAlchemy knows: {error}") from None
+            raise FirewallLogError(f"SQLAlchemy does not know this URL: {error}") from None
         except ImportError as error:
             raise FirewallLogError(f"{self.name}: the database's driver is not installed: {error.name}") from None
         except TypeError:  # SQLite has another pool

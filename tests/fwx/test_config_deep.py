@@ -159,6 +159,19 @@ def test_a_log_that_is_a_directory(folder: Path) -> None:
     assert faults(folder) == ["23: log.sqlite: state/log/firewall.db is a directory; expected a file"]
 
 
+def test_a_database_that_does_not_answer(folder: Path) -> None:
+    (folder / "fwx.toml").write_text(TEXT + 'sql = "postgresql+psycopg://fwx:secret@/fwx?host=/nonexistent"\n')
+    (fault,) = faults(folder)
+    assert fault.startswith("25: log.sql: postgresql+psycopg://fwx:***@/fwx?host=%2Fnonexistent: connection is bad")
+    assert "secret" not in fault
+
+
+def test_a_database_that_nobody_can_speak_to(folder: Path) -> None:
+    (folder / "fwx.toml").write_text(TEXT + 'sql = "nonsense://x"\n')
+    (fault,) = faults(folder)
+    assert fault.startswith("25: log.sql: SQLAlchemy does not know this URL")
+
+
 def test_a_user_that_is_not_there(folder: Path) -> None:
     replace(folder, "fwx.toml", TEXT.replace(f'user = "{ME}"', 'user = "no-such-user"'))
     fault = "3: service.user: there is no user 'no-such-user' on this system; expected an existing one"

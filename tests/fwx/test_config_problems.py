@@ -78,6 +78,21 @@ FORM = [
         "2: service.name: 1979-05-27 is a date or time, not a string; expected the firewall's name in the log",
     ),
     ("[limits]\ntcp_per_address = 1.5\n", f"2: limits.tcp_per_address: 1.5 is a number, not a whole number; {COUNT}"),
+    (
+        "[log]\nw3c = { directory = 'w', fields = ['source', 'sorce'] }\n",
+        "2: log.w3c.fields[1]: 'sorce' is no field of a W3C log; did you mean 'source'?; "
+        "expected names of fields, such as 'source' or 'action'",
+    ),
+    (
+        "[log]\nkeep_days = 0\n",
+        "2: log.keep_days: 0 is out of range; expected a number of days, a whole number from 1 up",
+    ),
+    ("[log]\nspool_megabytes = -1\n", "2: log.spool_megabytes: -1 is out of range; expected a whole number from 0 up"),
+    ("[log]\non_error = 'stop'\n", "2: log.on_error: 'stop' is none of them; expected 'close' or 'open'"),
+    (
+        "[log]\nsql = 'fwx'\n",
+        "2: log.sql: 'fwx' is not a database URL; expected a database URL such as postgresql+psycopg://fwx@/fwx",
+    ),
     ("[limits]\nhandshake_seconds = true\n", f"2: limits.handshake_seconds: true is not a number; {SECONDS}"),
     ("[limits]\nhandshake_seconds = inf\n", f"2: limits.handshake_seconds: inf is out of range; {SECONDS}"),
     ("[limits]\nudp_per_address = 0\n", f"2: limits.udp_per_address: 0 is out of range; {COUNT}"),

@@ -273,8 +273,8 @@ def test_no_password_is_told(postgresql: PostgreSQL) -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("nonsense://x", "no URL that SQLAlchemy knows"),
-        ("postgresql+nonsense://x", "no URL that SQLAlchemy knows"),
+        ("nonsense://x", "SQLAlchemy does not know this URL"),
+        ("postgresql+nonsense://x", "SQLAlchemy does not know this URL"),
         ("mysql+pymysql://x/y", "the database's driver is not installed: pymysql"),
     ],
 )
