@@ -80,7 +80,7 @@ FORM = [
     ("[limits]\ntcp_per_address = 1.5\n", f"2: limits.tcp_per_address: 1.5 is a number, not a whole number; {COUNT}"),
     (
         "[log]\nw3c = { directory = 'w', fields = ['source', 'sorce'] }\n",
-        "2: log.w3c.fields[1]: 'sorce' is no field of a W3C log; did you mean 'source'?; "
+        "2: log.w3c.fields: 'sorce' is no field of a W3C log; did you mean 'source'?; "
         "expected names of fields, such as 'source' or 'action'",
     ),
     (
@@ -88,7 +88,7 @@ FORM = [
         "2: log.keep_days: 0 is out of range; expected a number of days, a whole number from 1 up",
     ),
     ("[log]\nspool_megabytes = -1\n", "2: log.spool_megabytes: -1 is out of range; expected a whole number from 0 up"),
-    ("[log]\non_error = 'stop'\n", "2: log.on_error: 'stop' is none of them; expected 'close' or 'open'"),
+    ("[log]\non_error = 'stop'\n", "2: log.on_error: 'stop' is not known; expected 'close' or 'open'"),
     (
         "[log]\nsql = 'fwx'\n",
         "2: log.sql: 'fwx' is not a database URL; expected a database URL such as postgresql+psycopg://fwx@/fwx",
