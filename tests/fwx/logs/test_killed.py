@@ -42,10 +42,12 @@ while True:
 """
 
 
-def killed(path: Path, url: str = "", opened: Callable[[], object] = lambda: None) -> tuple[list[int], list[int]]:
+def killed(
+    path: Path, url: str = "", *, seconds: float = 1.3, opened: Callable[[], object] = lambda: None
+) -> tuple[list[int], list[int]]:
     """Kill a log that is being written to; return the numbers of what was written, those older than a second first.
 
-    *opened* is called when the log is open and nothing has been written.
+    It is written to for *seconds*. *opened* is called when the log is open and nothing has been written.
     """
     command = [sys.executable, "-c", KILLED, path, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -59,7 +61,7 @@ def killed(path: Path, url: str = "", opened: Callable[[], object] = lambda: Non
         for line in child.stdout:
             number, when = line.split()
             written.append((int(number), float(when)))
-            if written[-1][1] - written[0][1] > 1.3:
+            if written[-1][1] - written[0][1] > seconds:
                 break
         child.kill()
     last = written[-1][1]
@@ -98,7 +100,8 @@ def test_while_sqlite_takes_everything(path: Path) -> None:
 def test_while_sqlite_is_locked(path: Path) -> None:
     """The log opens, then the lock comes."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
-        old, everything = killed(path, opened=lambda: connection.execute("BEGIN IMMEDIATE"))
+        # So long that SQLite, which gives up after a second and is tried again after another, says nothing at the end.
+        old, everything = killed(path, seconds=2.8, opened=lambda: connection.execute("BEGIN IMMEDIATE"))
         connection.execute("ROLLBACK")
     go_on(path)
     require(path, old, everything)
