@@ -1,7 +1,8 @@
 """What the firewall log could not hand to its database yet: batches in a file of the state folder, in order.
 
-The file has one line a batch: ``+``, or ``-`` once the batch is in the database, and a JSON array of its token, its
-records and its alerts. So it can be read, and what a crash has cut off is known by its missing end of line.
+The file has one line a batch: ``+``, or ``-`` once the batch is in the database, and a JSON array of its token, the
+names of the columns of its records, the records, and the alerts. So it can be read, also by a version with other
+columns, and what a crash has cut off is known by its missing end of line.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from fwx.firewall_log_schema import FirewallLogError
+from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, WRITTEN, FirewallLogError, Row
 from fwx.logs.sink import Batch
 
 logger = logging.getLogger("fwx.firewall_log")
@@ -66,7 +67,7 @@ class Spool:
 
         :raises FirewallLogError: the spool is full. :raises OSError: the file cannot be written.
         """
-        line = _WAITS + json.dumps([batch.token, batch.records, batch.alerts]).encode() + b"\n"
+        line = _WAITS + json.dumps([batch.token, WRITTEN, batch.records, batch.alerts]).encode() + b"\n"
         if self._end + len(line) > self._most_bytes:
             raise FirewallLogError(f"the spool {self.path} is full: it may have {self._most_bytes} bytes")
         if self._file < 0:
@@ -169,18 +170,23 @@ class Spool:
 def _batch_of(line: bytes) -> Batch:
     """Read a line. :raises ValueError: it is none of ours."""
     value: Any = json.loads(line[1:])
-    if not (
-        line[:1] == _WAITS
-        and isinstance(value, list)
-        and len(value) == 3
-        and isinstance(value[0], str)
-        and all(_are_rows(rows) for rows in value[1:])
-    ):
-        raise ValueError("expected a token, records and alerts")
-    return Batch(*value)
+    match value if line[:1] == _WAITS else None:
+        case [str(token), list(names), list(records), list(alerts)] if (
+            _are_rows([names], len(names)) and _are_rows(records, len(names)) and _are_rows(alerts, len(ALERT_COLUMNS))
+        ):
+            return Batch(token, records if tuple(names) == WRITTEN else _translated(names, records), alerts)
+    raise ValueError("expected a token, columns, records and alerts")
 
 
-def _are_rows(rows: Any) -> bool:
-    return isinstance(rows, list) and all(
-        isinstance(row, list) and all(isinstance(value, str | int) for value in row) for row in rows
+def _are_rows(rows: list[Any], width: int) -> bool:
+    return all(
+        isinstance(row, list) and len(row) == width and all(isinstance(value, str | int) for value in row)
+        for row in rows
     )
+
+
+def _translated(names: list[str], records: list[list[str | int]]) -> list[Row]:
+    """Return *records*, of another version with the columns *names*, with the columns of this one."""
+    default = [0 if COLUMNS[name] == "INTEGER" else "" for name in WRITTEN]
+    rows = (dict(zip(names, record, strict=True)) for record in records)
+    return [[row.get(name, default[place]) for place, name in enumerate(WRITTEN)] for row in rows]

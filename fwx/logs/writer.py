@@ -402,7 +402,8 @@ class LogWriter:
                 if self._current is None:
                     continue
                 takes = self._monotonic() - since
-                if self._failed is None and takes < SLOW_SECONDS:
+                crowded = len(self._queue) > self._capacity // 2
+                if self._failed is None and takes < SLOW_SECONDS and not crowded:
                     continue
                 self._spool_everything(spool)
             if self._failed is None and takes >= STUCK_SECONDS:

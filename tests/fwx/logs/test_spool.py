@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fwx.firewall_log_schema import FirewallLogError
+from fwx.firewall_log_schema import WRITTEN, FirewallLogError
 from fwx.logs.sink import Batch
 from fwx.logs.spool import Spool
 from tests.fwx.logs.records import batch, numbers_of, record
@@ -82,7 +82,18 @@ def test_a_batch_that_a_crash_has_cut_off_is_named_and_the_others_are_there(
     spool.close()
 
 
-@pytest.mark.parametrize("line", [b"+nonsense\n", b'+["token", [[{}]], []]\n', b"+[]\n", b"\n", b'x["t", [], []]\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"+nonsense\n",
+        b'+["token", ["rule"], [[{}]], []]\n',
+        b'+["token", ["rule"], [["a", "b"]], []]\n',
+        b'+["token", [], [], [["one"]]]\n',
+        b"+[]\n",
+        b"\n",
+        b'x["t", [], [], []]\n',
+    ],
+)
 def test_what_is_no_batch_is_named_and_left_out(path: Path, line: bytes, caplog: pytest.LogCaptureFixture) -> None:
     spool = Spool(path)
     spool.open()
@@ -109,16 +120,26 @@ def test_a_large_file_is_found_whole(path: Path) -> None:
     spool.close()
 
 
+def test_a_batch_of_a_version_with_other_columns_is_read(path: Path) -> None:
+    path.write_text('+["t", ["rule", "sessionid", "gone"], [["r", 7, "x"]], []]\n')
+    spool = Spool(path)
+    spool.open()
+    row = dict(zip(WRITTEN, spool.head().records[0], strict=True))
+    assert (row["rule"], row["sessionid"], row["connectionid"], row["filters"]) == ("r", 7, 0, "")
+    spool.drop()
+    spool.close()
+
+
 def test_it_is_bounded(path: Path) -> None:
-    spool = Spool(path, 2000)
+    spool = Spool(path, 4000)
     spool.open()
     spool.append(batch("a", record(1)))
-    large = batch("large", record(2, reason="x" * 2000))
-    with pytest.raises(FirewallLogError, match=f"the spool {path} is full: it may have 2000 bytes"):
+    large = batch("large", record(2, reason="x" * 4000))
+    with pytest.raises(FirewallLogError, match=f"the spool {path} is full: it may have 4000 bytes"):
         spool.append(large)
     for number in range(3):
         spool.append(batch(str(number), record(number + 2)))
-    assert path.stat().st_size <= 2000
+    assert path.stat().st_size <= 4000
     before = len(spool)
     assert len(taken(spool)) == before
     spool.append(batch("room again", record(9)))

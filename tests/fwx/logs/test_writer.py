@@ -116,6 +116,23 @@ def test_records_behind_a_slow_write_are_on_disk_meanwhile_and_are_written_once(
     assert not path.exists()
 
 
+def test_records_that_come_faster_than_a_sink_takes_them_do_not_fill_the_memory(
+    opened: Callable[..., LogWriter], shelf: Shelf, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "SLOW_SECONDS", 1e9)
+    writer = opened(capacity=100)
+    shelf.goes_on.clear()
+    writer.write(record(0))
+    assert shelf.entered.wait(PATIENCE)
+    for number in range(1, 100):
+        writer.write(record(number))
+    until(lambda: not writer._in_memory(), "everything to be on disk")
+    assert writer.accepting
+    shelf.goes_on.set()
+    assert writer.flush(PATIENCE)
+    assert shelf.numbers == list(range(100))
+
+
 def test_a_write_of_thirty_seconds_is_a_failure(
     opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, path: Path
 ) -> None:
@@ -136,7 +153,7 @@ def test_a_full_spool_refuses_new_connections_and_loses_nothing(
     opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, path: Path
 ) -> None:
     """B9.18."""
-    writer = opened(spool_bytes=3000)
+    writer = opened(spool_bytes=4000)
     shelf.break_down()
     writer.write(record(0))
     assert reports.wait().startswith("records wait in")
