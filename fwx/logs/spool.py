@@ -63,7 +63,7 @@ class Spool:
             raise FirewallLogError(f"{self.path}: the spool of the firewall log: {error.strerror}") from error
 
     def append(self, batch: Batch) -> None:
-        """Write *batch* behind the others; all of it, or nothing.
+        """Write *batch* behind the others; all of it, or nothing. A crash of the machine loses it before :meth:`sync`.
 
         :raises FirewallLogError: the spool is full. :raises OSError: the file cannot be written.
         """
@@ -75,7 +75,6 @@ class Spool:
             self._file = os.open(self.path, flags, 0o600)
         try:
             self._write(line)
-            os.fdatasync(self._file)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
@@ -84,6 +83,11 @@ class Spool:
             raise
         self._waiting.append((self._end, len(line)))
         self._end += len(line)
+
+    def sync(self) -> None:
+        """Have what was appended survive a crash of the machine. :raises OSError: it cannot."""
+        if self._file >= 0:
+            os.fdatasync(self._file)
 
     def head(self) -> Batch:
         """Return the oldest batch that waits; one that cannot be read is named in the service's log and left out.

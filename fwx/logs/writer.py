@@ -28,7 +28,7 @@ from fwx.logs.spool import Spool
 
 logger = logging.getLogger("fwx.firewall_log")
 
-SLOW_SECONDS: Final = 0.3
+SLOW_SECONDS: Final = 0.2
 """How long a batch may be under way before it is spooled; together with the times below, less than a second."""
 
 STUCK_SECONDS: Final = 30.0
@@ -37,7 +37,7 @@ STUCK_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 300.0
 """How often the sink is asked to delete what is not kept any more."""
 
-_WATCH_SECONDS = 0.2
+_WATCH_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _CLOSING_RETRY_SECONDS = 0.05
 _BATCH = 8192
@@ -414,6 +414,7 @@ class LogWriter:
     def _spool_everything(self, spool: Spool) -> None:
         """Move the batch under way and the queue to the spool, in order; what finds no room stays where it is."""
         try:
+            moved = self._current is not None and not self._is_spooled
             if self._current is not None and not self._is_spooled:
                 _append(spool, self._current)
                 self._is_spooled = True
@@ -423,6 +424,9 @@ class LogWriter:
                     _append(spool, self._batch_of(items))
                 self._forget(len(items))
                 self._spooled_marks += marks
+                moved = True
+            if moved:
+                spool.sync()
             self._unspooled = ""
         except Exception as error:  # noqa: BLE001 - a record that cannot be formatted fails closed too
             self._unspooled = getattr(error, "strerror", None) or str(error)
