@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from fwx.impl.course import proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
@@ -194,7 +195,13 @@ class DatagramListener:
 
     def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:  # noqa: ARG002
         """Let datagrams pass, if no filter refuses the client's bind."""
-        if connection.bind(self.address, self._gateway.hosts_everywhere):
+        proceed(self._show(connection))
+
+    async def _show(self, connection: FWXDatagramConnection) -> None:
+        passes = await connection.bind(self.address, self._gateway.hosts_everywhere)
+        if connection.terminating:
+            return
+        if passes:
             connection.start()
         else:
             connection.refuse(*connection.result)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
+from fwx.courses import ended
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
 from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
@@ -183,7 +185,7 @@ class Service:
         await self.ways_in.open_ports()
         self.registry.freeze()
         for host in self.engine.filters:
-            host.start(self.firewall)
+            await ended(host.start(self.firewall))
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
@@ -203,6 +205,7 @@ class Service:
         for connection in self.sessions.connections():
             connection.end(FWX_E_TERMINATING, "the service stopped")
         self._run_queue_dry()
+        await self._let_filters_return()
         self.ways_in.send_away()
         self.gateway.stragglers.close()
         await self._tasks.settle(TASK_SECONDS)
@@ -214,14 +217,19 @@ class Service:
 
     async def _close(self) -> int:
         self.firewall.end_notices()
-        for host in (*self.engine.filters, *self.engine.retired):
-            host.stop()
+        shutting = [host.stop() for host in (*self.engine.filters, *self.engine.retired)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORKER_SECONDS):
+                for each in shutting:
+                    await ended(each)
         self.sessions.close()
         self.firewall.close_sockets()
         self._run_queue_dry()
         await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
         await self._end_workers()
+        self.engine.strands.close()
+        self._run_queue_dry()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -297,6 +305,14 @@ class Service:
                 words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
                 logger.warning(words, port.transport, port.port, owner or "a program")
 
+    async def _let_filters_return(self) -> None:
+        """Wait for the threads of blocking filters, whose connections are ending; one that hangs holds nobody up."""
+        if len(self.engine.strands) and not self._is_idle():
+            logger.info("waiting up to %g s for %d calls of filters", WORKER_SECONDS, len(self.engine.strands))
+            await self._wait_idle(WORKER_SECONDS)
+            self.engine.strands.abandon()
+            self._run_queue_dry()
+
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
         for pool in (self.workers, self._hashing):
@@ -318,12 +334,16 @@ class Service:
             return
         logger.info("waiting up to %g s for %d connections", seconds, len(self.sessions.connections()))
         self._idle.clear()
+        await self._wait_idle(seconds)
+        if not self._is_idle():
+            logger.info("ending %d connections", len(self.sessions.connections()))
+
+    async def _wait_idle(self, seconds: float) -> None:
+        """Wait until the last client has gone, or the stop is hurried, at most *seconds*."""
         self._is_draining = True
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
-        except TimeoutError:
-            logger.info("ending %d connections", len(self.sessions.connections()))
 
     def _open_log(self, account: Any) -> None:
         state = self.configuration.state_dir

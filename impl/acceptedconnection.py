@@ -94,10 +94,10 @@ class FWXAcceptedConnection(FWXConnection):
         self.emulation = Emulation(host, member)
         self.emulation.name = self.local
 
-    def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
+    async def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
         """Show the arrival to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
         event, at = (lambda: accepted_event(self)), (self.local,)
-        return self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at)
+        return await self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at)
 
     def join(self, side: ClientSide) -> None:
         """Have the client's end brought, and pump between the two; the peer is watched for going away until then."""

@@ -124,9 +124,9 @@ class FWXBoundForClient(FWXListeningConnection):
         self._dialler.close()
         self.end(S_OK, "the port is not needed any more")
 
-    def _show(self, connection: FWXAcceptedConnection) -> None:
+    async def _show(self, connection: FWXAcceptedConnection) -> None:
         self._there.add(connection)
-        super()._show(connection)
+        await super()._show(connection)
 
     def _accepted_gone(self, connection: FWXAcceptedConnection) -> None:
         self._there.discard(connection)

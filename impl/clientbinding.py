@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.announcement import BIND_FLAGS, Terms, check_client, check_many, check_terms, primary_of
 from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundforclient import FWXBoundForClient
+from fwx.impl.course import proceed
 from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
@@ -85,6 +86,8 @@ class _Binding:
     def of(self, addresses: list[SocketAddress], bound: list[Transport], backlog: int) -> Bound:
         """Wait at each of *bound*, which are taken over, for the client at the address of the same place.
 
+        Where a blocking filter is to see a bind, nobody waits for that filter here: what is refused ends.
+
         :raises COMError: one of them was refused; nothing is left of the others.
         """
         made: list[FWXBoundForClient] = []
@@ -92,19 +95,28 @@ class _Binding:
             first = SocketAddress.from_sockaddr(bound[0].getsockname())
             for address in addresses:
                 made.append(self._make(address, bound))  # noqa: PERF401  those before are ended if one fails
+        except BaseException:
+            for transport in bound:
+                transport.close(False)
+            _end(made)
+            raise
+        course = proceed(self._begin(made, backlog), self._secondary.engine.strands.unheard)
+        if course.has_ended:
+            course.result()
+        return first, tuple(made)
+
+    async def _begin(self, made: list[FWXBoundForClient], backlog: int) -> None:
+        """Raise the bind events, then listen. :raises COMError: one of them was refused; the others have ended."""
+        try:
             for connection in made:
-                self._show(connection)
+                await self._show(connection)
             for connection in made:
                 connection.listen(backlog)
                 if connection.terminating:
                     raise COMError(*connection.result)
         except BaseException:
-            for transport in bound:
-                transport.close(False)
-            for connection in made:
-                connection.end(S_OK, "another port of the same call was refused")
+            _end(made)
             raise
-        return first, tuple(made)
 
     def _make(self, address: SocketAddress, bound: list[Transport]) -> FWXBoundForClient:
         """Make the connection for the first of *bound*; nobody may come yet."""
@@ -119,7 +131,7 @@ class _Binding:
         secondary.start_clock(permission, terms)
         return connection
 
-    def _show(self, connection: FWXBoundForClient) -> None:
+    async def _show(self, connection: FWXBoundForClient) -> None:
         """Raise the bind event (B6.17). :raises COMError: the rules, or a filter, refuse the bind."""
         verdict, bound = connection.permission.verdict, connection.bound
         assert bound is not None
@@ -129,12 +141,17 @@ class _Binding:
                 connection.verdict = waiting
                 self._refuse(connection, int(waiting.hresult), waiting.reason)
             verdict = replace(waiting, protocol=verdict.protocol, protocol_guid=verdict.protocol_guid)
-        if not connection.bind(verdict):
+        if not await connection.bind(verdict):
             self._refuse(connection, *connection.result)
 
     def _refuse(self, connection: FWXBoundForClient, result: int, reason: str) -> None:
         connection.refuse(result, reason, Action.Denied)
         raise COMError(result, reason)
+
+
+def _end(made: list[FWXBoundForClient]) -> None:
+    for connection in made:
+        connection.end(S_OK, "another port of the same call was refused")
 
 
 def _is_unknown(address: SocketAddress) -> bool:

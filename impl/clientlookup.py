@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fwx.impl.course import proceed
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS, socket_address
 from fwx.impl.nameevent import NameEvents, Refusal
@@ -52,11 +53,16 @@ class ClientLookUp:
 
     def start(self) -> None:
         """Begin with the event before the resolution (B2.26)."""
-        refusal = self._events.before()
+        proceed(self._ask_before())
+
+    async def _ask_before(self) -> None:
+        refusal = await self._events.before()
+        if self._done is None:
+            return
         if refusal is not None:
             self._refuse(refusal)
         elif self._events.answer is not None:
-            self._tell(self._events.answer)
+            await self._tell(self._events.answer)
         else:
             self._resolve()
 
@@ -80,8 +86,11 @@ class ClientLookUp:
 
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
         self._cancel = None
+        proceed(self._ask_after(addresses, code))
+
+    async def _ask_after(self, addresses: list[SocketAddress], code: int) -> None:
         host = self._host_of(addresses) if addresses else None
-        refusal = self._events.after(host)
+        refusal = await self._events.after(host)
         answer = self._events.answer
         if refusal is not None:
             self._refuse(refusal)
@@ -100,9 +109,9 @@ class ClientLookUp:
             return known.host
         return Hostent(self._target.host, (), tuple(each.address for each in addresses if each.address is not None))
 
-    def _tell(self, host: Hostent) -> None:
+    async def _tell(self, host: Hostent) -> None:
         """A filter has answered before the resolution, which there is none of; the second event comes as ever."""
-        refusal = self._events.after(host)
+        refusal = await self._events.after(host)
         if refusal is not None:
             self._refuse(refusal)
         else:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
 from fwx.impl.chain import Member
+from fwx.impl.course import Pending, proceed
 from fwx.impl.emulation import Emulable, Emulation
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.recorded import IRecorded, Remarks
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
@@ -66,10 +68,12 @@ class ConnectionBase(Emulable):
         "_attaching",
         "_denied_by",
         "_event_type",
+        "_leaving",
         "_members",
         "_reason",
         "_remarks",
         "_result",
+        "_round",
         "_started",
         "agent",
         "approval",
@@ -125,6 +129,9 @@ class ConnectionBase(Emulable):
         self._started = engine.clock()
         self._event_type = 0
         self._attaching: FilterHost | None = None
+        # While a blocking filter is shown an event of this connection: the next event waits, and so does the end.
+        self._round: Pending[None] | None = None
+        self._leaving: Action | None = None
         self._denied_by = ""
         self._members: list[Member] = []
         self.emulation: Emulation | None = None
@@ -139,7 +146,7 @@ class ConnectionBase(Emulable):
 
     # The host's side.
 
-    def raise_event(
+    async def raise_event(
         self,
         hosts: Iterable[FilterHost],
         event_type: int,
@@ -157,11 +164,29 @@ class ConnectionBase(Emulable):
         Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
 
         Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
-        *make* makes the event, for the first filter that is to see it.
+        *make* makes the event, for the first filter that is to see it. Where none of the filters blocks, this does not
+        wait.
         """
-        event: FwxFirewallEvent | None = None
-        before = len(self._members)
-        secondary = secondary or self.is_secondary
+        while self._round is not None:
+            await self._round
+            if self.terminating:
+                return False
+        try:
+            return await self._show_event(hosts, event_type, make, denial, secondary or self.is_secondary, at)
+        finally:
+            self._end_round()
+
+    async def _show_event(
+        self,
+        hosts: Iterable[FilterHost],
+        event_type: int,
+        make: Callable[[], FwxFirewallEvent],
+        denial: int,
+        secondary: bool,
+        at: Iterable[SocketAddress],
+    ) -> bool:
+        event = cache(make)
+        before = frozenset(self._members)
         factories = self.engine.factories.serving(self.session, event_type, at)
         served = [factory.host.clsid for factory in factories]
         if self.filters is not self.engine.filters:
@@ -174,33 +199,68 @@ class ConnectionBase(Emulable):
                     return False
                 continue
             try:
-                session_filter = self.session.session_filter(host, event_type, secondary)
-                if session_filter is None:
-                    continue
-                if event is None:
-                    event = make()
-                self._event_type, self._attaching = event_type, host
-                host.handle(session_filter, event)
+                await self._tell(host, event_type, event, secondary)
             except FilterFault as fault:
                 self._forget_members_of(host, before)
                 if not host.opens_on_error:
                     self._result, self._reason = E_UNEXPECTED, str(fault)
                     return False
-            finally:
-                self._event_type, self._attaching = 0, None
             if self._denied_by:
                 self._result = HRESULT_FROM_WIN32(denial)
                 self._reason = f"denied by filter {self._denied_by!r}"
                 return False
             if self.terminating:
                 return False
-        return all(self._attach_made(factory) for factory in factories)
+        for factory in factories:
+            if not await self._attach_made(factory):
+                return False
+        return True
 
-    def _attach_made(self, factory: DataFilterFactory) -> bool:
+    async def _tell(
+        self, host: FilterHost, event_type: int, event: Callable[[], FwxFirewallEvent], secondary: bool
+    ) -> None:
+        """Show the event to one filter, if it is for it. :raises FilterFault: it failed."""
+        session = self.session
+        try:
+            if not host.is_blocking:
+                session_filter = session.session_filter(host, event_type, secondary)
+                if session_filter is not None:
+                    shown = event()
+                    self._event_type, self._attaching = event_type, host
+                    host.handle(session_filter, shown)
+                return
+            self._begin_round()
+            session_filter = await session.session_filter_by_thread(host, event_type, secondary)
+            if session_filter is not None and not self.terminating:
+                shown = event()
+                self._event_type, self._attaching = event_type, host
+                await host.handle_by(session.strand(host), session_filter, shown)
+        finally:
+            self._event_type, self._attaching = 0, None
+
+    def _begin_round(self) -> None:
+        """A blocking filter is about to be shown an event."""
+        if self._round is None:
+            self._round = Pending()
+
+    def _end_round(self) -> None:
+        """The event has been shown to all: let what waited for that go on."""
+        ended, self._round = self._round, None
+        leaving, self._leaving = self._leaving, None
+        if ended is not None:
+            ended.settle(None)
+        if leaving is not None:
+            self.engine.queue.post(self._finish, leaving)
+
+    async def _attach_made(self, factory: DataFilterFactory) -> bool:
         """Attach what *factory* makes; tell whether the connection may go on."""
         self.adopt(factory.host)
+        if factory.host.is_blocking:
+            self._begin_round()
         try:
-            made = factory.make()
+            made = await factory.make()
+            if self.terminating:
+                return False
             self._attach(made, factory.priority, factory.context, factory.host)
         except FilterFault as fault:
             words = str(fault)
@@ -281,8 +341,14 @@ class ConnectionBase(Emulable):
 
     def _finish(self, action: Action) -> None:
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
+        if self._round is not None:  # a filter is still being shown an event
+            self._leaving = action
+            return
+        proceed(self._depart(action))
+
+    async def _depart(self, action: Action) -> None:
         try:
-            self._take_leave(action)
+            await self._take_leave(action)
         finally:
             self._members = []
             self.session.connections.discard(self)
@@ -291,10 +357,12 @@ class ConnectionBase(Emulable):
                 on_ended(self)
             self._let_go()
 
-    def _take_leave(self, action: Action) -> None:
+    async def _take_leave(self, action: Action) -> None:
         """Detach the filters, say that the connection is terminating, write the record."""
-        for member in self._members:
-            member.detach()
+        detaching = [member.detach() for member in self._members]
+        for each in detaching:
+            if each is not None:
+                await each
         names = ", ".join(member.host.name for member in self._members)
         attached = self.session.attached_filters(fwx_ConnectionTerminating)
         if attached:
@@ -303,7 +371,10 @@ class ConnectionBase(Emulable):
                 if self._own(host) is not host:
                     continue
                 try:
-                    host.handle(session_filter, event)
+                    if host.is_blocking:
+                        await host.handle_by(self.session.strand(host), session_filter, event)
+                    else:
+                        host.handle(session_filter, event)
                 except FilterFault as fault:
                     logger.debug("%s: the connection has ended already", fault)
         if self.verdict.log:
@@ -316,16 +387,28 @@ class ConnectionBase(Emulable):
         self._reason = host.complaint
         return False
 
-    def _forget_members_of(self, host: FilterHost, before: int) -> None:
+    def _forget_members_of(self, host: FilterHost, before: frozenset[Member]) -> None:
         """Take what a failing handler attached out of the chain again; detached like every attached filter.
 
-        *before* is the number of those that had been attached in earlier events.
+        *before* are those that had been attached in earlier events.
         """
-        for member in [member for member in self._members[before:] if member.host is host]:
+        for member in [member for member in self._members if member.host is host and member not in before]:
             self._members.remove(member)
             member.detach()
         if self.emulation is not None and self.emulation.host is host:
             self.emulation = None
+
+    @property
+    def _handler(self) -> FilterHost | None:
+        """The filter whose handler of this connection's event makes the call that is being answered, if one does.
+
+        That of a blocking filter runs on a thread, while the loop thread answers others.
+        """
+        host = self._attaching
+        if host is None or not host.is_blocking:
+            return host
+        acting = self.engine.queue.acting
+        return host if acting is self.session.strand(host) else None
 
     def reason_with_remarks(self, reason: str) -> str:
         """Return *reason* for the log, with what filters have remarked."""
@@ -389,11 +472,15 @@ class ConnectionBase(Emulable):
         :raises COMError: ``E_INVALIDARG`` no data filter, an unknown class, or attached already; ``FWX_E_BAD_CONTEXT``
             outside the handler of an event that allows it; ``FWX_E_TERMINATING``.
         """
+        on_loop(self.engine.queue, self._attach_in_handler, piDataFilter, PriorityClass, punkFilterContext)
+
+    def _attach_in_handler(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
-        if not self._event_type & _ATTACHABLE or self._attaching is None:
+        host = self._handler
+        if not self._event_type & _ATTACHABLE or host is None:
             raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
-        self._attach(piDataFilter, PriorityClass, punkFilterContext, self._attaching)
+        self._attach(data_filter, priority, context, host)
 
     def _attach(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None, host: FilterHost) -> Member:
         if data_filter is None:
@@ -417,9 +504,13 @@ class ConnectionBase(Emulable):
         """
         if Reserved != 0:
             raise COMError(E_INVALIDARG, "Reserved must be 0")
-        if not self._event_type & _DENIABLE or self._attaching is None:
+        on_loop(self.engine.queue, self._deny)
+
+    def _deny(self) -> None:
+        host = self._handler
+        if not self._event_type & _DENIABLE or host is None:
             raise COMError(FWX_E_BAD_CONTEXT, "Deny is for the handler of a connect, bind or accept event")
-        self._denied_by = self._attaching.name
+        self._denied_by = host.name
 
     def Kill(self) -> None:
         """End the connection by force (B3.32); from any thread."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.connectionbase import ConnectionBase
+from fwx.impl.course import proceed
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.datagramservers import DatagramServers
@@ -16,6 +17,7 @@ from fwx.impl.destinationadmission import DestinationAdmission, HostsOf
 from fwx.impl.destinations import Destinations
 from fwx.impl.event import bind_udp_event, udp_destination_event
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.policy import Verdict
 from fwx.impl.transport import ENDING, INPUT
 from fwx.impl.udpdestination import MOST_WAITING, Destination, Exit, FWXUdpDestination, State
@@ -113,10 +115,10 @@ class FWXDatagramConnection(ConnectionBase):
 
     # The host's side.
 
-    def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
+    async def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
         """Show the client's bind to the filters (B2.20); ``False`` when one refuses it, and :attr:`result` says why."""
         event = partial(bind_udp_event, self, address)
-        return self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
+        return await self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
 
     def start(self) -> None:
         """Begin to carry datagrams."""
@@ -136,10 +138,17 @@ class FWXDatagramConnection(ConnectionBase):
         self._servers.add(server, family)
 
     def deny_destination(self) -> bool:
-        """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time."""
-        if self._event_type != fwx_Udp_Destination or self._attaching is None:
+        """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time.
+
+        From any thread.
+        """
+        return on_loop(self.engine.queue, self._deny_destination)
+
+    def _deny_destination(self) -> bool:
+        host = self._handler
+        if self._event_type != fwx_Udp_Destination or host is None:
             return False
-        self._denied_by = self._attaching.name
+        self._denied_by = host.name
         return True
 
     @property
@@ -246,10 +255,13 @@ class FWXDatagramConnection(ConnectionBase):
             self._admitted(destination, [source])
         else:
             destination.address = source
-            if self._show(destination):
-                self._begin(destination)
-                destination.state = State.HEARD
+            proceed(self._heard(destination))
         return destination
+
+    async def _heard(self, destination: Destination) -> None:
+        if await self._show(destination):
+            self._begin(destination)
+            destination.state = State.HEARD
 
     def _answered(self, destination: Destination, data: Datagram, source: SocketAddress) -> None:
         destination.received += len(data)
@@ -276,6 +288,9 @@ class FWXDatagramConnection(ConnectionBase):
     # Destinations.
 
     def _admitted(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
+        proceed(self._admit(destination, addresses))
+
+    async def _admit(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
         """Show it to the filters of its rule, and take its route, to the first address or to the name itself."""
         assert destination.verdict is not None
         upstream = destination.verdict.upstream
@@ -285,7 +300,7 @@ class FWXDatagramConnection(ConnectionBase):
         destination.address = addresses[0] if addresses else None
         if destination.permission is not None:
             destination.permission.take()
-        if not self._show(destination):
+        if not await self._show(destination):
             return
         if upstream:
             self._associate(destination, upstream)
@@ -352,21 +367,29 @@ class FWXDatagramConnection(ConnectionBase):
         if destination is not None and destination.state is State.OPEN:
             self._answered(destination, data, source)
 
-    def _show(self, destination: Destination) -> bool:
-        """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18)."""
+    async def _show(self, destination: Destination) -> bool:
+        """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18).
+
+        ``False`` where a filter denies it, or nobody wants to know any more.
+        """
         verdict = destination.verdict
         assert verdict is not None
         hosts = self._hosts_of(verdict)
-        before = len(self._members)
+        before = frozenset(self._members)
         told = FWXUdpDestination(self)
         secondary = destination.secondary
         event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
         at = (destination.target, destination.address or destination.target)
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at)
+            passes = await self.raise_event(
+                hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at
+            )
         finally:
             told.invalidate()
-        destination.members = self._members[before:]
+        destination.members = [member for member in self._members if member not in before]
+        if self._destinations.get(destination.target) is not destination and not self.terminating:
+            self.release(destination.members)  # it was forgotten while a blocking filter was asked
+            return False
         if passes or self.terminating:
             return passes
         result, reason = self.result
@@ -427,10 +450,10 @@ class FWXDatagramConnection(ConnectionBase):
             self._bind_chain.abort()
         self._destinations.abort()
 
-    def _take_leave(self, action: Action) -> None:
+    async def _take_leave(self, action: Action) -> None:
         """Log every destination, then what every connection does."""
         self._destinations.log_all(action, *self.result)
-        super()._take_leave(action)
+        await super()._take_leave(action)
 
     def _let_go(self) -> None:
         self._bind_chain = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
+from fwx.impl.course import proceed
 from fwx.impl.datafilterfactory import asker
 from fwx.impl.emulation import Emulation
 from fwx.impl.listeningconnection import FWXListeningConnection
@@ -108,12 +109,19 @@ def _bind(
     name = policy.protocol_name(guid)
     if name is not None:
         verdict = replace(verdict, protocol=name, protocol_guid=guid)
-    if not connection.bind(verdict):
+    session.secondary.keep(connection)
+    course = proceed(_show(connection, verdict), connection.engine.strands.unheard)
+    if course.has_ended:
+        course.result()
+    return connection
+
+
+async def _show(connection: FWXEmulatedForClient, verdict: Verdict) -> None:
+    """Raise the bind event. :raises COMError: a filter refuses it."""
+    if not await connection.bind(verdict):
         result, reason = connection.result
         connection.refuse(result, reason, Action.Denied)
         raise COMError(result, reason)
-    session.secondary.keep(connection)
-    return connection
 
 
 def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:

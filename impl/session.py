@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,8 +11,10 @@ from zope.interface import implementer
 from fwx.impl.announcement import Terms
 from fwx.impl.bindapproval import retroactive_allow_bind
 from fwx.impl.clientbinding import bind_for_client
+from fwx.impl.course import Pending, proceed
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
+from fwx.impl.loopthread import on_loop
 from fwx.impl.redirecting import redirect
 from fwx.impl.secondary import Secondary
 from fwx.impl.sessionrequests import SessionRequests
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
+    from fwx.impl.strand import Outcome, Strand
     from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import (
         HRESULT,
@@ -56,13 +60,18 @@ if TYPE_CHECKING:
     )
 
 
+logger = logging.getLogger("fwx.session")
+
+
 @implementer(IFWXSession2)
 class FWXSession(SessionRequests):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
     __slots__ = (
+        "_attaching",
         "_filters",
         "_sockets",
+        "_strands",
         "address",
         "connections",
         "engine",
@@ -106,6 +115,9 @@ class FWXSession(SessionRequests):
         self.names = HostNames(engine, self)
         self.user = user
         self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
+        # Of blocking filters: those that are just being attached, and the calls for this session.
+        self._attaching: dict[FilterHost, Pending[None]] = {}
+        self._strands: dict[FilterHost, Strand] = {}
         self._sockets: set[Any] = set()
 
     @property
@@ -138,14 +150,52 @@ class FWXSession(SessionRequests):
         session_filter, mask = attached
         return session_filter if wants(mask, event_type, self.source, secondary) else None
 
+    async def session_filter_by_thread(
+        self, host: FilterHost, event_type: int, secondary: bool = False
+    ) -> IFWXSessionFilter | None:
+        """Do :meth:`session_filter` of a blocking filter, whose ``AttachToSession`` runs on a thread, once (B1.17)."""
+        if host not in self._filters and not wants(host.mask, event_type, self.source, secondary):
+            return None
+        session_filter, mask = await self.attach_by_thread(host)
+        return session_filter if wants(mask, event_type, self.source, secondary) else None
+
+    async def attach_by_thread(self, host: FilterHost) -> tuple[IFWXSessionFilter, int]:
+        """Return the session filter of *host*, a blocking filter, and its mask; made now if there is none.
+
+        :raises FilterFault: AttachToSession failed, or the session has ended meanwhile.
+        """
+        while host in self._attaching:
+            await self._attaching[host]
+        attached = self._filters.get(host)
+        if attached is not None:
+            return attached
+        pending = self._attaching[host] = Pending()
+        try:
+            attached = await host.attach_by(self.strand(host), self)
+        finally:
+            del self._attaching[host]
+            pending.settle(None)
+        if self.terminated:
+            host.detach_by(self.strand(host), attached[0])
+            raise FilterFault(f"the session ended while filter {host.name!r} was being attached")
+        self._filters[host] = attached
+        return attached
+
+    def strand(self, host: FilterHost) -> Strand:
+        """Return the strand of the calls that *host*, a blocking filter, gets for this session."""
+        strand = self._strands.get(host)
+        if strand is None:
+            strand = self._strands[host] = self.engine.strands.strand(host)
+        return strand
+
     def host_of(self, session_filter: object) -> FilterHost | None:
         """Return the filter whose session filter here is *session_filter*."""
         return next((host for host, (attached, _) in self._filters.items() if attached is session_filter), None)
 
     @property
     def attached_hosts(self) -> list[FilterHost]:
-        """The filters that have a session filter here."""
-        return list(self._filters)
+        """The filters that have a session filter here, or are just making one."""
+        return [*self._filters, *self._attaching]
 
     def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
         """Return the session filters there are that asked for *event_type*; none is made for it."""
@@ -155,11 +205,19 @@ class FWXSession(SessionRequests):
             if wants(mask, event_type, self.source)
         ]
 
-    def release(self, host: FilterHost) -> None:
-        """Detach the session filter of *host*, which has no more connections here."""
+    def release(self, host: FilterHost) -> Pending[Outcome] | None:
+        """Detach the session filter of *host*, which has no more connections here.
+
+        Returns what settles when a blocking filter has been detached.
+        """
         attached = self._filters.pop(host, None)
-        if attached is not None:
-            host.call(attached[0], "Detach")
+        return None if attached is None else self._detach(host, attached[0])
+
+    def _detach(self, host: FilterHost, session_filter: IFWXSessionFilter) -> Pending[Outcome] | None:
+        if host.is_blocking:
+            return host.detach_by(self.strand(host), session_filter)
+        host.call(session_filter, "Detach")
+        return None
 
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
@@ -172,7 +230,7 @@ class FWXSession(SessionRequests):
             socket.terminate_connection()
         attached, self._filters = self._filters, {}
         for host, (session_filter, _) in attached.items():
-            host.call(session_filter, "Detach")
+            self._detach(host, session_filter)
 
     def announces(self, target: SocketAddress, transport: str = "TCP") -> bool:
         """Tell whether a filter has announced that the client connects to the literal *target* (B2.13).
@@ -232,15 +290,24 @@ class FWXSession(SessionRequests):
     def AttachFilter(self, guidFilter: UUID) -> None:
         """Attach a filter to this session before any of its events (B1.23); nothing if it is attached.
 
+        For a blocking filter nobody waits: what comes for it waits behind AttachToSession, and a failure is reported.
+        From any thread.
+
         :raises COMError: ``REGDB_E_CLASSNOTREG`` no running filter has the CLSID; ``FWX_E_TERMINATING`` the session has
             ended; otherwise what AttachToSession failed with.
         """
+        on_loop(self.engine.queue, self._attach_filter, guidFilter)
+
+    def _attach_filter(self, guidFilter: UUID) -> None:
         if self.terminated:
             raise COMError(FWX_E_TERMINATING, "the session has ended")
         host = next((host for host in self.engine.filters if host.clsid == guidFilter and host.state == "ready"), None)
         if host is None:
             raise COMError(REGDB_E_CLASSNOTREG, f"no running filter has the CLSID {guidFilter}")
         if host in self._filters:
+            return
+        if host.is_blocking:
+            proceed(self.attach_by_thread(host), _reported)
             return
         try:
             self._filters[host] = host.attach(self)
@@ -463,6 +530,13 @@ class FWXSession(SessionRequests):
             reserved=[ReservedPorts],
         )
         return connections
+
+
+def _reported(error: Exception) -> None:
+    """A filter that was asked for by another one could not be attached: the fault has been reported."""
+    if not isinstance(error, FilterFault):
+        raise error
+    logger.debug("AttachFilter: %s", error)
 
 
 def wants(mask: int, event_type: int, source: int, secondary: bool = False) -> bool:

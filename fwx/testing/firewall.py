@@ -158,7 +158,8 @@ class MemoryFirewall:
     :ivar leaves_blocked: whether a run of the loop leaves tasks alone that are inside a heavy blocking operation.
 
     Operations on the descriptors of filters are real: files are accessed by the loop's run itself, pipes and the like
-    are tried whenever it has nothing else to do. A task that blocks has a real thread, and the run waits for it.
+    are tried whenever it has nothing else to do. A task that blocks has a real thread, and so have the
+    calls of a blocking filter; the run waits for them.
     """
 
     def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
@@ -223,7 +224,9 @@ class MemoryFirewall:
         clsid = uuid5(GUID_NULL, name)
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
         with self.loop.asyncio.running():
-            host.start(self.firewall)
+            initialised = host.start(self.firewall)
+        if not initialised.has_ended:
+            self.loop.run()
         self.hosts.append(host)
         self.engine.filters = (*self.engine.filters, host)
         return host
@@ -289,6 +292,7 @@ class MemoryFirewall:
         with self.loop.asyncio.running():
             for step in steps if filters_first else reversed(steps):
                 step()
+                self.loop.run()
         self.loop.run()
 
     def close(self) -> None:
@@ -298,6 +302,8 @@ class MemoryFirewall:
         self._tasks.cancel()
         self.loop.run()
         self._end_workers()
+        self.engine.strands.close()
+        self.loop.run()
         for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
             deadlines.close()
 
