@@ -172,13 +172,13 @@ class FWXSession(SessionRequests):
         pending = self._attaching[host] = Pending()
         try:
             attached = await host.attach_by(self.strand(host), self)
+            if self.terminated:
+                host.detach_by(self.strand(host), attached[0])
+                raise FilterFault(f"the session ended while filter {host.name!r} was being attached")
+            self._filters[host] = attached
         finally:
             del self._attaching[host]
             pending.settle(None)
-        if self.terminated:
-            host.detach_by(self.strand(host), attached[0])
-            raise FilterFault(f"the session ended while filter {host.name!r} was being attached")
-        self._filters[host] = attached
         return attached
 
     def strand(self, host: FilterHost) -> Strand:

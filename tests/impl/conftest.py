@@ -11,10 +11,12 @@ from uuid import uuid4
 
 import pytest
 import uvloop
+from zope.interface import alsoProvides
 
 from fwx.aio.tasks import Tasks
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.blocking import IBlocking
 from fwx.impl.connection import FWXConnection
 from fwx.impl.course import proceed
 from fwx.impl.deadline import DeadlineQueue
@@ -240,9 +242,22 @@ class Rig:
     def session(self, host: str = "127.0.0.1", source: Any = fwxSourceWSP) -> Any:
         return self.sessions.of(SocketAddress(host, 0), source)
 
-    def host(self, name: str = "filter", *, opens: bool = False, everywhere: bool = True, **script: Any) -> FilterHost:
-        """Return a filter that has been initialised; *script* as for :class:`ScriptedFilter`."""
+    def host(
+        self,
+        name: str = "filter",
+        *,
+        opens: bool = False,
+        everywhere: bool = True,
+        blocking: bool = False,
+        **script: Any,
+    ) -> FilterHost:
+        """Return a filter that has been initialised; *script* as for :class:`ScriptedFilter`.
+
+        A *blocking* one is called on threads of the pool.
+        """
         scripted = ScriptedFilter(name, self.journal, **script)
+        if blocking:
+            alsoProvides(scripted, IBlocking)
         host = FilterHost(name, uuid4(), lambda: scripted, self.faults, everywhere=everywhere, opens_on_error=opens)
         initialised = host.start(self.firewall)
         self.until(lambda: initialised.has_ended)
