@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
 from fwx.impl.datagramjunction import datagram_junction
+from fwx.impl.filterhost import tells_of_the_end
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.tasking import IFaults
@@ -106,7 +106,7 @@ class Member:
         made, error = attempt(self, "_both_sockets")
         if error is None and self.data_filter is not None and self.strand is not None:
             args = (*made, self.connection, self.context)
-            self.strand.tell(self.data_filter, "SetSockets", args, partial(self.failed, "SetSockets"))
+            self.strand.tell(self.data_filter, "SetSockets", args, self._sockets_failed)
         elif error is None and self.data_filter is not None:
             _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
         return error
@@ -164,6 +164,13 @@ class Member:
             logger.debug("filter %r failed while its connection was being ended: %s", self.host.name, error)
             return
         self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
+
+    def _sockets_failed(self, error: BaseException) -> None:
+        """``SetSockets`` failed on a thread; it may have met the end of its connection, which is no fault."""
+        if self.connection.terminating and tells_of_the_end(error):
+            logger.debug("filter %r was interrupted by the end of its connection: %s", self.host.name, error)
+        else:
+            self.failed("SetSockets", error)
 
     def failed(self, method: str, error: BaseException) -> None:
         """A task of the data filter failed in *method*; when the connection has ended, it is reported and no more."""

@@ -234,7 +234,7 @@ class ConnectionBase(Emulable):
             if session_filter is not None and not self.terminating:
                 shown = event()
                 self._event_type, self._attaching = event_type, host
-                await host.handle_by(session.strand(host), session_filter, shown)
+                await host.handle_by(session.strand(host), session_filter, shown, lambda: self.terminating)
         finally:
             self._event_type, self._attaching = 0, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from fwx.impl.blocking import IBlocking
@@ -9,16 +10,19 @@ from fwx.impl.boundary import attempt
 from fwx.impl.course import Course, proceed
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
-from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
+from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, FWX_E_TERMINATING, COMError
 from fwx.interfaces.structs import FwxFilterHookEvents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from fwx.impl.course import Pending
     from fwx.impl.fault import FaultReporter
     from fwx.impl.strand import Outcome, Strand
     from fwx.interfaces import IFWXFilter, IFWXSession
+
+logger = logging.getLogger("fwx.filterhost")
 
 State = Literal["new", "ready", "failed", "stopped"]
 
@@ -171,9 +175,18 @@ class FilterHost:
         """
         self._handled(*self._attempt(session_filter, "FirewallEventHandler", event))
 
-    async def handle_by(self, strand: Strand, session_filter: IFWXSessionFilter, event: Any) -> None:
-        """Do :meth:`handle` of a blocking filter, on *strand*, the session's."""
-        self._handled(*await strand.ask(session_filter, "FirewallEventHandler", event))
+    async def handle_by(
+        self, strand: Strand, session_filter: IFWXSessionFilter, event: Any, has_ended: Callable[[], bool] = bool
+    ) -> None:
+        """Do :meth:`handle` of a blocking filter, on *strand*, the session's.
+
+        *has_ended* tells whether what the event is about has ended meanwhile: it is no fault to have met that.
+        """
+        result, error = await strand.ask(session_filter, "FirewallEventHandler", event)
+        if has_ended() and tells_of_the_end(error):
+            logger.debug("filter %r was interrupted by the end of a connection: %s", self.name, error)
+        else:
+            self._handled(result, error)
 
     def _handled(self, result: Any, error: BaseException | None) -> None:
         if error is not None and result != E_NOTIMPL:
@@ -208,3 +221,8 @@ class FilterHost:
     def failed(self, method: str, error: BaseException) -> str:
         """Report a fault that somebody else met in an object of this filter; return the words for the log."""
         return self._faults.report(self.name, method, error)
+
+
+def tells_of_the_end(error: BaseException | None) -> bool:
+    """Tell whether *error* is what calls raise once a connection has ended, perhaps while a thread works for it."""
+    return isinstance(error, COMError) and error.hresult == FWX_E_TERMINATING

@@ -454,6 +454,7 @@ def test_a_data_filter_that_fails(rig: Rig, where: str, what: str) -> None:
 
     failing = Failing()
     opened = rig.open(hosts=(rig.attaching(failing, blocking=True),))
+    rig.until(lambda: failing.connection is not None)
     if where == "CompleteAsyncIO":
         opened.client.send(b"x")
     elif where == "Detach":
@@ -659,3 +660,37 @@ def test_a_filter_attached_by_another_one(rig: Rig) -> None:
         ("second", "attach"),
         ("second", "event"),
     ]
+
+
+def test_the_end_that_a_thread_runs_into_is_no_fault(rig: Rig, gate: Gate) -> None:
+    """B3.31: on the loop it cannot come in the middle of a call; what it raises there is reported to nobody."""
+
+    class Late(Watcher):
+        def SetSockets(self, *args: Any) -> Any:
+            gate.wait()
+            super().SetSockets(*args)
+
+    late = Late()
+    opened = rig.open(hosts=(rig.attaching(late, blocking=True),))
+    rig.until(gate.reached.is_set)
+    opened.connection.Kill()
+    rig.settle()
+    gate.go_on.set()
+    rig.until_gone(opened.connection)
+    assert late.detached == 1
+    assert not rig.alerts
+
+
+def test_nor_where_an_event_is_overtaken(rig: Rig, door: Door, gate: Gate) -> None:
+    def handle(event: Any) -> None:
+        gate.wait()
+        event.Parameters.Connect.piConnection.AttachDataFilter(Keeper(), fwx_dfpc_Middle, None)
+
+    rig.host(blocking=True, handle=handle)
+    door.open()
+    rig.until(gate.reached.is_set)
+    door.client.reset()
+    rig.until(lambda: door.refusals)
+    gate.go_on.set()
+    rig.until(lambda: door.ended)
+    assert not rig.alerts
