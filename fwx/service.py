@@ -78,8 +78,10 @@ DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
-# How long the threads of the pool have to end what filters gave them.
+# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and how long
+# after the second signal.
 WORKER_SECONDS = 5.0
+HURRIED_SECONDS = 0.5
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -158,6 +160,7 @@ class Service:
         self._started = False
         self._idle = asyncio.Event()
         self._is_draining = False
+        self._worker_seconds = WORKER_SECONDS
 
     async def start(self) -> None:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
@@ -212,14 +215,15 @@ class Service:
         return await self._close()
 
     def hurry(self) -> None:
-        """End a stop's waiting for the connections; called at the second signal."""
+        """End a stop's waiting for the connections, and nearly that for threads; called at the second signal."""
+        self._worker_seconds = HURRIED_SECONDS
         self._idle.set()
 
     async def _close(self) -> int:
         self.firewall.end_notices()
         shutting = [host.stop() for host in (*self.engine.filters, *self.engine.retired)]
         with suppress(TimeoutError):
-            async with asyncio.timeout(WORKER_SECONDS):
+            async with asyncio.timeout(self._worker_seconds):
                 for each in shutting:
                     await ended(each)
         self.sessions.close()
@@ -308,8 +312,8 @@ class Service:
     async def _let_filters_return(self) -> None:
         """Wait for the threads of blocking filters, whose connections are ending; one that hangs holds nobody up."""
         if len(self.engine.strands) and not self._is_idle():
-            logger.info("waiting up to %g s for %d calls of filters", WORKER_SECONDS, len(self.engine.strands))
-            await self._wait_idle(WORKER_SECONDS)
+            logger.info("waiting up to %g s for %d calls of filters", self._worker_seconds, len(self.engine.strands))
+            await self._wait_idle(self._worker_seconds)
             self.engine.strands.abandon()
             self._run_queue_dry()
 
@@ -318,7 +322,7 @@ class Service:
         for pool in (self.workers, self._hashing):
             pool.close()
             if len(pool):
-                await asyncio.to_thread(pool.join, WORKER_SECONDS)
+                await asyncio.to_thread(pool.join, self._worker_seconds)
                 self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
