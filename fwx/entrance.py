@@ -10,6 +10,7 @@ from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.transport import INPUT
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import (
+    FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_IS_BUSY,
     FWX_E_NETWORK_RULES_DENIED,
@@ -51,6 +52,7 @@ _FAREWELL_BYTES = 1 << 20
 _OUTCOMES = {
     int(FWX_E_POLICY_RULES_DENIED): Outcome.DENIED,
     int(FWX_E_NETWORK_RULES_DENIED): Outcome.DENIED,
+    int(FWX_E_ADDRESS_NOT_ALLOWED): Outcome.DENIED,
     int(FWX_E_NOT_AUTHENTICATED): Outcome.UNAUTHENTICATED,
     int(HRESULT_FROM_WIN32(WSAEACCES)): Outcome.DENIED,
     int(FWX_E_IS_BUSY): Outcome.BUSY,

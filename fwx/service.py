@@ -279,6 +279,10 @@ class Service:
             workers=self.workers,
             tasks=self._tasks,
             filters=filters,
+            keeps_client_addresses=all(
+                isinstance(table, TransparentListener) and table.keep_client_address
+                for table in self.configuration.listeners
+            ),
             accepting=self._accepting,
         )
 

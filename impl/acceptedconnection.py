@@ -12,7 +12,7 @@ from fwx.impl.logrecord import Action
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.winsock import winsock_name
 from fwx.interfaces.enums import fwx_AcceptedConnection, fwx_dfpc_Emulation
-from fwx.interfaces.hresult import HRESULT_FROM_WIN32, WSAECONNABORTED, WSAECONNRESET
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, HRESULT_FROM_WIN32, WSAECONNABORTED, WSAECONNRESET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,7 +97,12 @@ class FWXAcceptedConnection(FWXConnection):
     async def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
         """Show the arrival to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
         event, at = (lambda: accepted_event(self)), (self.local,)
-        return await self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at)
+        if not await self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at):
+            return False
+        if not self.admits(self.target):
+            self._result, self._reason = FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {self.target}"
+            return False
+        return True
 
     def join(self, side: ClientSide) -> None:
         """Have the client's end brought, and pump between the two; the peer is watched for going away until then."""

@@ -15,6 +15,7 @@ from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.loopthread import on_loop
 from fwx.impl.portrun import bind_to
 from fwx.interfaces.hresult import (
+    E_INVALIDARG,
     FWX_E_IS_BUSY,
     FWX_E_TERMINATING,
     S_OK,
@@ -85,8 +86,9 @@ class FWXBoundForClient(FWXListeningConnection):
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
         """Say where the client listens (B6.16): who has come already is connected now. From any thread.
 
-        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port; ``FWX_E_ADDRESS_NOT_ALLOWED``
-            one that the flags of ``BindForClient`` do not allow; ``FWX_E_TERMINATING``.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address with a port, or the client's is known
+            already; ``FWX_E_ADDRESS_NOT_ALLOWED`` one that the flags of ``BindForClient`` do not allow;
+            ``FWX_E_TERMINATING``.
         """
         address = check_client(ClientAddress, ClientAddressLength, self.session, self._flags)
         on_loop(self.engine.queue, self._set_client_address, address)
@@ -94,6 +96,9 @@ class FWXBoundForClient(FWXListeningConnection):
     def _set_client_address(self, address: SocketAddress) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
+        known = self.client_address
+        if known.address is None or not known.address.is_unspecified:
+            raise COMError(E_INVALIDARG, f"the client's address is known, {known}")
         self.client_address = address
         self._dialler.set_address(address)
 

@@ -43,7 +43,9 @@ class Member:
         "external",
         "host",
         "internal",
+        "over",
         "priority",
+        "sees_all",
         "sockets",
         "strand",
     )
@@ -63,6 +65,10 @@ class Member:
         self.context = context
         # It is the outer side, and has no socket there.
         self.emulates = False
+        # Attached for one UDP destination, it sees the datagrams of all of them.
+        self.sees_all = False
+        # Its sockets are gone, with the connection or with the destination that it was attached for.
+        self.over = False
         self.internal: Neighbour | None = None
         self.external: Neighbour | None = None
         self.sockets: dict[str, FWXSocket] = {}
@@ -121,7 +127,8 @@ class Member:
         return internal, external
 
     def terminate(self) -> None:
-        """Have the filter's sockets refuse every call: the connection is being ended."""
+        """Have the filter's sockets refuse every call: the connection is being ended, or what it is here for."""
+        self.over = True
         for socket in self.sockets.values():
             socket.terminate()
 
@@ -160,7 +167,7 @@ class Member:
 
     def completion_failed(self, error: BaseException) -> None:
         """A completion object of the filter raised or returned a failure (asked for by its operations)."""
-        if self.connection.terminating:
+        if self.over or self.connection.terminating:
             logger.debug("filter %r failed while its connection was being ended: %s", self.host.name, error)
             return
         self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
@@ -174,7 +181,7 @@ class Member:
 
     def failed(self, method: str, error: BaseException) -> None:
         """A task of the data filter failed in *method*; when the connection has ended, it is reported and no more."""
-        if self.connection.terminating:
+        if self.over or self.connection.terminating:
             self.host.failed(method, error)
         else:
             self.connection.filter_failed(self.host, method, error)

@@ -23,6 +23,7 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwx_Connect_Tcp
 from fwx.interfaces.hresult import (
     FAILED,
+    FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -141,6 +142,13 @@ class FWXConnection(ConnectionBase):
             error = member.set_sockets()
             if error is not None:
                 self.filter_failed(member.host, "SetSockets", error)
+
+    def _judge_peers(self) -> None:
+        """The host asks when a handler has set the filter, and when the name that was asked for has led somewhere."""
+        peer = self.target if self.target.address is not None else self.address
+        established = self._pump is not None or self._client is not None
+        if not self._event_type and (established or peer is not None) and not self.admits(peer):
+            self.end(FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {peer or self.target}")
 
     @property
     def _endpoints(self) -> list[Endpoint]:

@@ -10,12 +10,13 @@ from zope.interface import implementer
 
 from fwx.impl.chain import Member
 from fwx.impl.course import Pending, proceed
-from fwx.impl.emulation import Emulable, Emulation
+from fwx.impl.emulation import Emulation
 from fwx.impl.event import terminating_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.recorded import IRecorded, Remarks
+from fwx.impl.restriction import Restrictable
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
     FwxDataFilterPriorityClass,
@@ -28,7 +29,6 @@ from fwx.interfaces.enums import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
-    from fwx.interfaces import IFWXIpFilter, IFWXSession, IUnknown
+    from fwx.interfaces import IFWXSession, IUnknown
     from fwx.interfaces.structs import FwxFirewallEvent
 
 logger = logging.getLogger("fwx.connection")
@@ -61,7 +61,7 @@ _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_T
 
 
 @implementer(IFWXConnection, IRecorded)
-class ConnectionBase(Emulable):
+class ConnectionBase(Restrictable):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
     __slots__ = (
@@ -135,6 +135,7 @@ class ConnectionBase(Emulable):
         self._denied_by = ""
         self._members: list[Member] = []
         self.emulation: Emulation | None = None
+        self._ip_filter = None
         self._result: int = S_OK
         self._reason = ""
         self._remarks: Remarks | None = None
@@ -248,7 +249,7 @@ class ConnectionBase(Emulable):
         ended, self._round = self._round, None
         leaving, self._leaving = self._leaving, None
         if ended is not None:
-            ended.settle(None)
+            self.engine.queue.post(ended.settle, None)
         if leaving is not None:
             self.engine.queue.post(self._finish, leaving)
 
@@ -541,18 +542,6 @@ class ConnectionBase(Emulable):
         """Return 0: no connection of this version has its inner address translated."""
         return 0
 
-    def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
-        """Lift every address restriction with ``None``, which is how a connection starts.
-
-        :raises COMError: ``E_NOTIMPL`` for a filter.
-        """
-        if pIpFilter is not None:
-            raise COMError(E_NOTIMPL)
-
-    def GetIpFilter(self) -> IFWXIpFilter | None:
-        """Return ``None``: the connection is not restricted (B4.11)."""
-        return None
-
     def AttachDataFilterWithDestination(
         self,
         piDataFilter: IFWXDataFilter,
@@ -561,7 +550,14 @@ class ConnectionBase(Emulable):
         ExternalAddress: SocketAddress | None,
         ExternalAddressLength: int | None = None,
     ) -> None:
-        raise COMError(E_NOTIMPL)
+        """:raises COMError: ``FWX_E_BAD_CONTEXT`` only UDP has destinations; ``FWX_E_TERMINATING``."""
+        if self.terminating:
+            raise COMError(FWX_E_TERMINATING, "the connection is ending")
+        raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilterWithDestination is for the handler of fwx_Udp_Destination")
 
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
-        raise COMError(E_NOTIMPL)
+        """Refuse it: the connection has its client's address, as all but some of ``BindForClient`` have (B6.16).
+
+        :raises COMError: ``E_INVALIDARG``.
+        """
+        raise COMError(E_INVALIDARG, f"the client's address is known, {self.client_address}")

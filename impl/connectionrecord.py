@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.logrecord import Action, LogRecord, unvouched
 from fwx.impl.route import path_of
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED
 
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
@@ -190,4 +191,31 @@ def destination_record(
         interface=connection.interface,
         filters=filters,
         reason=connection.reason_with_remarks(reason),
+    )
+
+
+def kept_off_record(connection: FWXDatagramConnection, count: int, seconds: float) -> LogRecord:
+    """Make the one record of all datagrams that have come to a UDP connection from outside its IP filter (B6.34).
+
+    Their senders may be forged, as many as anybody likes, so they have none each.
+
+    :param count: of the datagrams. :param seconds: how long the connection lasted.
+    """
+    engine, session = connection.engine, connection.session
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=Action.Denied,
+        servername=engine.server_name,
+        protocol="UDP",
+        source_ip=connection.client_address.host,
+        source_port=connection.client_address.port,
+        resultcode=int(FWX_E_ADDRESS_NOT_ALLOWED),
+        connection_time=int(seconds * 1000),
+        source_proxy="" if connection.source_proxy is None else connection.source_proxy.host,
+        username=session.user_name,
+        agent=connection.agent,
+        session_id=session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        reason=f"datagrams were dropped: {count} from outside the IP filter",
     )

@@ -7,31 +7,31 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.connectionbase import ConnectionBase
+from fwx.impl.connectionrecord import kept_off_record
 from fwx.impl.course import proceed
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.datagramservers import DatagramServers
 from fwx.impl.datagramways import DatagramWays
 from fwx.impl.destinationadmission import DestinationAdmission, HostsOf
+from fwx.impl.destinationevent import HasDestinations
 from fwx.impl.destinations import Destinations
-from fwx.impl.event import bind_udp_event, udp_destination_event
+from fwx.impl.event import bind_udp_event
 from fwx.impl.logrecord import Action
-from fwx.impl.loopthread import on_loop
 from fwx.impl.policy import Verdict
+from fwx.impl.tiedfilters import TiedFilters
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, Destination, Exit, FWXUdpDestination, State
+from fwx.impl.udpdestination import MOST_WAITING, Destination, Exit, State
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
-from fwx.interfaces.enums import fwx_Bind_Udp, fwx_Udp_Destination
+from fwx.interfaces.enums import fwx_Bind_Udp
 from fwx.interfaces.hresult import (
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
     WSAEACCES,
     WSAEADDRINUSE,
-    WSAECONNREFUSED,
     WSAEINVAL,
     COMError,
     winsock_error,
@@ -65,7 +65,7 @@ class Receiver(Protocol):
     def take_error(self) -> object: ...
 
 
-class FWXDatagramConnection(ConnectionBase):
+class FWXDatagramConnection(HasDestinations):
     """One UDP socket of a client: its destinations are judged, shown to the filters, counted and logged one by one.
 
     The entry hands in *client*, a datagram transport that speaks the client's protocol: what it receives comes with the
@@ -77,8 +77,7 @@ class FWXDatagramConnection(ConnectionBase):
         "_admission",
         "_bind_chain",
         "_client",
-        "_destinations",
-        "_hosts_of",
+        "_kept_off",
         "_servers",
         "_ways",
         "source_proxy",
@@ -110,6 +109,10 @@ class FWXDatagramConnection(ConnectionBase):
         self._admission = DestinationAdmission(self, self._destinations, hosts_of, self._admitted, diverted=diverted)
         self._ways = DatagramWays(self.engine, self._way_event)
         self._bind_chain: DatagramChain | None = None
+        self._tied = None
+        self._shown = None
+        # Datagrams from outside the IP filter.
+        self._kept_off = 0
         # Who spoke for the client, by a PROXY header; the host sets it.
         self.source_proxy: SocketAddress | None = None
 
@@ -136,20 +139,6 @@ class FWXDatagramConnection(ConnectionBase):
         Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
         """
         self._servers.add(server, family)
-
-    def deny_destination(self) -> bool:
-        """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time.
-
-        From any thread.
-        """
-        return on_loop(self.engine.queue, self._deny_destination)
-
-    def _deny_destination(self) -> bool:
-        host = self._handler
-        if self._event_type != fwx_Udp_Destination or host is None:
-            return False
-        self._denied_by = host.name
-        return True
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -207,9 +196,21 @@ class FWXDatagramConnection(ConnectionBase):
         else:
             self._destinations.move_to_end(target)
         if destination.state is State.OPEN:
-            self._to_destination(destination, data)
+            self._outward(destination, data)
         elif destination.state is not State.DENIED and len(destination.waiting) < MOST_WAITING:
             destination.waiting.append(data)
+
+    def _outward(self, destination: Destination, data: Datagram) -> None:
+        if self._tied is None:
+            self._to_destination(destination, data)
+        else:
+            self._tied.from_client(data, destination.target)
+
+    def _past_tied(self, data: Datagram, target: SocketAddress) -> None:
+        """The tied filters have let a datagram out: they reach what the client does, and nobody whom they name else."""
+        destination = self._destinations.get(target)
+        if destination is not None and destination.state is State.OPEN:
+            self._to_destination(destination, data)
 
     def _to_destination(self, destination: Destination, data: Datagram) -> None:
         if destination.chain is None:
@@ -245,6 +246,9 @@ class FWXDatagramConnection(ConnectionBase):
 
     def _hear(self, source: SocketAddress) -> Destination | None:
         """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
+        if not self.admits(source):
+            self._kept_off += 1
+            return None
         approval = self.approval if self.engine.accepting() else None
         if approval is None or not approval.admits(source) or self._destinations.strangers >= MOST_STRANGERS:
             return None
@@ -272,6 +276,12 @@ class FWXDatagramConnection(ConnectionBase):
             destination.chain.from_server(data, source)
 
     def _inward(self, data: Datagram, source: SocketAddress) -> None:
+        if self._tied is None:
+            self._to_socket(data, source)
+        else:
+            self._tied.from_server(data, source)
+
+    def _to_socket(self, data: Datagram, source: SocketAddress) -> None:
         if self._bind_chain is None:
             self._to_client(data, source)
         else:
@@ -297,7 +307,11 @@ class FWXDatagramConnection(ConnectionBase):
         if upstream and self._ways.rests(upstream):
             self._destinations.drop(destination)
             return
+        addresses = self.admitted(addresses)
         destination.address = addresses[0] if addresses else None
+        if not self.admits(destination.address):
+            self._destinations.bar(destination)
+            return
         if destination.permission is not None:
             destination.permission.take()
         if not await self._show(destination):
@@ -322,6 +336,8 @@ class FWXDatagramConnection(ConnectionBase):
         destination.state = State.OPEN
         if destination.address is not None:
             self._destinations.answers.learn(destination, destination.address)
+        if destination.tied:
+            self._tie(destination.tied)
         if destination.members:
             destination.chain = DatagramChain(
                 _ordered(destination.members),
@@ -329,13 +345,19 @@ class FWXDatagramConnection(ConnectionBase):
                 partial(self._to_server, destination),
                 self._inward,
             )
-            if not self._set_sockets(destination.members):
-                return
+        if not self._set_sockets([*destination.tied, *destination.members]):
+            return
         if destination.permission is not None:
             destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()
         for data in waiting:
-            self._to_destination(destination, data)
+            self._outward(destination, data)
+
+    def _tie(self, members: list[Member]) -> None:
+        """Have all datagrams pass *members* from now on."""
+        if self._tied is None:
+            self._tied = TiedFilters(self.engine.queue, self._past_tied, self._to_socket)
+        self._tied.add(members)
 
     # Through upstreams.
 
@@ -366,46 +388,8 @@ class FWXDatagramConnection(ConnectionBase):
         destination = self._destinations.answers.through(way, source, self._destinations.values())
         if destination is not None and destination.state is State.OPEN:
             self._answered(destination, data, source)
-
-    async def _show(self, destination: Destination) -> bool:
-        """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18).
-
-        ``False`` where a filter denies it, or nobody wants to know any more.
-        """
-        verdict = destination.verdict
-        assert verdict is not None
-        hosts = self._hosts_of(verdict)
-        before = frozenset(self._members)
-        told = FWXUdpDestination(self)
-        secondary = destination.secondary
-        event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
-        at = (destination.target, destination.address or destination.target)
-        try:
-            passes = await self.raise_event(
-                hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at
-            )
-        finally:
-            told.invalidate()
-        destination.members = [member for member in self._members if member not in before]
-        if self._destinations.get(destination.target) is not destination and not self.terminating:
-            self.release(destination.members)  # it was forgotten while a blocking filter was asked
-            return False
-        if passes or self.terminating:
-            return passes
-        result, reason = self.result
-        self._denied_by, self._result, self._reason = "", S_OK, ""
-        self.release(destination.members)
-        destination.members = []
-        self._destinations.deny(destination, result, reason)
-        return False
-
-    def release(self, members: list[Member]) -> None:
-        """Detach the filters of a destination that is forgotten."""
-        for member in members:
-            member.terminate()
-            if member in self._members:
-                self._members.remove(member)
-            self.engine.queue.post(member.detach)
+        elif not self.admits(source):
+            self._kept_off += 1
 
     # The sockets.
 
@@ -448,15 +432,20 @@ class FWXDatagramConnection(ConnectionBase):
         self._ways.close()
         if self._bind_chain is not None:
             self._bind_chain.abort()
+        if self._tied is not None:
+            self._tied.abort()
         self._destinations.abort()
 
     async def _take_leave(self, action: Action) -> None:
-        """Log every destination, then what every connection does."""
+        """Log every destination, and what the IP filter has kept off; then what every connection does."""
         self._destinations.log_all(action, *self.result)
+        if self._kept_off:
+            seconds = self.engine.clock() - self._started
+            self.engine.write_record(kept_off_record(self, self._kept_off, seconds))
         await super()._take_leave(action)
 
     def _let_go(self) -> None:
-        self._bind_chain = None
+        self._bind_chain = self._tied = None
         self._destinations.clear()
         self._servers.clear()
 

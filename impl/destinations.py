@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.connectionrecord import destination_record
 from fwx.impl.datagramanswers import DatagramAnswers
 from fwx.impl.logrecord import Action
 from fwx.impl.udpdestination import STANDING, Destination, State
-from fwx.interfaces.hresult import HRESULT_FROM_WIN32, S_OK
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, HRESULT_FROM_WIN32, S_OK
 
 if TYPE_CHECKING:
     from fwx.impl.datagramconnection import FWXDatagramConnection
@@ -74,6 +74,25 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
             if destination.way is way and self.pop(destination.target, None) is not None:
                 self._forget(destination, Action.Failed, result, way.reason)
 
+    def bar(self, destination: Destination) -> None:
+        """Refuse it because the connection's IP filter does not include it, as long as that filter is there (B6.34)."""
+        destination.is_barred = True
+        reason = f"the IP filter does not include {destination.address or destination.target}"
+        self.deny(destination, int(FWX_E_ADDRESS_NOT_ALLOWED), reason)
+
+    def forget_barred(self) -> None:
+        """The IP filter is another one: have what the last one did not include judged anew, when something is sent."""
+        for destination in [each for each in self.values() if each.is_barred]:
+            del self[destination.target]
+
+    def judge_again(self, admits: Callable[[SocketAddress | None], bool]) -> None:
+        """End what the IP filter does not include, as *admits* says (B6.34)."""
+        for destination in list(self.values()):
+            if destination.state in STANDING and not admits(destination.address):
+                del self[destination.target]
+                reason = f"the IP filter does not include {destination.address or destination.target}"
+                self._forget(destination, Action.Terminate, int(FWX_E_ADDRESS_NOT_ALLOWED), reason)
+
     def abort(self) -> None:
         """End look-ups and chains: the connection is ending."""
         for destination in self.values():
@@ -110,13 +129,13 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
             self._servers.close_to(address)
         if destination.chain is not None:
             destination.chain.abort()
-        self._connection.release(destination.members)
+        self._connection.release([*destination.tied, *destination.members])
         if had_way:
             self._log_end(destination, action, result, reason)
 
     def _log_end(self, destination: Destination, action: Action, result: int, reason: str) -> None:
         if destination.verdict is not None and destination.verdict.log:
-            names = ", ".join(member.host.name for member in destination.members)
+            names = ", ".join(member.host.name for member in (*destination.tied, *destination.members))
             self._log(destination, action, result, reason, names)
 
     def _log(self, destination: Destination, action: Action, result: int, reason: str, filters: str = "") -> None:

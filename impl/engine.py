@@ -87,6 +87,7 @@ class Engine:
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
+    :ivar keeps_client_addresses: servers see the address of the client, whichever way it has come in.
     :ivar accepting: tells whether a client may begin something new; it may not while the log fails (B9.18).
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
@@ -122,6 +123,7 @@ class Engine:
     tasks: TaskStarter
     filters: tuple[FilterHost, ...] = ()
     retired: tuple[FilterHost, ...] = ()
+    keeps_client_addresses: bool = False
     accepting: Callable[[], bool] = lambda: True
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)

@@ -15,6 +15,7 @@ from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.loopthread import on_loop
 from fwx.impl.netconfig import FWXNetConfigDetector
+from fwx.impl.networkrelation import network_relation
 from fwx.impl.overlapped import FWXOverlapped
 from fwx.impl.portrun import MOST_PORTS
 from fwx.impl.reservedports import Reservations
@@ -306,11 +307,19 @@ class FWXFirewall(Unknown):
         pToSocket: SocketAddress,
         dwToSocketLength: int | None = None,
     ) -> FwxNetworkRelation:
-        """The policy of this version has no network rules, so there is nothing to tell.
+        """Tell how the networks of two literal addresses are related (B7.6). From any thread.
 
-        :raises COMError: ``E_NOTIMPL``.
+        :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` no literal address; ``FWX_E_TERMINATING`` the service stops.
         """
-        raise COMError(E_NOTIMPL)
+        for address, length in ((pFromSocket, dwFromSocketLength), (pToSocket, dwToSocketLength)):
+            check_address(address, length)
+            if address.address is None:
+                raise COMError(E_INVALIDARG, f"{address} is no literal address")
+        return on_loop(self.engine.queue, self._relation, pFromSocket.host, pToSocket.host)
+
+    def _relation(self, source: str, destination: str) -> FwxNetworkRelation:
+        keeps = self.engine.keeps_client_addresses
+        return network_relation(self.engine.policy, source, destination, keeps_client_addresses=keeps)
 
     def ReservePorts(
         self, TransportProtocol: int, pSocket: SocketAddress, dwSocketLength: int | None, usCount: int

@@ -27,6 +27,7 @@ from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
+    FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -320,6 +321,11 @@ class Opening:
             # The entry may be in the middle of asking.
             engine.queue.post(self.step, self._emulated)
             return
+        addresses = connection.admitted(addresses)
+        if addresses is not None and not addresses:
+            reason = f"the IP filter includes no address of {self._request.target}"
+            self._refuse(FWX_E_ADDRESS_NOT_ALLOWED, reason, Action.Denied)
+            return
         route = engine.routes[connection.verdict.upstream]
         dialled = partial(self.step, self._dialled)
         try:
@@ -363,8 +369,13 @@ class Opening:
             result, reason = connection.result
             self._refuse(result, reason, Action.Failed)
             return
+        connection.address = dialled.address
         try:
-            if not _announce(transport, request.announcement):
+            if not connection.admits(dialled.address):
+                transport.close(True)
+                reason = f"the IP filter does not include {dialled.address or request.target}"
+                self._refuse(FWX_E_ADDRESS_NOT_ALLOWED, reason, Action.Denied)
+            elif not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
@@ -413,7 +424,6 @@ class Opening:
         name = None if connection.emulation is None else connection.emulation.name
         bound = name or SocketAddress.from_sockaddr((server or request.client).getsockname())
         if request.entry.connected(bound):
-            connection.address = dialled.address
             connection.establish(request.client, server, request.early, dialled.early)
             self._use_permission(connection)
         else:

@@ -16,6 +16,7 @@ from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import listening_record, turned_away_record
 from fwx.impl.course import proceed
 from fwx.impl.event import bind_tcp_event, listen_event
+from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
@@ -117,7 +118,7 @@ class FWXListeningConnection(ConnectionBase):
         self._hosts: tuple[FilterHost, ...] = ()
         self._accepted_ended = on_accepted_ended
         self._local_end: LocalEnd[Transport] = LocalEnd(self.engine, FWX_PROTOCOL_TCP, self.engine.network.stream)
-        self._local_end.restrict(ip_filter)
+        self._ip_filter = None if ip_filter is None else require_ip_filter(ip_filter).Clone()
         self._acceptor: Acceptor | None = None
         self.bound: SocketAddress | None = None
         self.is_secondary = is_secondary
@@ -182,7 +183,7 @@ class FWXListeningConnection(ConnectionBase):
         """What comes from now on is secondary, and the approval's IP filter holds for it (B6.18)."""
         self.approval = approval
         self.is_secondary = True
-        self._local_end.restrict(approval.ip_filter)
+        self._ip_filter = approval.ip_filter
 
     async def listen_elsewhere(self, bound: SocketAddress) -> bool:
         """Another machine listens for the client, at *bound*: tell the filters, and give the own port back.
@@ -256,7 +257,7 @@ class FWXListeningConnection(ConnectionBase):
         if not self.engine.accepting():
             return None  # fails closed (B9.18); there is nowhere to log it to
         peer, approval = accepted.remote, self.approval
-        if self._local_end.admits(peer):
+        if self.admits(peer):
             ask = self._judge if approval is None else approval.verdict
             verdict = ask(peer, accepted.local)
             if verdict.allowed:
@@ -322,6 +323,9 @@ class FWXListeningConnection(ConnectionBase):
             raise COMError(*connection.result)
         return connection
 
+    def _judge_peers(self) -> None:
+        """Who comes from now on is judged; who has come has a connection with a filter of its own."""
+
     # The end.
 
     def _stop_moving(self) -> None:
@@ -375,17 +379,6 @@ class FWXListeningConnection(ConnectionBase):
         if self.bound is None:
             raise winsock_error(WSAEINVAL, "the connection is not bound yet")
         return self.bound
-
-    def SetIpFilter(self, pIpFilter: IFWXIpFilter | None) -> None:
-        """Let only these addresses connect from now on (B6.32); ``None`` lifts that (B6.33).
-
-        :raises COMError: ``E_INVALIDARG`` it is none of the service's.
-        """
-        self._local_end.restrict(pIpFilter)
-
-    def GetIpFilter(self) -> IFWXIpFilter | None:
-        """Return a copy of the filter, ``None`` for everyone."""
-        return self._local_end.ip_filter
 
 
 def end_all(connections: Iterable[ConnectionBase], result: int, reason: str) -> None:

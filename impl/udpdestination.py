@@ -15,7 +15,7 @@ from fwx.interfaces.hresult import E_INVALIDARG, FWX_E_BAD_CONTEXT, COMError
 if TYPE_CHECKING:
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram, DatagramChain
-    from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.destinationevent import HasDestinations
     from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
     from fwx.impl.upstreamdatagrams import UpstreamDatagrams
@@ -56,7 +56,9 @@ class Destination:
     :ivar answering: the addresses that its answers come from.
     :ivar secondary: a filter has announced it, or approved that it writes to the client (B2.11).
     :ivar permission: what lets the client reach it, where that is no rule.
-    :ivar members: the filters that were attached for this destination alone (B2.18).
+    :ivar members: the filters that were attached for this destination alone (B2.18). :ivar tied: those that go with it,
+        and see every datagram of the connection.
+    :ivar is_barred: the connection's IP filter is why it is denied.
     """
 
     __slots__ = (
@@ -65,6 +67,7 @@ class Destination:
         "cancel",
         "chain",
         "exit",
+        "is_barred",
         "members",
         "permission",
         "received",
@@ -74,6 +77,7 @@ class Destination:
         "started",
         "state",
         "target",
+        "tied",
         "verdict",
         "waiting",
         "way",
@@ -88,6 +92,8 @@ class Destination:
         self.permission: Permission | None = None
         self.secondary = False
         self.members: list[Member] = []
+        self.tied: list[Member] = []
+        self.is_barred = False
         self.chain: DatagramChain | None = None
         self.cancel: object = None
         self.waiting: deque[Datagram] = deque()
@@ -105,7 +111,7 @@ class FWXUdpDestination(Unknown):
 
     __slots__ = ("_connection", "_valid")
 
-    def __init__(self, connection: FWXDatagramConnection) -> None:
+    def __init__(self, connection: HasDestinations) -> None:
         self._connection = connection
         self._valid = True
 

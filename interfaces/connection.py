@@ -111,8 +111,9 @@ class IFWXConnection(IUnknown):
 
         :param ClientAddress: the address that the client uses.
         :param ClientAddressLength: its size in bytes; ``None`` for its own.
-        :raises COMError: ``E_INVALIDARG``, a bad address, or there is one already; else the Windows error as an
-            HRESULT. ``E_NOTIMPL``, not in this version.
+        :raises COMError: ``E_INVALIDARG``, a bad address, or there is one already, as every other connection has; else
+            the Windows error as an HRESULT. Here also ``E_POINTER``, no address; ``FWX_E_ADDRESS_NOT_ALLOWED``, one
+            that ``BindForClient`` would not take; ``FWX_E_TERMINATING``.
         """
 
     def AttachDataFilterWithDestination(
@@ -129,10 +130,11 @@ class IFWXConnection(IUnknown):
         :param piDataFilter: the data filter; its ``SetSockets`` follows.
         :param PriorityClass: its place between client and server (B3.7).
         :param punkFilterContext: handed to ``SetSockets`` as it is; may be ``None``.
-        :param ExternalAddress: the destination. ``None`` is legal by the IDL, without a documented meaning: give one.
+        :param ExternalAddress: the destination: here that of the event. ``None`` is legal by the IDL, without a
+            documented meaning; here it is ``AttachDataFilter``, for that destination's datagrams alone.
         :param ExternalAddressLength: its size in bytes; ``None`` for its own.
-        :raises COMError: ``E_OUTOFMEMORY``; ``FWX_E_TERMINATING``; ``E_INVALIDARG``, a bad argument. ``E_NOTIMPL``, not
-            in this version.
+        :raises COMError: ``E_OUTOFMEMORY``; ``FWX_E_TERMINATING``; ``E_INVALIDARG``, a bad argument, another
+            destination; here also ``E_POINTER``, no data filter; ``FWX_E_BAD_CONTEXT``, called at another time.
         """
 
     def EmulateForConnect(piDataFilter: IFWXDataFilter, punkFilterContext: Annotated[IUnknown | None, UNIQUE]) -> None:
@@ -197,9 +199,12 @@ class IFWXConnection(IUnknown):
         """Set or replace the addresses that the connection may deal with (B6.32). Called by a filter, not for emulated
         connections (B3.39).
 
+        Who is there already is judged at once: a TCP connection to an address outside ends, a UDP connection forgets
+        the destination. From then on nobody outside is let in, connected to or heard (B6.34).
+
         :param pIpFilter: the addresses; ``None`` lifts every limit.
-        :raises COMError: the SDK names no code; here ``E_NOTIMPL``, a filter on a connection that does not listen
-            (not in this version); ``E_INVALIDARG``, not one of the service's. ``None`` never fails.
+        :raises COMError: the SDK names no code; here ``E_INVALIDARG``, not one of the service's;
+            ``FWX_E_NOT_SUPPORTED``, a filter emulates the connection; ``FWX_E_TERMINATING``. ``None`` never fails.
         """
 
     def GetIpFilter() -> Annotated[IFWXIpFilter | None, Out("ppIpFilter")]:

@@ -368,8 +368,8 @@ class IFWXFirewall3(IFWXFirewall2):
         :param pToSocket: the destination; its port is not looked at.
         :param dwToSocketLength: its size in bytes; ``None`` for its own.
         :returns: *peRelation*.
-        :raises COMError: not specified; here ``E_NOTIMPL``, not in this version: its policy has no network rules; once
-            served, ``E_INVALIDARG``, not an address.
+        :raises COMError: not specified; here ``E_POINTER``, no address; ``E_INVALIDARG``, not a literal one;
+            ``FWX_E_TERMINATING``, the service stops.
         """
 
     def ReservePorts(

@@ -238,8 +238,12 @@ def test_a_client_address_that_comes_later(scene: Scene, waiting: socket.socket)
 
 
 def test_a_client_address_that_comes_first(scene: Scene, waiting: socket.socket) -> None:
+    """B6.16: said once; what is known is not changed."""
     outside, (connection,) = scene.bind(UNKNOWN)
     connection.SetClientAddress(place(waiting), 16)
+    assert code_of(connection.SetClientAddress, place(waiting)) == E_INVALIDARG
+    _, (told,) = scene.bind(place(waiting))
+    assert code_of(told.SetClientAddress, place(waiting)) == E_INVALIDARG
     scene.come(opened(scene, outside))
     gets(scene, waiting)
 

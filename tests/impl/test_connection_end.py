@@ -23,7 +23,8 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_FAIL,
-    E_NOTIMPL,
+    E_INVALIDARG,
+    FWX_E_BAD_CONTEXT,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     WSAECONNABORTED,
@@ -409,7 +410,7 @@ def test_external_names(rig: Rig, watcher: Any) -> None:
 
 
 def test_the_rest_of_the_interface(rig: Rig) -> None:
-    """IFWXConnection, B4.11: what this version answers, and that nothing works once it is over."""
+    """IFWXConnection, B4.11, B6.16: what a connection answers, and that nothing works once it is over."""
     opened: Opened = rig.open()
     connection = opened.connection
     assert connection.QueryInterface(IFWXConnection) is connection
@@ -419,9 +420,8 @@ def test_the_rest_of_the_interface(rig: Rig) -> None:
     connection.SetIpFilter(None)
     address = SocketAddress("127.0.0.1", 1)
     refused = [
-        (connection.SetIpFilter, (object(),), E_NOTIMPL),
-        (connection.AttachDataFilterWithDestination, (None, 0, None, None), E_NOTIMPL),
-        (connection.SetClientAddress, (address,), E_NOTIMPL),
+        (connection.AttachDataFilterWithDestination, (None, 0, None, None), FWX_E_BAD_CONTEXT),
+        (connection.SetClientAddress, (address,), E_INVALIDARG),
     ]
     for call, arguments, code in refused:
         assert code_of(call, *arguments) == code
@@ -432,6 +432,7 @@ def test_the_rest_of_the_interface(rig: Rig) -> None:
         (connection.GetExternalSocketName, ()),
         (connection.GetExternalPeerName, ()),
         (connection.AttachDataFilter, (None, fwx_dfpc_Middle, None)),
+        (connection.AttachDataFilterWithDestination, (None, fwx_dfpc_Middle, None, address)),
     ]
     for call, arguments in over:
         assert code_of(call, *arguments) == FWX_E_TERMINATING

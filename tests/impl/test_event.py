@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from fwx.impl.event import connect_event, terminating_event
 from fwx.impl.policy import Rule
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
+    FWX_DENY,
+    FWX_EMULATE,
+    FWX_PASS,
     FWX_PROTOCOL_TCP,
     GUID_NULL,
     FwxEndConnectionEvent,
+    FwxFilterAccess,
     FwxFilterHookEvents,
+    FwxFirewallEvent,
     FwxFirewallEventType,
     SocketAddress,
     fwxSourceNAT,
@@ -75,3 +82,18 @@ def test_filter_init_may_open_listening_sockets(rig: Rig) -> None:
     assert rig.host(init=init).state == "ready"
     assert made[0].GetSockName().port
     made[0].Close(False)
+
+
+@pytest.mark.parametrize("written", [FWX_DENY, FWX_EMULATE])
+def test_what_a_filter_writes_into_filter_access_changes_nothing(rig: Rig, written: FwxFilterAccess) -> None:
+    """B2.8: an event shows FWX_PASS, and the connection goes its way."""
+    shown: list[FwxFilterAccess] = []
+
+    def handle(event: FwxFirewallEvent) -> None:
+        shown.append(event.Parameters.Connect.FilterAccess)
+        event.Parameters.Connect.FilterAccess = written
+
+    opened = rig.open(hosts=(rig.host(handle=handle),))
+    opened.client.send(b"on")
+    opened.server.expect(b"on")
+    assert shown == [FWX_PASS]

@@ -411,10 +411,6 @@ def test_too_many_reservations(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Non
     rig.firewall.ReservePorts(FWX_PROTOCOL_TCP, LOCAL, None, 2)
 
 
-def test_network_relations_are_not_told(rig: Rig) -> None:
-    assert code_of(rig.firewall.GetNetworkRelation, LOCAL, None, LOCAL, None) == E_NOTIMPL
-
-
 def test_what_a_session_is(scene: Scene) -> None:
     assert scene.session.QueryInterface(IFWXSession2) is scene.session
 

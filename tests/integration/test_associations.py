@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fwx.impl.datagramconnection import MOST_DESTINATIONS
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
@@ -17,6 +18,7 @@ from fwx.interfaces.hresult import (
     FWX_E_IS_BUSY,
     FWX_E_POLICY_RULES_DENIED,
     HRESULT_FROM_WIN32,
+    S_OK,
     WSAEADDRINUSE,
     WSAECONNABORTED,
     WSAECONNREFUSED,
@@ -99,6 +101,48 @@ class Filter(Filter):
 
     def AttachToSession(self, piSession, pFilterHookEvents):
         return Session(None, piSession)
+"""
+# Lets each connection deal with 127.0.0.1 alone, and with nobody once it has passed what says so.
+RESTRICTING = """
+from ipaddress import IPv4Address
+
+class Restricting(Both):
+    def __init__(self, firewall, connection):
+        self.firewall, self.connection = firewall, connection
+        only = firewall.CreateIpFilter()
+        only.IncludeRange(IPv4Address("127.0.0.1"), IPv4Address("127.0.0.1"))
+        connection.SetIpFilter(only)
+
+    def CompleteAsyncIO(self, success, code, buffer, direction, address, length):
+        if success and bytes(buffer.GetBufferAndSize()).startswith(b"nobody"):
+            self.connection.SetIpFilter(self.firewall.CreateIpFilter())
+        if success and address is None:
+            source, sink = self.sockets[direction]
+            sink.Send(buffer, None, 0)
+            source.Recv(None, self, direction)
+        else:
+            super().CompleteAsyncIO(success, code, buffer, direction, address, length)
+
+class Session(Session):
+    def __init__(self, firewall):
+        self.firewall = firewall
+
+    def FirewallEventHandler(self, pProxyEvent):
+        parameters = pProxyEvent.Parameters
+        is_bind = pProxyEvent.EventType == sdk.fwx_Bind_Udp
+        connection = (parameters.Bind if is_bind else parameters.Connect).piConnection
+        connection.AttachDataFilter(Restricting(self.firewall, connection), sdk.fwx_dfpc_Middle, None)
+
+    def Detach(self):
+        self.firewall = None
+
+class Filter(Filter):
+    def FilterInit(self, pIFWXFirewall):
+        self.firewall = pIFWXFirewall
+        return sdk.FwxFilterHookEvents(sdk.fwx_Bind_Udp | sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        return Session(self.firewall)
 """
 
 
@@ -373,6 +417,81 @@ def test_a_filter_sees_whose_it_is_and_watches_one_destination(serve: Any, assoc
         f"destination WSP {USER} {servers[1].address[0]}:{servers[1].address[1]}",
         "detached",
     ]
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="udp")
+def test_a_filter_sees_all_for_as_long_as_one_destination_lives(serve: Any, associate: Any, upper: Any) -> None:
+    """B2.16, B2.18: attached with a destination, it has the datagrams of the other one too, until the first one makes
+    room; then the other one goes on without it."""
+    its, other = upper(), upper()
+    attach = f"""if details.Address.port == {its.address[1]}:
+            details.piConnection.AttachDataFilterWithDestination(
+                Both(), sdk.fwx_dfpc_Middle, None, details.Address, details.AddressLength)"""
+    firewall = serve("", filters=doing(met=attach))
+    made = associate(firewall.address())
+
+    def asked(server: Any, data: bytes) -> None:
+        made.say(data, server.address)
+        server.answer()
+        assert made.hear() == (data.upper(), server.address)
+
+    asked(other, b"before")
+    asked(its, b"its")
+    asked(other, b"between")
+    # What was quiet for longest is its destination; the other one is asked once more meanwhile.
+    for number in range(MOST_DESTINATIONS - 1):
+        made.say(b"room", (f"127.0.2.{number + 1}", 9))
+    row = firewall.wait_row(DestinationPort=its.address[1])
+    assert (row["Action"], row["resultcode"], row["filters"]) == (Action.Terminate, S_OK, "watcher")
+    asked(other, b"after")
+    said = [
+        line
+        for line in firewall.stderr().splitlines()
+        if line.startswith(("passed", "detached")) and "room" not in line
+    ]
+    its_name, other_name = (f"127.0.0.1:{server.address[1]}" for server in (its, other))
+    assert said == [
+        f"passed to the server its {its_name}",
+        f"passed to the client ITS {its_name}",
+        f"passed to the server between {other_name}",
+        f"passed to the client BETWEEN {other_name}",
+        "detached",
+    ]
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="udp")
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+def test_a_filter_says_with_whom_a_connection_may_deal(
+    serve: Any, associate: Any, client: Any, origin: Any, upper: Any
+) -> None:
+    """B6.31 to B6.34: over UDP a destination outside is refused, one that is there ends when the filter changes; over
+    TCP nobody outside is connected to, and an established connection ends."""
+    firewall = serve("", filters={"watcher": "import sys\n" + EVENTS + RESTRICTING})
+    inside, outside = upper(), upper("127.0.0.2")
+    made = associate(firewall.address())
+    made.say(b"lost", outside.address)
+    made.say(b"hello", inside.address)
+    inside.answer()
+    assert made.hear() == (b"HELLO", inside.address)
+    assert outside.heard_nothing()
+    made.say(b"nobody now", inside.address)
+    rows = firewall.wait_rows(2, DestinationPort=inside.address[1], resultcode=int(FWX_E_ADDRESS_NOT_ALLOWED))
+    assert [row["Action"] for row in rows] == [Action.Terminate, Action.Denied]
+    assert inside.heard_nothing()
+    made.close()
+    row = firewall.wait_row(DestinationPort=outside.address[1])
+    assert (row["Action"], row["resultcode"]) == (Action.Denied, int(FWX_E_ADDRESS_NOT_ALLOWED))
+    echo = origin("echo")
+    assert client.socks_code(firewall.address(), ("127.0.0.2", echo.port)) == 2
+    opened = client.socks(firewall.address(), echo.address)
+    opened.sendall(b"hello")
+    assert client.exactly(opened, 5) == b"hello"
+    opened.sendall(b"nobody now")
+    with pytest.raises(ConnectionResetError):
+        opened.recv(100)
+    rows = firewall.wait_rows(2, protocol="TCP", resultcode=int(FWX_E_ADDRESS_NOT_ALLOWED))
+    assert [row["Action"] for row in rows] == [Action.Denied, Action.Terminate]
+    firewall.wait_base_line()
 
 
 def test_a_filter_denies_the_bind(serve: Any) -> None:

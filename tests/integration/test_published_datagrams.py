@@ -66,7 +66,10 @@ class Session(Session):
     def FirewallEventHandler(self, pProxyEvent):
         if pProxyEvent.EventType == sdk.fwx_Udp_Destination:
             details = pProxyEvent.Parameters.UdpDest
-            details.piConnection.AttachDataFilter(Both(), sdk.fwx_dfpc_Middle, None)
+            connection = details.piConnection
+            connection.AttachDataFilter(Both(), sdk.fwx_dfpc_Middle, None)
+            connection.AttachDataFilterWithDestination(
+                Both(), sdk.fwx_dfpc_Middle, None, details.Address, details.AddressLength)
 
 class Filter(Filter):
     def FilterInit(self, pIFWXFirewall):
@@ -125,13 +128,13 @@ def test_dig_to_a_published_name_server(serve: Any, server: int, ask: Any, loop:
 
 @pytest.mark.requires("dnsmasq", "dig")
 def test_a_filter_of_the_rule(serve: Any, server: int, ask: Any) -> None:
-    """B2.15, B2.18, B3.21: attached for the destination; the record names it."""
+    """B2.15, B2.18, B3.21: attached with the destination, one for its datagrams, one for all; the record names both."""
     table = '\n[[filter]]\nname = "counter"\nuse = "filter_counter:Filter"\n'
     firewall = serve(config(server, more=table), filters={"counter": COUNTER})
     assert [ask(firewall) for _ in range(5)] == [ADDRESS] * 5
     firewall.tell()
     firewall.wait_stopped(seconds=5)
-    assert {row["filters"] for row in firewall.rows(Action=int(Action.Terminate))} == {"counter"}
+    assert {row["filters"] for row in firewall.rows(Action=int(Action.Terminate))} == {"counter, counter"}
 
 
 @pytest.mark.requires("dnsmasq", "dig")

@@ -720,12 +720,19 @@ class Both(sdk.Unknown):
         if success:
             source, sink = self.sockets[direction]
             if direction == "back":
-                buffer = self.firewall.CreateConstBuffer(bytes(buffer.GetBufferAndSize()).upper())
+                buffer = self.firewall.CreateConstBuffer(self.changed(bytes(buffer.GetBufferAndSize())))
             sink.SendTo(buffer, address, None, None, 0)
             source.Recv(None, self, direction)
 
+    def changed(self, data):
+        return data.upper()
+
     def Detach(self):
         self.sockets = None
+
+class Marking(Both):
+    def changed(self, data):
+        return data + b"!"
 
 class Session(Session):
     def FirewallEventHandler(self, pProxyEvent):
@@ -734,6 +741,8 @@ class Session(Session):
             assert pProxyEvent.EventSource == sdk.fwxSourceNAT
             details = pProxyEvent.Parameters.UdpDest
             details.piConnection.AttachDataFilter(Both(self.firewall), sdk.fwx_dfpc_Middle, None)
+            details.piConnection.AttachDataFilterWithDestination(
+                Marking(self.firewall), sdk.fwx_dfpc_Middle, None, details.Address, details.AddressLength)
 
 class Filter(Filter):
     def FilterInit(self, pIFWXFirewall):
@@ -743,13 +752,13 @@ class Filter(Filter):
 
 
 def test_a_filter_changes_datagrams(net: Network, relay: Any, clock: Any) -> None:
-    """B2.15: one event for the destination, and no bind (B2.20)."""
+    """B2.15, B2.18: one event for the destination, and no bind (B2.20); what sees all is nearer to the client."""
     clock(SERVER4, b"heard ")
     firewall = relay(udp=True, filters={"both": UDP_FILTER})
     client = net.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for _ in range(3):
         client.sendto(b"hello", (SERVER4, 123))
-        assert client.recv(100) == b"HEARD HELLO"
+        assert client.recv(100) == b"HEARD HELLO!"
     assert firewall.stderr().count("event 0x") == 1
 
 
