@@ -10,6 +10,7 @@ from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundforclient import FWXBoundForClient
 from fwx.impl.course import proceed
 from fwx.impl.ipfilter import require_ip_filter
+from fwx.impl.listeningconnection import refusal
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import notice_of
@@ -113,7 +114,7 @@ class _Binding:
             for connection in made:
                 connection.listen(backlog)
                 if connection.terminating:
-                    raise COMError(*connection.result)
+                    raise refusal(connection)
         except BaseException:
             _end(made)
             raise
@@ -142,7 +143,8 @@ class _Binding:
                 self._refuse(connection, int(waiting.hresult), waiting.reason)
             verdict = replace(waiting, protocol=verdict.protocol, protocol_guid=verdict.protocol_guid)
         if not await connection.bind(verdict):
-            self._refuse(connection, *connection.result)
+            connection.refuse(*connection.result, Action.Denied)
+            raise refusal(connection)
 
     def _refuse(self, connection: FWXBoundForClient, result: int, reason: str) -> None:
         connection.refuse(result, reason, Action.Denied)

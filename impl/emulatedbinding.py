@@ -11,7 +11,7 @@ from fwx.impl.boundforclient import dial_client
 from fwx.impl.course import proceed
 from fwx.impl.datafilterfactory import asker
 from fwx.impl.emulation import Emulation
-from fwx.impl.listeningconnection import FWXListeningConnection
+from fwx.impl.listeningconnection import FWXListeningConnection, refusal
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.sockets import check_address
@@ -119,9 +119,8 @@ def _bind(
 async def _show(connection: FWXEmulatedForClient, verdict: Verdict) -> None:
     """Raise the bind event. :raises COMError: a filter refuses it."""
     if not await connection.bind(verdict):
-        result, reason = connection.result
-        connection.refuse(result, reason, Action.Denied)
-        raise COMError(result, reason)
+        connection.refuse(*connection.result, Action.Denied)
+        raise refusal(connection)
 
 
 def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:

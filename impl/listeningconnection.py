@@ -30,6 +30,7 @@ from fwx.interfaces.enums import fwx_Bind_Tcp, fwx_Listen
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_UNEXPECTED,
+    FAILED,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -320,7 +321,7 @@ class FWXListeningConnection(ConnectionBase):
             raise
         proceed(self._show(connection))
         if connection.terminating:
-            raise COMError(*connection.result)
+            raise refusal(connection)
         return connection
 
     def _judge_peers(self) -> None:
@@ -379,6 +380,12 @@ class FWXListeningConnection(ConnectionBase):
         if self.bound is None:
             raise winsock_error(WSAEINVAL, "the connection is not bound yet")
         return self.bound
+
+
+def refusal(connection: ConnectionBase) -> COMError:
+    """Return why *connection* was refused; or that it has ended, perhaps while a blocking filter was being asked."""
+    result, reason = connection.result
+    return COMError(result if FAILED(result) else FWX_E_TERMINATING, reason or "the connection has ended")
 
 
 def end_all(connections: Iterable[ConnectionBase], result: int, reason: str) -> None:
