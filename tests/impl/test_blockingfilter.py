@@ -12,11 +12,14 @@ import pytest
 from zope.interface import implementer
 
 from fwx.impl.course import proceed
+from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.engine import Answer
+from fwx.impl.gateway import Gateway
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.session import FWXSession
 from fwx.impl.strand import ANSWER_SECONDS
 from fwx.impl.threadedsocket import MOST_UNDER_WAY
+from fwx.impl.transport import READABLE
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
@@ -26,10 +29,15 @@ from fwx.interfaces import (
     IFWXSlowDataFilter,
     IFWXTaskCompletion,
     SocketAddress,
+    fwx_AcceptedConnection,
+    fwx_Bind_Tcp,
     fwx_Connect_Tcp,
     fwx_ConnectionTerminating,
     fwx_dfpc_Middle,
     fwx_GetHostByName,
+    fwx_Listen,
+    fwx_Udp_Destination,
+    fwxAssociatedProtocolsAllConnections,
 )
 from fwx.interfaces.hresult import (
     E_FAIL,
@@ -37,10 +45,12 @@ from fwx.interfaces.hresult import (
     FWX_E_BAD_CONTEXT,
     HRESULT_FROM_WIN32,
     S_FALSE,
+    WSAEADDRINUSE,
     WSAECONNREFUSED,
     WSAECONNRESET,
     COMError,
 )
+from tests.impl.binder import Binder
 from tests.impl.door import Door
 from tests.impl.parts import Keeper, Recorder, ScriptedSessionFilter, Watcher
 
@@ -694,3 +704,157 @@ def test_nor_where_an_event_is_overtaken(rig: Rig, door: Door, gate: Gate) -> No
     gate.go_on.set()
     rig.until(lambda: door.ended)
     assert not rig.alerts
+
+
+# ---- the other events ------------------------------------------------------------------------------------------------
+
+
+class Datagrams:
+    """A client of UDP: what it says, and what it gets."""
+
+    def __init__(self) -> None:
+        self.inbox: list[tuple[bytes, Any]] = []
+        self.handler: Any = None
+
+    def watch(self, handler: Any) -> None:
+        self.handler = handler
+
+    def say(self, data: bytes, target: SocketAddress) -> None:
+        self.inbox.append((data, target.sockaddr))
+        self.handler(READABLE)
+
+    def receive(self) -> tuple[bytes, Any]:
+        if not self.inbox:
+            raise BlockingIOError(11, "nothing")
+        return self.inbox.pop(0)
+
+    def close(self, abortive: bool) -> None: ...
+
+
+def test_destinations_are_shown_one_after_the_other(rig: Rig, gate: Gate) -> None:
+    """B2.15 to B2.19: datagrams wait meanwhile; each answer belongs to its own destination."""
+    servers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    for server in servers:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(PATIENCE)
+        rig.closing.append(server.close)
+    targets = [SocketAddress.from_sockaddr(server.getsockname()) for server in servers]
+    inside: list[int] = []
+
+    def handle(event: Any) -> None:
+        told = event.Parameters.UdpDest
+        inside.append(1)
+        gate.wait()
+        if told.Address == targets[1]:
+            told.piUdpDestination.Deny(0)
+        assert len(inside) == 1, "another handler of the same connection runs"
+        inside.pop()
+
+    host = rig.host(blocking=True, mask=fwx_Udp_Destination | FWX_ALL_SOURCES, handle=handle)
+    client, ended = Datagrams(), list[Any]()
+    connection = FWXDatagramConnection(
+        rig.session(),
+        SocketAddress("127.0.0.1", 4000),
+        client,  # type: ignore[arg-type]
+        lambda _: (host,),
+        on_ended=ended.append,
+    )
+    connection.start()
+    for target in targets:
+        client.say(b"to " + str(target).encode(), target)
+    rig.until(gate.reached.is_set)
+    gate.go_on.set()
+    states = ["OPEN", "DENIED", "OPEN"]
+    rig.until(lambda: [each.state.name for each in connection.destinations] == states)
+    for server, target in ((servers[0], targets[0]), (servers[2], targets[2])):
+        assert server.recv(100) == b"to " + str(target).encode()
+    connection.end()
+    rig.until(lambda: ended)
+    assert not rig.alerts
+
+
+def test_a_destination_that_is_forgotten_meanwhile(rig: Rig, gate: Gate) -> None:
+    """What was attached for it is detached; nothing is sent there."""
+    keeper = Keeper()
+
+    def handle(event: Any) -> None:
+        event.Parameters.UdpDest.piConnection.AttachDataFilter(keeper, fwx_dfpc_Middle, None)
+        gate.wait()
+
+    host = rig.host(blocking=True, mask=fwx_Udp_Destination | FWX_ALL_SOURCES, handle=handle)
+    client, ended = Datagrams(), list[Any]()
+    connection = FWXDatagramConnection(
+        rig.session(),
+        SocketAddress("127.0.0.1", 4000),
+        client,  # type: ignore[arg-type]
+        lambda verdict: (host,) if verdict.rule else (),
+        most_destinations=1,
+        on_ended=ended.append,
+    )
+    connection.start()
+    client.say(b"first", SocketAddress("127.0.0.1", 9))
+    rig.until(gate.reached.is_set)
+    client.say(b"second", SocketAddress("127.0.0.1", 10))
+    gate.go_on.set()
+    rig.until(lambda: keeper.told == ["Detach"])
+    connection.end()
+    rig.until(lambda: ended)
+
+
+@pytest.mark.parametrize("denies", [False, True])
+def test_a_clients_bind_and_who_arrives(rig: Rig, denies: bool) -> None:
+    """B2.20 to B2.24: the client is told its port when the handler has returned; who comes waits for the next one."""
+    binder, watcher, places = Binder(rig), Watcher(), list[tuple[Any, str]]()
+
+    def handle(event: Any) -> None:
+        places.append((event.EventType, place()))
+        if event.EventType == fwx_AcceptedConnection:
+            event.Parameters.Accept.piConnectionAccepted.AttachDataFilter(watcher, fwx_dfpc_Middle, None)
+        elif event.EventType == fwx_Bind_Tcp and denies:
+            event.Parameters.Bind.piConnection.Deny(0)
+
+    mask = fwx_Bind_Tcp | fwx_Listen | fwx_AcceptedConnection | FWX_ALL_SOURCES
+    rig.host(blocking=True, mask=mask, handle=handle)
+    binder.bind()
+    rig.until(lambda: binder.told or binder.refusals)
+    if denies:
+        assert binder.refusals == [HRESULT_FROM_WIN32(WSAEADDRINUSE)]
+        rig.until(lambda: binder.ended)
+        return
+    peer = binder.come()
+    rig.until(lambda: binder.peers)
+    peer.send(b"hello")
+    binder.client.expect(b"hello")
+    assert [bytes(each.GetBufferAndSize()) for each in watcher.passed[False]] == [b"hello"]
+    assert places == [(each, "pool") for each in (fwx_Bind_Tcp, fwx_Listen, fwx_AcceptedConnection)]
+
+
+@pytest.mark.parametrize("denies", [False, True])
+def test_a_port_bound_for_the_client(rig: Rig, denies: bool) -> None:
+    """B6.17: BindForClient does not wait for a blocking filter; what that refuses ends."""
+    Gateway(rig.engine, rig.sessions, lambda _: None)
+    made: list[Any] = []
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_Bind_Tcp:
+            if denies:
+                event.Parameters.Bind.piConnection.Deny(0)
+            return
+        session = event.Parameters.Connect.piConnection.GetSession()
+        here, client = SocketAddress("127.0.0.1", 0), SocketAddress("127.0.0.1", 9)
+        guid = event.Parameters.Connect.ProtocolGuid
+        made.append(
+            session.BindForClient((client,), None, here, None, FWX_PROTOCOL_TCP, None, 0, 5, guid, None, None, None)
+        )
+
+    mask = fwx_Connect_Tcp | fwx_Bind_Tcp | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections
+    rig.host(blocking=True, mask=mask, handle=handle)
+    (host,) = rig.engine.filters
+    assert rig.through(rig.connection().raise_connect_event((host,)))
+    ((first, (connection,)),) = made
+    assert first.port
+    if denies:
+        rig.until(lambda: connection.terminating)
+        assert connection.result[0] == HRESULT_FROM_WIN32(WSAEADDRINUSE)
+    else:
+        rig.until(lambda: connection._acceptor is not None)
