@@ -35,7 +35,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -104,13 +104,15 @@ class FWXConnection(ConnectionBase):
 
     # The host's side.
 
-    async def raise_connect_event(self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()) -> bool:
+    def raise_connect_event(
+        self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()
+    ) -> Coroutine[Any, None, bool]:
         """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why.
 
         *addresses* are those that the target may lead to.
         """
         at = (self.target, *addresses)
-        return await self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
+        return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
 
     def establish(self, client: Transport, server: Transport | None, prefix: bytes = b"", answer: bytes = b"") -> None:
         """Start pumping between two connected transports; a data filter that emulates the server takes its place.

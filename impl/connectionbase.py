@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
@@ -58,6 +58,22 @@ logger = logging.getLogger("fwx.connection")
 
 _ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
 _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
+
+
+class _Once:
+    """Makes an event for the first filter that is to see it, and is that event for all."""
+
+    __slots__ = ("_event", "_make")
+
+    def __init__(self, make: Callable[[], FwxFirewallEvent]) -> None:
+        self._make = make
+        self._event: FwxFirewallEvent | None = None
+
+    def __call__(self) -> FwxFirewallEvent:
+        event = self._event
+        if event is None:
+            event = self._event = self._make()
+        return event
 
 
 @implementer(IFWXConnection, IRecorded)
@@ -186,7 +202,7 @@ class ConnectionBase(Restrictable):
         secondary: bool,
         at: Iterable[SocketAddress],
     ) -> bool:
-        event = cache(make)
+        event = _Once(make)
         before = frozenset(self._members)
         factories = self.engine.factories.serving(self.session, event_type, at)
         served = [factory.host.clsid for factory in factories]
@@ -200,12 +216,21 @@ class ConnectionBase(Restrictable):
                     return False
                 continue
             try:
-                await self._tell(host, event_type, event, secondary)
+                if host.strand is not None:
+                    await self._tell_by_thread(host, event_type, event, secondary)
+                else:
+                    session_filter = self.session.session_filter(host, event_type, secondary)
+                    if session_filter is not None:
+                        shown = event()
+                        self._event_type, self._attaching = event_type, host
+                        host.handle(session_filter, shown)
             except FilterFault as fault:
                 self._forget_members_of(host, before)
                 if not host.opens_on_error:
                     self._result, self._reason = E_UNEXPECTED, str(fault)
                     return False
+            finally:
+                self._event_type, self._attaching = 0, None
             if self._denied_by:
                 self._result = HRESULT_FROM_WIN32(denial)
                 self._reason = f"denied by filter {self._denied_by!r}"
@@ -217,27 +242,17 @@ class ConnectionBase(Restrictable):
                 return False
         return True
 
-    async def _tell(
+    async def _tell_by_thread(
         self, host: FilterHost, event_type: int, event: Callable[[], FwxFirewallEvent], secondary: bool
     ) -> None:
-        """Show the event to one filter, if it is for it. :raises FilterFault: it failed."""
+        """Show the event to a blocking filter, if it is for it. :raises FilterFault: it failed."""
         session = self.session
-        try:
-            if not host.is_blocking:
-                session_filter = session.session_filter(host, event_type, secondary)
-                if session_filter is not None:
-                    shown = event()
-                    self._event_type, self._attaching = event_type, host
-                    host.handle(session_filter, shown)
-                return
-            self._begin_round()
-            session_filter = await session.session_filter_by_thread(host, event_type, secondary)
-            if session_filter is not None and not self.terminating:
-                shown = event()
-                self._event_type, self._attaching = event_type, host
-                await host.handle_by(session.strand(host), session_filter, shown, lambda: self.terminating)
-        finally:
-            self._event_type, self._attaching = 0, None
+        self._begin_round()
+        session_filter = await session.session_filter_by_thread(host, event_type, secondary)
+        if session_filter is not None and not self.terminating:
+            shown = event()
+            self._event_type, self._attaching = event_type, host
+            await host.handle_by(session.strand(host), session_filter, shown, lambda: self.terminating)
 
     def _begin_round(self) -> None:
         """A blocking filter is about to be shown an event."""

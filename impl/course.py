@@ -55,20 +55,20 @@ class Course(Generic[T]):
     """One coroutine of the engine on its way. Where nothing blocks it has ended when :func:`proceed` returns.
 
     On the loop thread only.
+
+    :ivar has_ended: the coroutine has returned or raised.
     """
 
-    __slots__ = ("_coroutine", "_ended", "_error", "_failed", "_result")
+    __slots__ = ("_coroutine", "_ended", "_error", "_failed", "_result", "has_ended")
 
     def __init__(self, coroutine: Coroutine[Any, None, T], failed: Callable[[Exception], None] | None = None) -> None:
         self._coroutine = coroutine
         self._failed = failed
-        self._ended: Pending[None] = Pending()
+        self.has_ended = False
+        # Made where somebody wants to hear of the end: most have ended before anybody can ask.
+        self._ended: Pending[None] | None = None
         self._result: Any = None
         self._error: Exception | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        return self._ended.is_settled
 
     def result(self) -> T:
         """Return what the coroutine returned, once it has ended, or raise what it raised."""
@@ -79,6 +79,11 @@ class Course(Generic[T]):
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         """Have *callback* called when the coroutine has ended, at once if it has."""
+        if self.has_ended:
+            callback()
+            return
+        if self._ended is None:
+            self._ended = Pending()
         self._ended.when_settled(callback)
 
     def start(self) -> None:
@@ -97,14 +102,19 @@ class Course(Generic[T]):
             pending: Pending[Any] = self._coroutine.send(None)
         except StopIteration as stop:
             self._result = stop.value
-            self._ended.settle(None)
+            self._end()
         except Exception as error:  # noqa: BLE001  who started it is told, or whoever asks for the result
             self._error = error
-            self._ended.settle(None)
+            self._end()
             if self._failed is not None:
                 self._failed(error)
         else:
             pending.when_settled(self._resume)
+
+    def _end(self) -> None:
+        self.has_ended = True
+        if self._ended is not None:
+            self._ended.settle(None)
 
 
 def proceed(coroutine: Coroutine[Any, None, T], failed: Callable[[Exception], None] | None = None) -> Course[T]:
