@@ -7,12 +7,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from zope.interface import implementer
-
 from fwx.impl.blocking import ILoopBound
 from fwx.impl.sockets import FWXSocket
-from fwx.impl.unknown import Unknown
-from fwx.interfaces import IFWXIOCompletion
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED
 
 if TYPE_CHECKING:
@@ -20,7 +16,7 @@ if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sockets import Neighbour
     from fwx.impl.strand import Strand
-    from fwx.interfaces import IFWXIOBuffer, SocketAddress
+    from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
 
 MOST_UNDER_WAY: Final = 2
 """Recvs of one socket that the network serves before their completions have run: what a slow thread costs in memory."""
@@ -28,8 +24,7 @@ MOST_UNDER_WAY: Final = 2
 _counting = Lock()
 
 
-@implementer(IFWXIOCompletion)
-class ThreadedCompletion(Unknown):
+class ThreadedCompletion:
     """Stands between an operation and a blocking filter's completion, which is called on the filter's strand."""
 
     __slots__ = ("_completion", "_owner", "_ran", "_strand", "is_under_way")

@@ -171,7 +171,7 @@ def test_a_call_that_does_not_return_in_time_has_failed(rig: Rig, strand: Strand
 
 
 def test_what_is_abandoned_is_waited_for_no_more(rig: Rig, strand: Strand, caplog: pytest.LogCaptureFixture) -> None:
-    """B1.42: a stop goes on; the strand that hangs takes nothing more, those of others do."""
+    """A stop goes on; the strand that hangs takes nothing more, those of others do."""
     held, asked = Held(), list[Any]()
 
     async def ask() -> None:

@@ -106,7 +106,7 @@ def test_others_pass_while_one_waits(
 def test_one_that_hangs_for_ever_does_not_hold_up_the_stop(
     serve: Any, origin: Any, client: Any, eventually: Callable[..., Any]
 ) -> None:
-    """B1.42, bounded: the record of its connection is written, and who hung is named."""
+    """The wait is bounded: the record of its connection is written, and who hung is named."""
     firewall = serve(filters={"obedient": OBEDIENT})
     hung = client.socks(firewall.address(), origin().address)
     hung.sendall(b"hang")
@@ -145,3 +145,32 @@ def test_one_that_raises_ends_its_connection_alone(serve: Any, origin: Any, clie
     firewall.wait_base_line()
     [alert] = firewall.alerts()
     assert (alert["event"], alert["key"]) == ("Filter fault", "obedient/CompleteAsyncIO")
+
+
+# It takes its time in FilterShutdown: until there is a file.
+LINGERING = (
+    """
+import pathlib, time
+FOLDER = pathlib.Path(__file__).parent
+
+class Filter(Filter):
+    def FilterShutdown(self):
+        (FOLDER / "state" / "asked").touch()
+        while not (FOLDER / "go").exists():
+            time.sleep(0.01)
+        (FOLDER / "state" / "done").touch()
+"""
+    + BLOCKING
+)
+
+
+def test_a_stop_waits_for_the_threads(serve: Any, eventually: Callable[..., Any]) -> None:
+    """B1.42: a filter that shuts down on a thread has its time, while the loop goes on."""
+    firewall = serve(filters={"lingering": LINGERING})
+    firewall.leaves |= {"asked", "done"}
+    firewall.tell()
+    eventually(lambda: (firewall.state / "asked").exists(), "FilterShutdown")
+    assert firewall.process.poll() is None
+    (firewall.folder / "go").touch()
+    firewall.stop()
+    assert (firewall.state / "done").exists()
