@@ -211,7 +211,9 @@ class FWXSession(SessionRequests):
         Returns what settles when a blocking filter has been detached.
         """
         attached = self._filters.pop(host, None)
-        return None if attached is None else self._detach(host, attached[0])
+        detaching = None if attached is None else self._detach(host, attached[0])
+        self._strands.pop(host, None)
+        return detaching
 
     def _detach(self, host: FilterHost, session_filter: IFWXSessionFilter) -> Pending[Outcome] | None:
         if host.is_blocking:
