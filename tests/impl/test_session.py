@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from fwx.impl.raw import Ref, raw
-from fwx.impl.session import wants
+from fwx.impl.sessionfilters import wants
 from fwx.impl.user import NOBODY, FWXAuthenticatedUser
 from fwx.interfaces import (
     FWX_SESSION_AUTHENTICATED,
