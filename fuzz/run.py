@@ -19,6 +19,7 @@ TARGETS = (
     "socks5_datagram",
     "client_hello",
     "smtp_dialogue",
+    "ftp_dialogue",
     "dns_message",
 )
 

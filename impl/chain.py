@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
+from fwx.impl.caller import TAKES_SOCKETS
 from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.filterhost import tells_of_the_end
 from fwx.impl.junction import junction
@@ -114,16 +115,23 @@ class Member:
             args = (*made, self.connection, self.context)
             self.strand.tell(self.data_filter, "SetSockets", args, self._sockets_failed)
         elif error is None and self.data_filter is not None:
-            _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
+            token = TAKES_SOCKETS.set(self.host)
+            try:
+                _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
+            finally:
+                TAKES_SOCKETS.reset(token)
         return error
 
     def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket | None]:
         registry = self.connection.engine.registry
         key = (self.connection, self.data_filter)
         internal: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="internal")
-        if self.emulates:
-            return internal, None
-        external: IFWXSocket = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        external: IFWXSocket | None = None
+        if not self.emulates:
+            external = registry.getMultiAdapter(key, IFWXSocket, name="external")
+        tracer = self.connection.engine.tracer
+        if tracer is not None:
+            return tracer.sockets(self.connection, self, (internal, external))
         return internal, external
 
     def terminate(self) -> None:

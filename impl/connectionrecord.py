@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
+    from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.datagramsforclient import FWXDatagramsForClient
+    from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
+    from fwx.interfaces import SocketAddress
 
 
 def record_of(
@@ -66,8 +70,7 @@ def listening_record(connection: FWXListeningConnection, action: Action, filters
     The client is the source, the address the destination.
     """
     bound = connection.bound
-    result = connection.result
-    own = _own(connection, connection.verdict, connection.id, action, result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     return own._replace(
         source_ip=connection.client_address.host,
         source_port=connection.client_address.port,
@@ -87,7 +90,7 @@ def arrival_record(
 
     :param traffic: bytes sent to the peer and received from it.
     """
-    own = _own(connection, connection.verdict, connection.id, action, connection.result)
+    own = _own(connection, connection.verdict, connection.id, action, _outcome(connection))
     to_peer, from_peer = traffic
     return own._replace(
         source_ip=connection.target.host,
@@ -115,6 +118,51 @@ def turned_away_record(
         destination_port=accepted.local.port,
         original_client_ip=connection.client_address.host,
     )
+
+
+def datagram_port_record(
+    connection: FWXDatagramsForClient | FWXEmulatedDatagrams,
+    action: Action,
+    verdict: Verdict,
+    outcome: tuple[int, str],
+    peer: SocketAddress | None = None,
+) -> LogRecord:
+    """Make the record of a UDP port that a filter has bound for a client, of its beginning, its end or its refusal.
+
+    The client is the source, the port the destination; of a *peer* that is turned away, that is the source.
+
+    :param outcome: the result and why.
+    """
+    engine, session = connection.engine, connection.session
+    result, reason = outcome
+    source, client = peer or connection.client_address, "" if peer is None else connection.client_address.host
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        protocol="UDP",
+        source_ip=source.host,
+        source_port=source.port,
+        destination_ip=connection.bound.host,
+        destination_port=connection.bound.port,
+        original_client_ip=client,
+        source_network=verdict.source_network,
+        destination_network=verdict.destination_network,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        username=session.user_name,
+        session_id=session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        reason=connection.reason_with_remarks(reason) if peer is None else reason,
+    )
+
+
+def _outcome(connection: ConnectionBase) -> tuple[int, str]:
+    """Return the result of *connection* and why, with what filters have remarked."""
+    result, reason = connection.result
+    return result, connection.reason_with_remarks(reason)
 
 
 def _own(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fwx.impl.argument import whole
 from fwx.impl.boundary import attempt
+from fwx.impl.caller import calling_host
 from fwx.impl.fault import shown
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.firewallaction import FWXFirewallAction
@@ -175,18 +177,23 @@ class DataFilterFactories:
 
 
 def asker(session: FWXSession, name: str) -> FilterHost:
-    """Return the filter that asks *session*: the one that is being called, else the only one that is attached to it.
+    """Return the filter that asks *session*: the one that is being called, else the one whose data filter's task or
+    completion this is, else the only one that is attached to the session.
 
     A session is shared by its filters, so more cannot be known: else *name* answers for what was asked.
     """
     engine = session.engine
     called = [host for host in (*engine.filters, *engine.retired) if host.is_being_called]
-    if not called and engine.queue.acting is not None:  # it asks from a thread of the pool
+    if called:
+        return called[-1]
+    if engine.queue.acting is not None:  # it asks from a thread of the pool
         acting: FilterHost = engine.queue.acting.host
         return acting
-    candidates = called or session.attached_hosts
-    if len(candidates) == 1 or called:
-        return candidates[-1]
+    calling = calling_host(sys._getframe())
+    if calling is not None:
+        return calling
+    if len(session.attached_hosts) == 1:
+        return session.attached_hosts[0]
     host = FilterHost(name, GUID_NULL, None, engine.faults, everywhere=False, opens_on_error=False)
     host.state = "ready"
     return host

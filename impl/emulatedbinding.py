@@ -10,13 +10,15 @@ from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
 from fwx.impl.course import proceed
 from fwx.impl.datafilterfactory import asker
+from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
 from fwx.impl.emulation import Emulation
 from fwx.impl.listeningconnection import FWXListeningConnection, refusal
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
+from fwx.impl.permissions import TRANSPORTS
 from fwx.impl.sockets import check_address
 from fwx.interfaces.constants import FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION, FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
+from fwx.interfaces.hresult import E_INVALIDARG, COMError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -58,6 +60,10 @@ class FWXEmulatedForClient(FWXListeningConnection):
         self.emulation = Emulation(asker(session, "EmulateClientBind"))
         self.emulation.name = self.bound = place
 
+    async def show(self, verdict: Verdict) -> bool:
+        """Do :meth:`bind`."""
+        return await self.bind(verdict)
+
     def join(self, connection: FWXAcceptedConnection, done: Callable[[Dialled], None]) -> Callable[[], None]:
         """Bring the client's end (:class:`fwx.impl.acceptedconnection.ClientSide`)."""
         return dial_client(self.session, self.client_address, done)
@@ -71,6 +77,9 @@ class FWXEmulatedForClient(FWXListeningConnection):
         self.engine.gateway.connection_ended(connection)
 
 
+Emulated = FWXEmulatedForClient | FWXEmulatedDatagrams
+
+
 def emulate_client_bind(
     session: FWXSession,
     client: tuple[Any, Any],
@@ -78,30 +87,34 @@ def emulate_client_bind(
     protocol: Any,
     guid: Any,
     translates: Any,
-) -> FWXEmulatedForClient:
+) -> Emulated:
     """Do :meth:`fwx.impl.session.FWXSession.EmulateClientBind`; *client* and *place* are addresses with their lengths.
 
     :raises COMError: as that.
     """
     engine = session.engine
-    address = check_client(*client, session, 0)
+    protocol = check_protocol(protocol)
+    address = check_client(*client, session, 0, protocol)
     check_address(*place)
     if place[0].address is None or not place[0].port:
         raise COMError(E_INVALIDARG, f"{place[0]} is no literal address with a port")
-    if check_protocol(protocol) != FWX_PROTOCOL_TCP:
-        raise COMError(E_NOTIMPL, "datagrams are not emulated for a client in this version")
     named: UUID = check_guid(engine, guid)
     flags = FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION if translates else 0
-    return on_loop(engine.queue, _bind, session, address, place[0], named, flags)
+    return on_loop(engine.queue, _bind, session, address, place[0], protocol, named, flags)
 
 
 def _bind(
-    session: FWXSession, client: SocketAddress, place: SocketAddress, guid: UUID, flags: int
-) -> FWXEmulatedForClient:
+    session: FWXSession, client: SocketAddress, place: SocketAddress, protocol: int, guid: UUID, flags: int
+) -> Emulated:
     session.secondary.require_room()
     policy = session.engine.policy
-    verdict = policy.judge_waiting(place, session.who)
-    connection = FWXEmulatedForClient(session, client, place, flags)
+    verdict = policy.judge_waiting(place, session.who, TRANSPORTS[protocol])
+    connection: Emulated
+    if protocol == FWX_PROTOCOL_TCP:
+        connection = FWXEmulatedForClient(session, client, place, flags)
+    else:
+        by = asker(session, "EmulateClientBind")
+        connection = FWXEmulatedDatagrams(session, client, place, flags, by)
     if not verdict.allowed:
         connection.verdict = verdict
         connection.refuse(verdict.hresult, verdict.reason, Action.Denied)
@@ -116,9 +129,9 @@ def _bind(
     return connection
 
 
-async def _show(connection: FWXEmulatedForClient, verdict: Verdict) -> None:
+async def _show(connection: FWXEmulatedForClient | FWXEmulatedDatagrams, verdict: Verdict) -> None:
     """Raise the bind event. :raises COMError: a filter refuses it."""
-    if not await connection.bind(verdict):
+    if not await connection.show(verdict):
         connection.refuse(*connection.result, Action.Denied)
         raise refusal(connection)
 

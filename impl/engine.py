@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tracing import Tracer
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
@@ -82,7 +83,8 @@ class Engine:
 
     :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
     :ivar call_later: calls back after so many seconds, on the loop thread; for times that one socket alone has.
-    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
+    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left;
+        :attr:`datagram_deadlines`, for peers over UDP that are quiet.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
@@ -97,6 +99,7 @@ class Engine:
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
+    :ivar tracer: who records connections, while somebody does.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block;
         :attr:`strands`, the calls of blocking filters there; :attr:`blocking`, which threads block for long.
     """
@@ -114,6 +117,7 @@ class Engine:
     call_later: Callable[[float, Callable[[], None]], Timer]
     connect_deadlines: DeadlineQueue
     linger_deadlines: DeadlineQueue
+    datagram_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress, str], bool]
@@ -134,6 +138,7 @@ class Engine:
     strands: Strands = field(init=False)
     blocking: BlockingOperations = field(init=False)
     more_time: Callable[[int], None] = lambda _milliseconds: None
+    tracer: Tracer | None = None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

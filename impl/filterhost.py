@@ -122,14 +122,16 @@ class FilterHost:
         self.state = "ready"
 
     def stop(self) -> Course[None]:
-        """Tell the filter that the service stops (B1.39), once; of a blocking filter the course ends when it knows."""
+        """Tell the filter that the service stops (B1.39), once; :meth:`release` follows.
+
+        The course of a blocking filter ends when it knows.
+        """
         return proceed(self._stop())
 
     async def _stop(self) -> None:
         state, made = self.state, self._filter
         if state != "failed":
             self.state = "stopped"
-        self._filter = None
         if state == "ready" and made is not None:
             if self.strand is None:
                 self.call(made, "FilterShutdown")
@@ -137,6 +139,10 @@ class FilterHost:
                 _, error = await self.strand.ask(made, "FilterShutdown")
                 if error is not None:
                     self._faults.report(self.name, "FilterShutdown", error)
+
+    def release(self) -> None:
+        """Let go of the filter object; called when it has been stopped and its session filters are detached (B1.40)."""
+        self._filter = None
 
     def attach(self, session: IFWXSession) -> tuple[IFWXSessionFilter, int]:
         """Have the filter make its session filter (B1.17, B1.18); return it with the mask of its events.

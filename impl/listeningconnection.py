@@ -218,7 +218,7 @@ class FWXListeningConnection(ConnectionBase):
         if self.terminating or (transport is None and self.emulation is None) or not await self._tell_of_listening():
             return
         if transport is not None:
-            self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine.call_later)
+            self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine)
             self._wait()
         done()
 

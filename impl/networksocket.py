@@ -157,7 +157,7 @@ class FWXNetworkSocket(OwnedSocket):
         if transport is None or self._acceptor is not None or self._neighbour is not None:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")
         listen_on(self._local_end, Backlog, self._port_answered)
-        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended, self.engine.call_later)
+        self._acceptor = Acceptor(transport, self._admits_peer, self._accept_ended, self.engine)
 
     def Accept(self, pIFWXAcceptCompletion: IFWXAcceptCompletion, UserData: object) -> None:
         """Ask for one connection (B4.12, B4.13).

@@ -48,6 +48,7 @@ async def _let_go(engine: Engine, host: FilterHost) -> None:
         if each is not None:
             await each
     host.stop()
+    host.release()
 
 
 def _connections(engine: Engine, host: FilterHost) -> int:

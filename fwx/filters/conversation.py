@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from fwx import sdk
@@ -48,6 +48,12 @@ class Dialogue(Protocol):
 
     def give_up(self) -> None:
         """The server does not reply to what came before the end: the client is told the end alone."""
+
+    def awaited(self) -> Awaitable[object] | None:
+        """Return what the server's next reply waits for, which has come; then :meth:`from_server` is told nothing new.
+
+        ``None`` where the server is to be listened to.
+        """
 
 
 class _RefusedError(Exception):
@@ -122,6 +128,11 @@ class Conversation(sdk.AsyncDataFilter):
             dialogue.from_server(buffer.GetBufferAndSize())
             replied.set()
             await self._send_on(internal, None)
+            while (awaited := dialogue.awaited()) is not None:
+                await awaited
+                dialogue.from_server(b"")
+                replied.set()
+                await self._send_on(internal, None)
         await sdk.pump(external, internal)
 
     async def _send_on(self, internal: sdk.AsyncSocket, external: sdk.AsyncSocket | None) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from zope.interface import implementer
 
+from fwx.aio.datafilter import AsyncDataFilter
+from fwx.aio.pump import together
+from fwx.connection_filter import ConnectionFilter
+from fwx.data_pump import DataPump
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action
 from fwx.impl.raw import Ref, raw
@@ -54,6 +60,7 @@ from tests.impl.test_datagramconnection import Client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwx.testing import MemoryFirewall
     from tests.impl.conftest import Rig
 
 ANY = SocketAddress("0.0.0.0", 0)
@@ -182,6 +189,68 @@ def test_who_asked_is_in_the_log(rig: Rig, door: Door) -> None:
     assert rig.records[0].filters == "asking"
 
 
+class Asks(AsyncDataFilter):
+    """A coroutine that asks for data filters when the client has sent something, in a task of its own or not."""
+
+    def __init__(self, factory: Any, *, nested: bool) -> None:
+        self.factory = factory
+        self.nested = nested
+
+    async def run(self, internal: Any, external: Any, connection: Any, context: Any) -> None:
+        await internal.receive()
+        asks = self._ask(connection)
+        await (together(asks) if self.nested else asks)
+
+    async def _ask(self, connection: Any) -> None:
+        if self.nested:
+            await asyncio.sleep(0)  # nothing of a completion is on the stack then
+        set_for(connection.GetSession(), self.factory)
+
+
+class AsksInCompletion(DataPump):
+    """The same in a completion."""
+
+    def __init__(self, factory: Any) -> None:
+        super().__init__()
+        self.factory = factory
+
+    def SetSockets(self, internal: Any, external: Any, connection: Any, context: Any) -> None:
+        self.session = connection.GetSession()
+        super().SetSockets(internal, external, connection, context)
+
+    def inspect(self, to_server: bool, buffer: Any) -> None:
+        if buffer.GetBufferSizes()[1]:
+            set_for(self.session, self.factory)
+
+
+@pytest.mark.parametrize("asks", ["task", "nested task", "completion"])
+def test_one_of_several_filters_asks_while_data_flows(fwx_firewall: MemoryFirewall, asks: str) -> None:
+    """B2.40, B2.41: it is known by its data filter, so its handler is not called, and the log has its name."""
+    factory, handled = Factory(), []
+
+    class Filter(ConnectionFilter):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def data_filter(self, asked: Any) -> Any:
+            handled.append(self.name)
+            if self.name == "bystander":
+                return None
+            return AsksInCompletion(factory) if asks == "completion" else Asks(factory, nested=asks == "nested task")
+
+    for name in ("asking", "bystander"):
+        fwx_firewall.start(partial(Filter, name), name)
+    client, _ = fwx_firewall.open().established()
+    client.send(b"x")
+    assert handled == ["asking", "bystander"]
+    opened = fwx_firewall.open(SocketAddress("198.51.100.9", 4000))
+    assert handled == ["asking", "bystander", "bystander"]
+    opened.client.reset()
+    client.reset()
+    fwx_firewall.loop.run()
+    assert "asking" in [record.filters for record in fwx_firewall.records if record.destination_port == 4000]
+
+
 def test_where_nobody_can_be_named_the_factory_is(rig: Rig, door: Door) -> None:
     set_for(rig.session(), Factory(lambda: 1 / 0))
     door.open()
@@ -261,8 +330,19 @@ def test_it_ends_with_its_session(rig: Rig, flags: int) -> None:
 
 
 def test_any_thread_may_ask_and_cancel(rig: Rig) -> None:
-    """B1.45: the loop thread answers."""
-    session, results = rig.session(), []
+    """B1.45: the loop thread answers, and nobody else changes what it knows."""
+    session, results, changed_by = rig.session(), list[int](), list[int]()
+
+    class Watched(dict[Any, Any]):
+        def setdefault(self, key: Any, value: Any) -> Any:
+            changed_by.append(threading.get_ident())
+            return super().setdefault(key, value)
+
+        def __delitem__(self, key: Any) -> None:
+            changed_by.append(threading.get_ident())
+            super().__delitem__(key)
+
+    rig.engine.factories._of_session = Watched()
 
     def other() -> None:
         action = set_for(session, Factory())
@@ -274,6 +354,7 @@ def test_any_thread_may_ask_and_cancel(rig: Rig) -> None:
     thread.start()
     rig.until(lambda: not thread.is_alive())
     assert results == [1, 0]
+    assert changed_by == [threading.get_ident()] * 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,6 @@ from fwx.interfaces import (
     FWX_ALL_SOURCES,
     FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION,
     FWX_PROTOCOL_TCP,
-    FWX_PROTOCOL_UDP,
     GUID_NULL,
     SocketAddress,
     fwx_AcceptedConnection,
@@ -25,7 +26,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_ALREADY_EMULATED,
@@ -103,7 +103,17 @@ def test_nobody_listens_where_a_bind_is_emulated(rig: Rig) -> None:
 
 
 def test_a_connection_comes_from_the_filter(rig: Rig) -> None:
-    """B3.35, B3.36, B3.37, B1.36: by the address given; the data filter has the internal socket alone."""
+    """B3.35, B3.36, B3.37, B1.36: by the address given; the data filter has the internal socket alone.
+
+    The terminating event says when what was made must not be kept any more: then nothing of the service's holds it.
+    """
+    ended: list[Any] = []
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_ConnectionTerminating:
+            ended.append(event.Parameters.EndConnect.piConnection)
+
+    rig.host("ending", mask=ALL, session_mask=ALL | fwx_ConnectionTerminating, handle=handle)
     inward, client = waiting(rig)
     cache = Cache()
     made: Any = inward.connection.EmulateConnection(cache, REMOTE, None, PLACE)
@@ -115,9 +125,18 @@ def test_a_connection_comes_from_the_filter(rig: Rig) -> None:
     client.shutdown()
     rig.until(lambda: inward.accepted_ended)
     assert cache.calls[1:] == ["Detach"]
+    assert ended == [made]
     assert code_of(made.GetSession) == FWX_E_TERMINATING
     record = rig.records[-1]
     assert (record.source_ip, record.destination_ip, record.filters) == (REMOTE.host, PLACE.host, "emulating")
+    there = weakref.ref(made)
+    del made
+    ended.clear()
+    inward.accepted_ended.clear()
+    inward.connection._side.joined.clear()  # type: ignore[attr-defined]
+    cache.__dict__.clear()
+    gc.collect()
+    assert there() is None
     inward.connection.end()
 
 
@@ -160,7 +179,7 @@ def test_another_filter_may_deny_it(rig: Rig) -> None:
 
 
 def test_what_emulate_connection_refuses(rig: Rig) -> None:
-    """B3.35: WSAEINVAL where no filter emulates the bind; nothing is left of what fails."""
+    """B3.35: WSAEINVAL where no filter emulates the bind, or nobody listens; nothing is left of what fails."""
     inward, _ = waiting(rig)
     emulated = inward.connection
     assert code_of(emulated.EmulateConnection, None, REMOTE, None, PLACE) == E_POINTER
@@ -180,6 +199,10 @@ def test_what_emulate_connection_refuses(rig: Rig) -> None:
     assert result == HRESULT_FROM_WIN32(WSAEINVAL)
     real.connection.end()
     transport.close(False)
+    outward = rig.connection()
+    result = code_of(outward.EmulateConnection, Cache(), REMOTE, None, PLACE)
+    assert result == HRESULT_FROM_WIN32(WSAEINVAL)
+    outward.refuse(S_OK, "the test is over")
 
 
 # ---- EmulateClientBind -----------------------------------------------------------------------------------------------
@@ -259,7 +282,6 @@ def test_what_emulate_client_bind_refuses(rig: Rig, ready: Any) -> None:
     assert code(place=None) == E_POINTER
     assert code(place=SocketAddress("www.example", 80)) == E_INVALIDARG
     assert code(place=PLACE.with_port(0)) == E_INVALIDARG
-    assert code(protocol=FWX_PROTOCOL_UDP) == E_NOTIMPL
     assert code(protocol=1) == E_INVALIDARG
     assert code(guid=None) == E_POINTER
     rig.host(mask=ALL, handle=lambda event: event.Parameters.Bind.piConnection.Deny(0))

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fwx.impl.logrecord import Action
+from tests.integration.file_servers import (
+    FILE,
+    MODES,
+    PASSWORD,
+    USER,
+    Curl,
+    FileServer,
+    Lftp,
+    PythonServer,
+    Start,
+    VsFtpServer,
+    programs,
+)
 
 CONFIG = """
 [[listener]]
@@ -46,91 +57,31 @@ from = ["localhost"]
 to = ["localhost"]
 filters = [{filters}]
 """
-FILE = bytes(range(256)) * 4096
-USER, PASSWORD = "ann", "correct horse"
-PYFTPDLIB = """
-import sys
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.servers import FTPServer
-
-authorizer = FTPHandler.authorizer = DummyAuthorizer()
-authorizer.add_user(sys.argv[2], sys.argv[3], sys.argv[1], perm="elradfmwMT")
-authorizer.add_anonymous(sys.argv[1])
-server = FTPServer(("127.0.0.1", 0), FTPHandler)
-print(server.address[1], flush=True)
-server.serve_forever()
-"""
 
 
-class FileServer:
-    """A real FTP server with one folder.
-
-    :ivar folder: what it serves, with ``file`` in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "file").write_bytes(FILE)
-        self.port = 0
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    with programs() as started:
+        yield started
 
 
-class PythonServer(FileServer):
-    """pyftpdlib, in a process of its own: it sets logging up, and imports what warns."""
-
-    def __init__(self, folder: Path, start: Callable[..., Any]) -> None:
-        super().__init__(folder)
-        command = [sys.executable, "-W", "ignore", "-c", PYFTPDLIB, str(folder), USER, PASSWORD]
-        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.port = int(process.stdout.readline())
+@pytest.fixture(scope="module")
+def python_server(tmp_path_factory: pytest.TempPathFactory, start: Start) -> PythonServer:
+    return PythonServer(tmp_path_factory.mktemp("pyftpdlib") / "served", start)
 
 
-class VsFtpServer(FileServer):
-    """vsftpd, for anonymous users alone."""
-
-    def __init__(self, folder: Path, program: str, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
-        super().__init__(folder)
-        folder.chmod(0o755)
-        for parent in folder.parents:
-            if str(parent).startswith("/tmp/"):
-                parent.chmod(parent.stat().st_mode | 0o111)
-        (folder / "up").mkdir()
-        (folder / "up").chmod(0o777)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        config = folder.parent / "vsftpd.conf"
-        empty = folder.parent / "empty"
-        empty.mkdir()
-        config.write_text(
-            f"listen=YES\nlisten_address=127.0.0.1\nlisten_port={self.port}\nbackground=NO\nanonymous_enable=YES\n"
-            f"local_enable=NO\nanon_root={folder}\nsecure_chroot_dir={empty}\nseccomp_sandbox=NO\n"
-            "write_enable=YES\nanon_upload_enable=YES\nconnect_from_port_20=NO\nxferlog_enable=NO\n"
-        )
-        self._process = start(program, str(config))
-        eventually(self._answers, "vsftpd to listen")
-
-    def _answers(self) -> bool:
-        assert self._process.poll() is None, "vsftpd has ended"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-@pytest.fixture
-def python_server(tmp_path: Path, background: Any) -> PythonServer:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return PythonServer(folder, background)
-
-
-@pytest.fixture(params=["pyftpdlib", pytest.param("vsftpd", marks=pytest.mark.requires("vsftpd"))])
-def server(request: pytest.FixtureRequest, tmp_path: Path, program_path: Any, background: Any, eventually: Any) -> Any:
-    if request.param == "pyftpdlib":
-        return request.getfixturevalue("python_server")
+@pytest.fixture(scope="module")
+def other_server(
+    tmp_path_factory: pytest.TempPathFactory, program_path: Any, start: Start, eventually: Any
+) -> VsFtpServer:
     if os.geteuid() != 0:
         pytest.skip("vsftpd needs root")
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return VsFtpServer(folder, program_path("vsftpd"), background, eventually)
+    return VsFtpServer(tmp_path_factory.mktemp("vsftpd") / "served", program_path("vsftpd"), start, eventually)
+
+
+@pytest.fixture(params=["python_server", pytest.param("other_server", marks=pytest.mark.requires("vsftpd"))])
+def server(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -141,40 +92,33 @@ def service(serve: Any) -> Callable[..., Any]:
     return start
 
 
-Transfer = Callable[..., subprocess.CompletedProcess[bytes]]
+@pytest.fixture(scope="module")
+def shared(serve_for_module: Any) -> Callable[..., Any]:
+    """As ``service``, one for all tests that ask for the same."""
+    running: dict[tuple[int, str], Any] = {}
+
+    def start(server: FileServer, options: str = "") -> Any:
+        key = server.port, options
+        if key not in running:
+            running[key] = serve_for_module(CONFIG.format(port=server.port, options=options, filters='"files"'))
+        return running[key]
+
+    return start
 
 
 @pytest.fixture
-def curl(program_path: Callable[[str], str]) -> Transfer:
-    def run(port: int, *options: str, path: str = "file") -> subprocess.CompletedProcess[bytes]:
-        command = [program_path("curl"), "-sS", "-m", "20", *options, f"ftp://127.0.0.1:{port}/{path}"]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False)
-
-    return run
+def curl(program_path: Callable[[str], str]) -> Curl:
+    return Curl(program_path("curl"))
 
 
 @pytest.fixture
-def lftp(program_path: Callable[[str], str]) -> Transfer:
-    def run(port: int, settings: str, commands: str) -> subprocess.CompletedProcess[bytes]:
-        script = f"set net:max-retries 1; set net:timeout 10; set cmd:fail-exit yes; {settings}; "
-        script += f"open -u anonymous,x 127.0.0.1:{port}; {commands}; quit"
-        command = [program_path("lftp"), "--norc", "-c", script]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False)
-
-    return run
+def lftp(program_path: Callable[[str], str]) -> Lftp:
+    return Lftp(program_path("lftp"))
 
 
-MODES = {
-    "PASV": ("--disable-epsv",),
-    "EPSV": (),
-    "PORT": ("--ftp-port", "127.0.0.1", "--disable-eprt"),
-    "EPRT": ("--ftp-port", "127.0.0.1"),
-}
-
-
-def data_rows(firewall: Any) -> list[dict[str, Any]]:
-    """The records of data connections: what has moved the file."""
-    return [row for row in firewall.rows() if row["bytessent"] + row["bytesrecvd"] == len(FILE)]
+def data_rows(firewall: Any, before: int) -> list[dict[str, Any]]:
+    """The records of data connections behind the first *before*: what has moved the file."""
+    return [row for row in firewall.rows()[before:] if row["bytessent"] + row["bytesrecvd"] == len(FILE)]
 
 
 @pytest.mark.requires("curl")
@@ -183,9 +127,10 @@ def data_rows(firewall: Any) -> list[dict[str, Any]]:
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", ["socks5", "http-connect", "publish"])
-def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any, way: str, mode: str) -> None:
+def test_curl(shared: Any, server: FileServer, curl: Curl, eventually: Any, way: str, mode: str) -> None:
     """B6.2, B6.5, B6.12, B6.20, B6.22, B6.23, B6.32: a file comes, with the control port alone in the rules."""
-    firewall = service(server, "published = true" if way == "publish" else "")
+    firewall = shared(server, "published = true" if way == "publish" else "")
+    before = len(firewall.rows())
     if way == "publish":
         got = curl(firewall.address("published")[1], *MODES[mode])
     else:
@@ -193,7 +138,7 @@ def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any,
         proxy = f"socks5://{host}:{port}" if way == "socks5" else f"http://{host}:{port}"
         got = curl(server.port, "--proxytunnel", "--proxy", proxy, *MODES[mode])
     assert (got.returncode, got.stderr, got.stdout == FILE) == (0, b"", True)
-    (data,) = eventually(lambda: data_rows(firewall), "the record of the data connection")
+    (data,) = eventually(lambda: data_rows(firewall, before), "the record of the data connection")
     assert data["rule"] == "ftp"
     assert {row["reason"] for row in firewall.rows(Action=int(Action.Denied))} == set()
     firewall.wait_base_line()
@@ -201,8 +146,8 @@ def test_curl(service: Any, server: FileServer, curl: Transfer, eventually: Any,
 
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("mode", ["PASV", "EPSV"])
-def test_without_the_filter(service: Any, python_server: PythonServer, curl: Transfer, mode: str) -> None:
-    """The control: nothing but the control port is open."""
+def test_without_the_filter(service: Any, python_server: PythonServer, curl: Curl, mode: str) -> None:
+    """B6.4: without it the control connection passes, unfiltered, and no other port is open."""
     firewall = service(python_server, filters="")
     host, port = firewall.address("proxy")
     got = curl(python_server.port, "--proxy", f"socks5://{host}:{port}", *MODES[mode])
@@ -214,7 +159,7 @@ def test_without_the_filter(service: Any, python_server: PythonServer, curl: Tra
 
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("mode", MODES)
-def test_an_upload(service: Any, python_server: PythonServer, curl: Transfer, tmp_path: Path, mode: str) -> None:
+def test_an_upload(service: Any, python_server: PythonServer, curl: Curl, tmp_path: Path, mode: str) -> None:
     firewall = service(python_server)
     host, port = firewall.address("proxy")
     (tmp_path / "up").write_bytes(FILE)
@@ -246,7 +191,7 @@ def test_an_upload(service: Any, python_server: PythonServer, curl: Transfer, tm
     ],
 )
 def test_read_only(
-    service: Any, python_server: PythonServer, curl: Transfer, eventually: Any, options: tuple[str, ...]
+    service: Any, python_server: PythonServer, curl: Curl, eventually: Any, options: tuple[str, ...]
 ) -> None:
     """The user may do all that at the server; the filter does not let it, and reading works."""
     firewall = service(python_server, "read_only = true")
@@ -267,10 +212,8 @@ def test_read_only(
 @pytest.mark.requires("lftp")
 @pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
 @pytest.mark.parametrize("settings", ["set ftp:prefer-epsv yes", "set ftp:prefer-epsv no"])
-def test_lftp_by_the_proxy_port(
-    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, settings: str
-) -> None:
-    firewall = service(server)
+def test_lftp_by_the_proxy_port(shared: Any, server: FileServer, lftp: Lftp, tmp_path: Path, settings: str) -> None:
+    firewall = shared(server)
     host, port = firewall.address("proxy")
     proxy = f"set ftp:proxy http://{host}:{port}; set ftp:use-hftp no; {settings}"
     got = lftp(server.port, proxy, f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}")
@@ -292,25 +235,26 @@ def test_lftp_by_the_proxy_port(
     ],
 )
 def test_lftp_published(
-    service: Any, server: FileServer, lftp: Transfer, tmp_path: Path, eventually: Any, settings: str
+    shared: Any, server: FileServer, lftp: Lftp, tmp_path: Path, eventually: Any, settings: str
 ) -> None:
     """B6.22, B6.23, B6.12: the ports that the client uses are the firewall's."""
-    firewall = service(server, "published = true")
+    firewall = shared(server, "published = true")
+    before = len(firewall.rows())
     commands = f"ls; get file -o {tmp_path / 'one'}; get file -o {tmp_path / 'two'}"
     got = lftp(firewall.address("published")[1], settings, commands)
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == FILE
-    eventually(lambda: len(data_rows(firewall)) == 2, "the records of two data connections")
+    eventually(lambda: len(data_rows(firewall, before)) == 2, "the records of two data connections")
     assert firewall.rows(Action=int(Action.Denied)) == []
     firewall.wait_base_line()
 
 
 @pytest.mark.requires("lftp")
-def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Transfer, tmp_path: Path) -> None:
+def test_lftp_mirrors(shared: Any, python_server: PythonServer, lftp: Lftp, tmp_path: Path) -> None:
     """Four control connections of one session at a time, each with its own port."""
     for number in range(12):
         (python_server.folder / f"small{number}").write_bytes(b"%d" % number * 1000)
-    firewall = service(python_server, "published = true")
+    firewall = shared(python_server, "published = true")
     got = lftp(
         firewall.address("published")[1], "set net:connection-limit 4", f"mirror --parallel=4 . {tmp_path / 'to'}"
     )
@@ -322,9 +266,9 @@ def test_lftp_mirrors(service: Any, python_server: PythonServer, lftp: Transfer,
 
 
 @pytest.mark.requires("curl")
-def test_tls_is_refused(service: Any, python_server: PythonServer, curl: Transfer) -> None:
+def test_tls_is_refused(shared: Any, python_server: PythonServer, curl: Curl) -> None:
     """A client that may do without goes on in the clear; one that may not, does not."""
-    firewall = service(python_server, "published = true")
+    firewall = shared(python_server, "published = true")
     port = firewall.address("published")[1]
     assert curl(port, "--ssl").stdout == FILE
     assert curl(port, "--ssl-reqd").returncode == 64

@@ -6,12 +6,11 @@ Nothing here moves bytes: :meth:`Dialogue.from_client` and :meth:`Dialogue.from_
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Protocol
 
 from fwx import sdk
+from fwx.filters.dialogue import CommandDialogue, State, Waiting, Wording
 from fwx.filters.ftp.command import (
     SECURITY,
     UNREADABLE,
@@ -23,18 +22,16 @@ from fwx.filters.ftp.command import (
     in_numbers,
     parse,
 )
-from fwx.filters.ftp.lines import LineError, Lines
+from fwx.filters.ftp.lines import Lines
 from fwx.filters.ftp.ports import PortRefusedError
-from fwx.filters.ftp.reply import Replies, Reply, ReplyError, extended_port, passive_address
+from fwx.filters.ftp.reply import Replies, Reply, extended_port, passive_address
 
 MOST_WAITING = 1024
 """Commands without a reply; while there are so many, the client is not listened to."""
-# These are passed on when all replies to what came before are there: they open a port, close the one before, or change
-# what the stream is.
+# These open a port, close the one before, or change what the stream is.
 _IN_STEP = frozenset({"PORT", "EPRT", "PASV", "EPSV", "AUTH", "REIN"})
 _ONLY_BY = {227: "PASV", 229: "EPSV", 234: "AUTH"}
 _TLS = frozenset({b"TLS", b"TLS-C", b"SSL", b"TLS-P"})
-_HANDSHAKE = b"\x16\x03"  # how a TLS record with a ClientHello begins (RFC 8446, 5.1)
 
 
 class Ports(Protocol):
@@ -62,48 +59,34 @@ class Rules:
     errors: int = 20
 
 
-class _State(Enum):
-    """What the client's bytes are."""
-
-    COMMANDS = auto()
-    AUTH = auto()
-    TLS = auto()
-    CLOSING = auto()
-
-
 @dataclass(slots=True)
-class _Waiting:
-    """A reply that the client is owed: the server's to *verb*, or one of ours."""
+class _Waiting(Waiting):
+    """A reply that the client is owed; one that *names_port* is to be read."""
 
-    verb: str
-    own: str = ""
     names_port: bool = False
 
 
-class Dialogue:
-    """The state of one connection (:class:`fwx.filters.conversation.Dialogue`)."""
+class Dialogue(CommandDialogue[Reply, _Waiting]):
+    """The state of one connection (:class:`fwx.filters.conversation.Dialogue`).
+
+    It is in the state ``AUTH`` while that command waits for its reply.
+    """
+
+    wording = Wording(
+        tls="AUTH",
+        secured="AUTH: what is said under TLS is not looked at, and no data port is opened",
+        syntax="500 Syntax error",
+        out_of_order="421 The server is out of order",
+        too_many="421 Too many errors",
+        injected="503 Data behind AUTH",
+    )
 
     def __init__(self, rules: Rules, ports: Ports) -> None:
-        self.to_server = bytearray()
-        self.to_client = bytearray()
-        self.notes: list[str] = []
-        self.remarks: list[str] = []
-        self.over = False
-        self.secured = False
+        super().__init__(Lines(rules.line), Replies(), _Waiting, rules.errors)
         self._rules = rules
         self._ports = ports
-        self._state = _State.COMMANDS
-        self._commands = Lines(rules.line)
-        self._replies = Replies()
-        self._waiting: deque[_Waiting] = deque([_Waiting("greeting")])
         # A command that waits for the replies to those before it.
         self._next: Command | None = None
-        self._errors = 0
-        self._hello = b""
-
-    @property
-    def closing(self) -> bool:
-        return self._state is _State.CLOSING
 
     @property
     def held(self) -> bool:
@@ -113,11 +96,11 @@ class Dialogue:
     # From the client.
 
     def from_client(self, data: bytes | memoryview) -> None:
-        if self._state is _State.AUTH:
+        if self.state is State.AUTH:
             self._refuse_injection()
-        elif self._state is _State.TLS:
+        elif self.state is State.TLS:
             self._take_hello(bytes(data))
-        elif self._state is not _State.CLOSING:
+        elif self.state is not State.CLOSING:
             self._commands.feed(data)
         self.go_on()
 
@@ -125,12 +108,8 @@ class Dialogue:
         if self._next is not None and not self._waiting:
             command, self._next = self._next, None
             self._pass(command)
-        while self._state is _State.COMMANDS and not self.held and len(self._commands):
-            try:
-                line = self._commands.next()
-            except LineError as error:
-                self._break(f"500 Syntax error: {error}", str(error))
-                return
+        while self.state is State.COMMANDS and not self.held and len(self._commands):
+            line = self._next_line()
             if line is None:
                 return
             self._take_command(line)
@@ -141,12 +120,16 @@ class Dialogue:
             self._judge(command)
         except CommandError as error:
             word = line[:40].partition(b" ")[0].decode("ascii", "backslashreplace")
-            self._refuse(error.reply, f"{word}: {error.reply}")
+            self._refuse(error.reply, f"{word}: {error.reply}", is_attack=False)
             return
-        if command.verb in _IN_STEP and self._waiting:
+        if self._waiting and self._is_in_step(command):
             self._next = command
         else:
             self._pass(command)
+
+    def _is_in_step(self, command: Command) -> bool:
+        """Tell whether it is passed on only when all replies to what came before are there."""
+        return command.verb in _IN_STEP
 
     def _judge(self, command: Command) -> None:
         """:raises CommandError: the command may not be used here."""
@@ -173,7 +156,7 @@ class Dialogue:
             try:
                 line = active_command(self._ports.active(active_address(command)))
             except CommandError as error:
-                self._refuse(error.reply, f"{command.verb}: {error.reply}")
+                self._refuse(error.reply, f"{command.verb}: {error.reply}", is_attack=False)
                 return
             except PortRefusedError as error:
                 self._refuse(error.reply, f"{command.verb}: {error}", is_attack=error.is_attack)
@@ -182,45 +165,13 @@ class Dialogue:
             if len(self._commands):
                 self._refuse_injection()
                 return
-            self._state = _State.AUTH
+            self.state = State.AUTH
         self.to_server += line
         # EPSV ALL names no port (RFC 2428, 4).
         names_port = command.verb in ("PASV", "EPSV") and command.argument.strip(b" ").upper() != b"ALL"
         self._waiting.append(_Waiting(command.verb, names_port=names_port))
 
-    def _take_hello(self, data: bytes) -> None:
-        """What was sent in the clear behind AUTH, in time or late, is no TLS record."""
-        self._hello += data
-        if not self._hello.startswith(_HANDSHAKE[: len(self._hello)]):
-            self._refuse_injection()
-        elif len(self._hello) >= len(_HANDSHAKE):
-            self.to_server += self._hello
-            self.secured = True
-            self.remarks.append("AUTH: what is said under TLS is not looked at, and no data port is opened")
-
     # From the server.
-
-    def from_server(self, data: bytes | memoryview) -> None:
-        if self._state is _State.TLS:
-            self._distrust("it sends before the client has begun TLS")
-            return
-        self._replies.feed(data)
-        while not self.over:
-            try:
-                reply = self._replies.next()
-            except ReplyError as error:
-                self._distrust(str(error))
-                return
-            if reply is None:
-                return
-            self._take_reply(reply)
-
-    def give_up(self) -> None:
-        if not self.over:
-            last = self._waiting[-1].own
-            self._waiting.clear()
-            self.to_client += last.encode() + b"\r\n"
-            self.over = True
 
     def _take_reply(self, reply: Reply) -> None:
         if reply.code == 421:  # at any time, and the last that it says
@@ -239,11 +190,11 @@ class Dialogue:
             return
         self._waiting.popleft()
         if reply.code == 234:
-            self._begin_tls(reply)
+            self._begin_tls(bytes(reply))
             return
         self.to_client += self._made_of(reply, waiting)
-        if self._state is _State.AUTH:
-            self._state = _State.COMMANDS
+        if self.state is State.AUTH:
+            self.state = State.COMMANDS
         self._tell_own()
 
     def _made_of(self, reply: Reply, waiting: _Waiting) -> bytes:
@@ -287,50 +238,5 @@ class Dialogue:
             (self.notes if error.is_attack else self.remarks).append(f"reply {reply.code}: {error}")
             return error.reply.encode() + b"\r\n"
 
-    def _begin_tls(self, reply: Reply) -> None:
-        if len(self._replies):
-            self._distrust("it sends more behind its reply to AUTH")
-            return
-        self.to_client += bytes(reply)
-        self._state = _State.TLS
-
-    # Refusals.
-
-    def _refuse(self, reply: str, words: str, *, is_attack: bool = False) -> None:
-        """Refuse a command; the conversation goes on."""
-        (self.notes if is_attack else self.remarks).append(words)
-        self._errors += 1
-        if 0 < self._rules.errors <= self._errors:
-            self._break("421 Too many errors", f"{self._errors} refused commands, the last one: {words}")
-            return
-        self._waiting.append(_Waiting("", own=reply))
-        self._tell_own()
-
-    def _break(self, reply: str, words: str) -> None:
-        """Refuse what came, and all that comes: the connection ends when the client has its replies."""
-        self.notes.append(words)
-        self._state, self._next = _State.CLOSING, None
-        self._commands.clear()
-        self._waiting.append(_Waiting("", own=reply))
-        self._tell_own()
-
-    def _refuse_injection(self) -> None:
-        # The reply to AUTH would promise what does not come.
-        while self._waiting and self._waiting[-1].verb == "AUTH":
-            self._waiting.pop()
-        self._break("503 Data behind AUTH", "commands in the clear behind AUTH")
-
-    def _distrust(self, words: str) -> None:
-        """The server does not speak FTP: nothing that it says can be relied on."""
-        self.notes.append(f"the server: {words}")
-        self._state, self._next = _State.CLOSING, None
-        self._waiting.clear()
-        self.to_client += b"421 The server is out of order\r\n"
-        self.over = True
-
-    def _tell_own(self) -> None:
-        """Tell the client what it is owed of our own replies, in its turn."""
-        while self._waiting and self._waiting[0].own:
-            self.to_client += self._waiting.popleft().own.encode() + b"\r\n"
-        if self.closing and not self._waiting:
-            self.over = True
+    def _forget(self) -> None:
+        self._next = None

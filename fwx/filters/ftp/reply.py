@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fwx.filters.ftp.lines import LineError, Lines
+from fwx.filters.dialogue import ReplyError
+from fwx.filters.ftp.lines import Lines
+from fwx.filters.lines import LineError
 
 MOST_IN_LINE = 16384
 """Bytes of a line, CRLF included: a path of 4096 bytes, quoted, finds room in it."""
@@ -15,10 +17,6 @@ MOST_IN_REPLY = 262144
 _FIRST = re.compile(rb"([1-6][0-9][0-9])(?:([ -]).*)?", re.DOTALL)
 _PASSIVE = re.compile(rb"(?<![0-9,])" + rb",".join([rb"(0|[1-9][0-9]{0,2})"] * 6) + rb"(?![0-9,])")
 _EXTENDED = re.compile(rb"\(([!-~])\1\1([1-9][0-9]{0,4})\1\)")
-
-
-class ReplyError(ValueError):
-    """What the server says is no reply of FTP."""
 
 
 @dataclass(slots=True)

@@ -6,20 +6,18 @@ Nothing here moves bytes: :meth:`Dialogue.from_client` and :meth:`Dialogue.from_
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from enum import Enum, auto
 
+from fwx.filters.dialogue import CommandDialogue, State, Waiting, Wording
+from fwx.filters.lines import Lines
 from fwx.filters.smtp.body import Body, BodyError, Limits
 from fwx.filters.smtp.command import MOST_IN_AUTH, Command, CommandError, is_base64, limit_of, parse
-from fwx.filters.smtp.lines import LineError, Lines
-from fwx.filters.smtp.reply import Replies, Reply, ReplyError
+from fwx.filters.smtp.reply import Replies, Reply
 
 MOST_WAITING = 256
 """Commands without a reply; while there are so many, the client is not listened to."""
 # Behind these a client may send nothing before it has the reply (RFC 2920, 3.1), for it changes what may follow.
 _WAITED_FOR = frozenset({"EHLO", "HELO", "DATA", "AUTH", "STARTTLS", "QUIT"})
-_HANDSHAKE = b"\x16\x03"  # how a TLS record with a ClientHello begins (RFC 8446, 5.1)
 _NEEDS_HELLO = frozenset({"MAIL", "RCPT", "DATA", "AUTH", "ETRN"})
 
 
@@ -34,47 +32,32 @@ class Rules:
     errors: int
 
 
-class State(Enum):
-    """What the client's bytes are."""
-
-    COMMANDS = auto()
-    BODY = auto()
-    AUTH = auto()
-    TLS = auto()
-    CLOSING = auto()
-
-
 @dataclass(slots=True)
-class _Waiting:
-    """A reply that the client is owed: the server's to *verb*, or one of ours."""
+class _Waiting(Waiting):
+    """A reply that the client is owed, in the mail *transaction* of that number."""
 
-    verb: str
     transaction: int = 0
-    own: str = ""
 
 
-class Dialogue:
-    """The state of one connection.
+class Dialogue(CommandDialogue[Reply, _Waiting]):
+    """The state of one connection (:class:`fwx.filters.conversation.Dialogue`).
 
-    :ivar state: what the client's bytes are. :ivar over: the connection is to end, once :attr:`to_client` is sent.
-    :ivar notes: what has been refused since they were last taken, in words. :ivar remarks: what else
-        the log should have.
-    :ivar secured: the client has begun TLS: from here on everything passes, and not through this object.
+    It is in the state ``AUTH`` while the client answers the challenges of an authentication.
     """
 
+    wording = Wording(
+        tls="STARTTLS",
+        secured="STARTTLS: what is said under TLS is not looked at",
+        syntax="500 5.5.2 Syntax error",
+        out_of_order="421 4.3.0 The server is out of order",
+        too_many="421 4.7.0 Too many errors",
+        injected="554 5.5.0 Data behind STARTTLS",
+    )
+
     def __init__(self, rules: Rules) -> None:
-        self.to_server = bytearray()
-        self.to_client = bytearray()
-        self.notes: list[str] = []
-        self.remarks: list[str] = []
-        self.state = State.COMMANDS
-        self.over = False
-        self.secured = False
+        super().__init__(Lines(self._limit_of), Replies(), _Waiting, rules.errors)
         self._rules = rules
-        self._commands = Lines(self._limit_of)
-        self._replies = Replies()
         self._body: Body | None = None
-        self._waiting: deque[_Waiting] = deque([_Waiting("greeting")])
         self._awaited = ""
         self._offered: frozenset[str] = frozenset()
         self._greeted = False
@@ -82,8 +65,6 @@ class Dialogue:
         self._transaction = 0
         self._transactions = 0
         self._recipients = 0
-        self._errors = 0
-        self._hello = b""
 
     @property
     def held(self) -> bool:
@@ -92,11 +73,6 @@ class Dialogue:
         While STARTTLS waits for its reply the client may send nothing, so there it is listened to.
         """
         return self._awaited not in ("", "STARTTLS") or len(self._waiting) >= MOST_WAITING
-
-    @property
-    def closing(self) -> bool:
-        """Whether only the replies that the client is owed are still to come."""
-        return self.state is State.CLOSING
 
     # From the client.
 
@@ -118,11 +94,7 @@ class Dialogue:
             if self.state is State.BODY:
                 self._take_body(self._commands.take_rest())
                 continue
-            try:
-                line = self._commands.next()
-            except LineError as error:
-                self._break(f"500 5.5.2 Syntax error: {error}", str(error))
-                return
+            line = self._next_line()
             if line is None:
                 return
             if self.state is State.AUTH:
@@ -139,7 +111,7 @@ class Dialogue:
             self._judge(command)
         except CommandError as error:
             word = line[:40].partition(b" ")[0].decode("ascii", "backslashreplace")
-            self._reply(error.reply, f"{word} refused: {error.reply}")
+            self._refuse(error.reply, f"{word} refused: {error.reply}")
             return
         if self.state is State.CLOSING:
             return
@@ -151,7 +123,7 @@ class Dialogue:
             self._transaction, self._recipients = self._transactions, 0
         elif command.verb == "RCPT":
             self._recipients += 1
-        self._waiting.append(_Waiting(command.verb, self._transaction))
+        self._waiting.append(_Waiting(command.verb, transaction=self._transaction))
         if command.verb in _WAITED_FOR:
             self._awaited = command.verb
 
@@ -201,41 +173,7 @@ class Dialogue:
             self._body, self._transaction, self.state = None, 0, State.COMMANDS
             self._waiting.append(_Waiting("message"))
 
-    def _take_hello(self, data: bytes) -> None:
-        """What was sent in the clear behind STARTTLS, in time or late, is no TLS record (CVE-2011-0411)."""
-        self._hello += data
-        if not self._hello.startswith(_HANDSHAKE[: len(self._hello)]):
-            self._refuse_injection()
-        elif len(self._hello) >= len(_HANDSHAKE):
-            self.to_server += self._hello
-            self.secured = True
-            self.remarks.append("STARTTLS: what is said under TLS is not looked at")
-
     # From the server.
-
-    def from_server(self, data: bytes | memoryview) -> None:
-        """Take bytes of the server."""
-        if self.state is State.TLS:
-            self._distrust("it sends before the client has begun TLS")
-            return
-        self._replies.feed(data)
-        while not self.over:
-            try:
-                reply = self._replies.next()
-            except ReplyError as error:
-                self._distrust(str(error))
-                return
-            if reply is None:
-                return
-            self._take_reply(reply)
-
-    def give_up(self) -> None:
-        """The server does not reply to what came before the end: the client is told the end alone."""
-        if not self.over:
-            last = self._waiting[-1].own
-            self._waiting.clear()
-            self.to_client += last.encode() + b"\r\n"
-            self.over = True
 
     def _take_reply(self, reply: Reply) -> None:
         if reply.code == 421:  # at any time, and the last that it says
@@ -249,7 +187,8 @@ class Dialogue:
             self._distrust(f"reply {reply.code} to {waiting.verb}")
             return
         if waiting.verb == "STARTTLS" and reply.code == 220:
-            self._begin_tls(reply)
+            self._awaited = ""
+            self._begin_tls(bytes(reply))
             return
         self._note_outcome(waiting, reply)
         if waiting.verb == self._awaited:
@@ -286,53 +225,8 @@ class Dialogue:
         reply.lines = lines
         return frozenset(offered)
 
-    def _begin_tls(self, reply: Reply) -> None:
-        if len(self._replies):
-            self._distrust("the server sent more behind its reply to STARTTLS")
-            return
-        self.to_client += bytes(reply)
-        self.state, self._awaited = State.TLS, ""
-
-    # Refusals.
-
-    def _reply(self, reply: str, words: str) -> None:
-        """Refuse a command; the conversation goes on."""
-        self.notes.append(words)
-        self._errors += 1
-        if 0 < self._rules.errors <= self._errors:
-            self._break("421 4.7.0 Too many errors", f"{self._errors} refused commands, the last one: {words}")
-            return
-        self._waiting.append(_Waiting("", own=reply))
-        self._tell_own()
-
-    def _break(self, reply: str, words: str) -> None:
-        """Refuse what came, and all that comes: the connection ends when the client has its replies."""
-        self.notes.append(words)
-        self.state, self._body, self._awaited = State.CLOSING, None, ""
-        self._commands.take_rest()
-        self._waiting.append(_Waiting("", own=reply))
-        self._tell_own()
-
-    def _refuse_injection(self) -> None:
-        # The reply to STARTTLS would promise what does not come.
-        while self._waiting and self._waiting[-1].verb == "STARTTLS":
-            self._waiting.pop()
-        self._break("554 5.5.0 Data behind STARTTLS", "commands in the clear behind STARTTLS")
-
-    def _distrust(self, words: str) -> None:
-        """The server does not speak SMTP: nothing that it says can be relied on."""
-        self.notes.append(f"the server: {words}")
-        self.state, self._body, self._awaited = State.CLOSING, None, ""
-        self._waiting.clear()
-        self.to_client += b"421 4.3.0 The server is out of order\r\n"
-        self.over = True
-
-    def _tell_own(self) -> None:
-        """Tell the client what it is owed of our own replies, in its turn."""
-        while self._waiting and self._waiting[0].own:
-            self.to_client += self._waiting.popleft().own.encode() + b"\r\n"
-        if self.state is State.CLOSING and not self._waiting:
-            self.over = True
+    def _forget(self) -> None:
+        self._body, self._awaited = None, ""
 
 
 def _least(size: int, words: list[bytes]) -> int:

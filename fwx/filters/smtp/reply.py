@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fwx.filters.smtp.lines import LineError, Lines
+from fwx.filters.dialogue import ReplyError
+from fwx.filters.lines import LineError, Lines
 
 MOST_IN_LINE = 1024
 """Bytes of a line, CRLF included: twice what RFC 5321, 4.5.3.1.5, grants."""
@@ -13,10 +14,6 @@ MOST_LINES = 128
 """Lines of one reply."""
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([\t -~\x80-\xff]*))?")
-
-
-class ReplyError(ValueError):
-    """What the server says is no reply of SMTP."""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.filters.ftp.lines import LineError, Lines
+from fwx.filters.ftp.lines import Lines
+from fwx.filters.lines import LineError
 
 Taken = tuple[list[bytes], str, int]
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx.filters.dialogue import ReplyError
 from fwx.filters.ftp.reply import (
     MOST_IN_LINE,
     MOST_IN_REPLY,
     Replies,
     Reply,
-    ReplyError,
     extended_port,
     passive_address,
 )

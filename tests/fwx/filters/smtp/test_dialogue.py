@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx.filters.dialogue import State
 from fwx.filters.smtp.body import Limits
-from fwx.filters.smtp.dialogue import MOST_WAITING, Dialogue, Rules, State
+from fwx.filters.smtp.dialogue import MOST_WAITING, Dialogue, Rules
 
 RULES = Rules(
     Limits(1000, 1000, None, None),

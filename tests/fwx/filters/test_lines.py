@@ -1,4 +1,4 @@
-"""The lines of SMTP: CRLF and nothing else ends one, wherever the stream is cut."""
+"""Lines: CRLF and nothing else ends one, wherever the stream is cut."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.filters.smtp.lines import LineError, Lines
+from fwx.filters.lines import LineError, Lines
 
 Taken = tuple[list[bytes], str, int]
 

@@ -1,4 +1,4 @@
-"""Lines of SMTP: they end with CRLF, and CR, LF and NUL stand nowhere else (RFC 5321, 2.3.8 and 4.1.1.4)."""
+"""Lines of commands and replies: they end with CRLF, and CR, LF and NUL stand nowhere else (RFC 5321, 2.3.8)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Lines:
 
     def feed(self, data: bytes | memoryview) -> None:
         self._data += data
+
+    def clear(self) -> None:
+        """Forget what no line has been made of."""
+        self._data.clear()
 
     def take_rest(self) -> bytes:
         """Give away what no line has been made of."""
