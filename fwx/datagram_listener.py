@@ -139,16 +139,7 @@ class DatagramListener:
 
     def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:  # noqa: ARG002
         """Let datagrams pass, if no filter refuses the client's bind."""
-        proceed(self._show(connection))
-
-    async def _show(self, connection: FWXDatagramConnection) -> None:
-        passes = await connection.bind(self.address, self._gateway.hosts_everywhere)
-        if connection.terminating:
-            return
-        if passes:
-            connection.start()
-        else:
-            connection.refuse(*connection.result)
+        proceed(connection.open(self.address, self._gateway.hosts_everywhere))
 
     def _event(self, mask: int) -> None:
         if mask & INPUT:

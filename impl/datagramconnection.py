@@ -128,6 +128,16 @@ class FWXDatagramConnection(HasDestinations):
         event = partial(bind_udp_event, self, address)
         return await self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
 
+    async def open(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> None:
+        """Do :meth:`bind`, then :meth:`start`; or end where a filter refuses the bind."""
+        passes = await self.bind(address, hosts)
+        if self.terminating:
+            return
+        if passes:
+            self.start()
+        else:
+            self.refuse(*self.result)
+
     def start(self) -> None:
         """Begin to carry datagrams."""
         if self._members:

@@ -15,6 +15,7 @@ from fwx.config_source import Source
 from fwx.filter_loader import FilterOptionsError, filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.course import proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
@@ -332,10 +333,7 @@ class MemoryFirewall:
                 interface="memory",
                 on_ended=self.gateway.connection_ended,
             )
-            if connection.bind(address, self.gateway.hosts_everywhere):
-                connection.start()
-            else:
-                connection.refuse(*connection.result)
+            proceed(connection.open(address, self.gateway.hosts_everywhere))
         self.loop.run()
         return MemoryDatagramConnection(connection, DatagramClient(relay, target), server, target)
 
