@@ -91,10 +91,12 @@ def test_others_pass_while_one_waits(
         wanted = b"LINE %d" % number
         assert client.exactly(other, len(wanted)) == wanted
         other.close()
-    time_of_the_watchdog = time.monotonic() + 0.3
-    while time.monotonic() < time_of_the_watchdog:  # longer than a loop that stood still would go unnoticed
-        other = client.socks(firewall.address(), echo.address)
-        other.close()
+    other = client.socks(firewall.address(), echo.address)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 0.3:  # longer than a loop that stood still would go unnoticed
+        other.sendall(b"line")
+        assert client.exactly(other, 4) == b"LINE"
+    other.close()
     released.set()
     assert client.exactly(waiting, 10) == b"the answer"
     waiting.close()
