@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
-from fwx.impl.caller import TAKES_SOCKETS
+from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.filterhost import tells_of_the_end
 from fwx.impl.junction import junction
@@ -115,11 +115,11 @@ class Member:
             args = (*made, self.connection, self.context)
             self.strand.tell(self.data_filter, "SetSockets", args, self._sockets_failed)
         elif error is None and self.data_filter is not None:
-            token = TAKES_SOCKETS.set(self.host)
+            token = STARTS_TASKS.set(self.host)
             try:
                 _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
             finally:
-                TAKES_SOCKETS.reset(token)
+                STARTS_TASKS.reset(token)
         return error
 
     def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket | None]:

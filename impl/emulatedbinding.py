@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.admission import admit_arrival
 from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
 from fwx.impl.course import proceed
@@ -50,7 +51,7 @@ class FWXEmulatedForClient(FWXListeningConnection):
             session,
             client,
             self,
-            _nobody_arrives,
+            lambda peer, local: admit_arrival(session.engine, peer, local, session.who),
             gateway.hosts_of,
             interface="emulated for client",
             on_ended=self._gone,
@@ -134,7 +135,3 @@ async def _show(connection: FWXEmulatedForClient | FWXEmulatedDatagrams, verdict
     if not await connection.show(verdict):
         connection.refuse(*connection.result, Action.Denied)
         raise refusal(connection)
-
-
-def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:
-    raise AssertionError(f"{peer} arrived at {local}, where nobody listens")

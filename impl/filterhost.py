@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fwx.impl.blocking import IBlocking
 from fwx.impl.boundary import attempt
+from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.course import Course, proceed
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
@@ -111,7 +112,7 @@ class FilterHost:
                 self.strand = firewall.engine.strands.strand(self)
                 events, error = await self.strand.ask(made, "FilterInit", firewall)
             else:
-                events, error = attempt(made, "FilterInit", firewall)
+                events, error = self._initialise(made, firewall)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
             error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:
@@ -120,6 +121,13 @@ class FilterHost:
             return
         self.mask = int(events.dwGlobalEvents)
         self.state = "ready"
+
+    def _initialise(self, made: object, firewall: Any) -> Outcome:
+        token = STARTS_TASKS.set(self)
+        try:
+            return attempt(made, "FilterInit", firewall)
+        finally:
+            STARTS_TASKS.reset(token)
 
     def stop(self) -> Course[None]:
         """Tell the filter that the service stops (B1.39), once; :meth:`release` follows.
