@@ -160,7 +160,7 @@ def test_each_destination_of_udp_is_due_by_itself(rig: Rig, interim: InterimReco
         connection = FWXDatagramConnection(
             rig.session(), client, Client(b"hello", target), lambda _: (), interface="proxy", on_ended=ended.append
         )
-        assert connection.bind(SocketAddress("127.0.0.1", 0), ())
+        assert rig.through(connection.bind(SocketAddress("127.0.0.1", 0), ()))
         connection.start()
         rig.settle()
         advance(rig, INTERMEDIATE_SECONDS)
