@@ -1,0 +1,40 @@
+"""What an authenticator of a ``[[directory]]`` table gets from the service, and how it names its users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from fwx.directories import SEPARATOR
+from fwx.impl.user import FWXAuthenticatedUser, Who, group_key, user_key
+
+
+class DirectoryContext(NamedTuple):
+    """What the service hands an authenticator when it makes it, on the loop thread.
+
+    :ivar name: the directory's, of the configuration. :ivar seconds: how long a check may take before it is given up.
+    :ivar post: calls a function on the loop thread, later, from any thread.
+    :ivar submit: calls a function on a thread of the directory's own pool; it raises ``COMError``.
+    :ivar call_later: calls a function after seconds, on the loop thread; what it returns has ``cancel``.
+    :ivar warn: tells the operator of a server that fails, from any thread: an alert for its name and words.
+    :ivar local_names: users of the configuration.
+    """
+
+    name: str
+    seconds: float
+    post: Callable[..., None]
+    submit: Callable[[Callable[[], object]], None]
+    call_later: Callable[[float, Callable[[], None]], Any]
+    warn: Callable[[str, str], object]
+    local_names: frozenset[str] = frozenset()
+
+    def user(self, name: str, groups: Iterable[str], namespace: str) -> FWXAuthenticatedUser:
+        """Return the user *name* of this directory, who is called ``directory\\name``.
+
+        Rules know it by that name and, unless a user of the configuration has it, by its own; its groups by both.
+        """
+        known, full = tuple(dict.fromkeys(groups)), f"{self.name}{SEPARATOR}{name}"
+        also: set[str] = {group_key(f"{self.name}{SEPARATOR}{group}") for group in known}
+        if name not in self.local_names:
+            also.add(user_key(name))
+        return FWXAuthenticatedUser(full, known, namespace, also=Who(also))
