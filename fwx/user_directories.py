@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 import time
 from collections.abc import Callable
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
 from fwx.config_directories import LdapDirectory, PluginDirectory, RadiusDirectory
@@ -15,18 +18,22 @@ from fwx.directories.plugin import load_authenticator
 from fwx.directories.radius import RadiusSettings, RadiusUsers
 from fwx.directories.radius_packet import CLASS, FILTER_ID
 from fwx.filter_loader import option_problems, read_options
+from fwx.resolver import SystemResolver
 from fwx.secret_file import read_secret
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
-    import asyncio
-
     from fwx.config import Configuration
-    from fwx.impl.authentication import IPasswordAuthenticator
+    from fwx.impl.authentication import Checked, IPasswordAuthenticator
     from fwx.impl.engine import Resolver
+
+logger = logging.getLogger("fwx.directories")
 
 THREADS = 4
 """Threads of a directory that needs some: so many of its passwords are checked at a time."""
+
+PROBE_SECONDS = 5.0
+"""How long ``fwx check --deep`` waits for threads that have been called off."""
 
 _GROUP_ATTRIBUTES = {"Filter-Id": FILTER_ID, "Class": CLASS}
 
@@ -99,6 +106,40 @@ class UserDirectories:
         """Give up what is under way; the threads in :attr:`pools` are the caller's to end."""
         for directory in self._directories:
             directory.close()
+
+
+async def directory_faults(
+    configuration: Configuration, makers: tuple[MakeAuthenticator, ...]
+) -> list[tuple[int, str]]:
+    """Ask every directory, at one time, about a user that nobody is; return the index of each that does not say no, and
+    why. For ``fwx check --deep``.
+    """
+    loop = asyncio.get_running_loop()
+    resolver = SystemResolver(loop)
+
+    def post(function: Callable[..., object], *args: object) -> None:
+        loop.call_soon_threadsafe(function, *args)
+
+    def ignore(words: str, key: str) -> None:
+        logger.debug("%s: %s", key, words)  # the result says it as well
+
+    around = DirectorySurroundings(loop, post, resolver, ignore)
+    directories = UserDirectories(configuration, makers, around)
+    answers: list[asyncio.Future[Checked]] = []
+    for directory in directories.by_name.values():
+        answers.append(loop.create_future())
+        directory.check(f"fwx-check-{token_hex(8)}", token_hex(16).encode(), answers[-1].set_result)
+    results = await asyncio.gather(*answers)
+    directories.close()
+    for pool in directories.pools:
+        pool.close()
+        await asyncio.to_thread(pool.join, PROBE_SECONDS)
+    resolver.close()
+    return [
+        (index, result.reason or "it lets in a user that nobody is")
+        for index, result in enumerate(results)
+        if result.user is not None or not result.counts
+    ]
 
 
 class _UnusableError(Exception):

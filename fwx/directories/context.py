@@ -28,6 +28,12 @@ class DirectoryContext(NamedTuple):
     warn: Callable[[str, str], object]
     local_names: frozenset[str] = frozenset()
 
+    def share(self, parts: int) -> float:
+        """Return the seconds of one of *parts* that a check consists of. All of them end a little before the check does,
+        so that it can still be said which one has failed.
+        """
+        return 0.9 * self.seconds / parts
+
     def user(self, name: str, groups: Iterable[str], namespace: str) -> FWXAuthenticatedUser:
         """Return the user *name* of this directory, who is called ``directory\\name``.
 

@@ -157,7 +157,7 @@ class LdapUsers:
 
     def _open(self, url: str) -> Any:
         settings, parts = self._settings, urlsplit(url)
-        seconds = self._context.seconds / len(settings.servers)
+        seconds = self._context.share(len(settings.servers))
         is_tls = parts.scheme == "ldaps"
         tls = None if settings.tls is None else _Tls(settings.tls)
         server = ldap3.Server(

@@ -63,7 +63,7 @@ class RadiusUsers:
         self.context = context
         self.loop = loop
         self.resolver = resolver
-        self.try_seconds = context.seconds / (settings.tries * len(settings.servers))
+        self.try_seconds = context.share(settings.tries * len(settings.servers))
         self._first = 0
 
     def check(self, name: str, password: bytes, done: Done) -> Callable[[], None]:
