@@ -13,7 +13,7 @@ DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base fr
 
 .DEFAULT_GOAL := help
 FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \
-    http_connect_answer socks5_datagram client_hello smtp_dialogue ftp_dialogue dns_message
+    http_connect_answer socks5_datagram client_hello smtp_dialogue ftp_dialogue dns_message radius_answer
 FUZZ_SECONDS ?= 30
 # The tests that start the service and wait for other programs; two halves of them run beside those of the parts. Coverage
 # is that of the parts' tests alone: to measure it costs half as much processor time again, and two cores are all there is.

@@ -29,8 +29,9 @@ class DirectoryContext(NamedTuple):
     local_names: frozenset[str] = frozenset()
 
     def share(self, parts: int) -> float:
-        """Return the seconds of one of *parts* that a check consists of. All of them end a little before the check does,
-        so that it can still be said which one has failed.
+        """Return the seconds of one of *parts* that a check consists of.
+
+        All of them end a little before the check does, so that it can still be said which one has failed.
         """
         return 0.9 * self.seconds / parts
 

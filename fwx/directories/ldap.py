@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import ssl
@@ -14,12 +15,14 @@ import ldap3
 from ldap3.core.exceptions import LDAPException
 from zope.interface import implementer
 
-from fwx.directories.ldap_names import escape_in_name, fill_filter
+from fwx.directories.ldap_names import escape, fill_filter
 from fwx.impl.authentication import WRONG, Checked, IPasswordAuthenticator
 from fwx.impl.user import LDAP_NAMESPACE
 
 if TYPE_CHECKING:
     from fwx.directories.context import DirectoryContext
+
+logger = logging.getLogger("fwx.directories")
 
 Done = Callable[[Checked], None]
 
@@ -124,10 +127,12 @@ class LdapUsers:
                 return
             try:
                 result = self._ask(job, servers[index], name, password)
-            except (LDAPException, LdapError, OSError, ValueError) as error:
+            except Exception as error:  # the library raises anything where a server talks nonsense
                 if job.is_off:
                     return
-                faults.append(f"{servers[index]}: {error}")
+                known = isinstance(error, LDAPException | LdapError | OSError)
+                logger.debug("directory %r: %s failed", self._context.name, servers[index], exc_info=not known)
+                faults.append(f"{servers[index]}: {error if known else f'{type(error).__name__}: {error}'}")
                 words = f"directory {self._context.name!r}: {faults[-1]}"
                 self._context.warn(f"{self._context.name} {servers[index]}", words)
                 continue
@@ -144,7 +149,7 @@ class LdapUsers:
             if entry is None:
                 # It takes as long as a wrong password, or nearly: the server has no hash to compare with.
                 settings = self._settings
-                _bind(connection, f"{settings.user_attribute}={escape_in_name(name)},{settings.base}", password)
+                _bind(connection, f"{settings.user_attribute}={escape(name)},{settings.base}", password)
                 return WRONG
             dn, true_name = entry
             groups = tuple(self._groups(connection, dn, true_name))

@@ -6,19 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-_IN_FILTERS: Final = re.compile(r"[\x00()*\\]")
-_IN_NAMES: Final = re.compile(r'[\x00"+,;<=>\\]|^[ #]| $')
+# More than either RFC asks for: ldap3 looks for operators such as "~=" in the values of filters as well, and cuts off
+# what is a blank in any script.
+_SPECIAL: Final = re.compile(r"[^A-Za-z0-9._@-]+")
 _PLACEHOLDER: Final = re.compile(r"\{(\w*)\}")
 
 
-def escape_in_filter(text: str) -> str:
-    """Return *text* as a value within a search filter (RFC 4515 section 3)."""
-    return _IN_FILTERS.sub(lambda found: f"\\{ord(found[0]):02x}", text)
-
-
-def escape_in_name(text: str) -> str:
-    """Return *text* as a value within a distinguished name (RFC 4514 section 2.4)."""
-    return _IN_NAMES.sub(lambda found: f"\\{ord(found[0]):02x}", text)
+def escape(text: str) -> str:
+    """Return *text* as a value within a search filter (RFC 4515 section 3) or a distinguished name (RFC 4514 section
+    2.4); in both, a backslash and two digits stand for any byte.
+    """
+    return _SPECIAL.sub(lambda found: "".join(f"\\{byte:02x}" for byte in found[0].encode()), text)
 
 
 def placeholders(template: str) -> frozenset[str]:
@@ -28,4 +26,4 @@ def placeholders(template: str) -> frozenset[str]:
 
 def fill_filter(template: str, values: Mapping[str, str]) -> str:
     """Put *values*, escaped, where *template* has their names in braces; what they hold is not looked through again."""
-    return _PLACEHOLDER.sub(lambda found: escape_in_filter(values[found[1]]), template)
+    return _PLACEHOLDER.sub(lambda found: escape(values[found[1]]), template)
