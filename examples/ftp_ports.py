@@ -68,6 +68,9 @@ class FtpControl(sdk.DataPump):
         )
         return f"PORT {bound.host.replace('.', ',')},{bound.port >> 8},{bound.port & 255}\r\n".encode()
 
+    def ended(self) -> None:
+        self.firewall = self.session = self.connection = None
+
 
 @sdk.implementer(sdk.IFWXSessionFilter)
 class FtpSession(sdk.Unknown):

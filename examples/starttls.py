@@ -54,6 +54,8 @@ class MailTls(sdk.Unknown):
             source = UserData.removeprefix(SENT)
             (self.client if source == CLIENT else self.server).Recv(None, self, source)
         elif not pIOBuffer.GetBufferSizes()[1]:
+            if UserData == CLIENT and self.held:  # a last line that has no end
+                self.server.Send(self.firewall.CreateConstBuffer(self.held), None, 0)
             (self.server if UserData == CLIENT else self.client).Shutdown(False)
         elif UserData == SERVER:
             self.send(self.client, self.offer(pIOBuffer), SERVER)

@@ -61,6 +61,7 @@ class AssociateEntry:
         "_over",
         "_port",
         "_relay",
+        "_started",
         "_transport",
         "_user",
     )
@@ -80,6 +81,7 @@ class AssociateEntry:
         self._address = arrival.address
         self._handshake = handshake
         self._user = user
+        self._started = entrance.gateway.engine.clock()
         self._counted = False
         self._over = False
         self._deadline: Deadline | None = None
@@ -237,6 +239,10 @@ class AssociateEntry:
             self._leave()
             self._entrance.release(self._address)
             self._client.close(False)
+            if not connection.has_met_anyone:
+                result, reason = connection.result
+                seconds = self._entrance.gateway.engine.clock() - self._started
+                self._log(Action.Terminate, int(result), reason, seconds)
         self._entrance.gateway.sessions.connection_ended(connection)
 
     def _leave(self) -> None:
@@ -257,8 +263,8 @@ class AssociateEntry:
             dropped = ", ".join(f"{count} {kind}" for kind, count in self._relay.dropped.items())
             self._log(Action.Denied, int(FWX_E_ADDRESS_NOT_ALLOWED), f"datagrams were dropped: {dropped}")
 
-    def _log(self, action: Action, result: int, reason: str) -> None:
-        """Write a record of the association; its destinations have their own."""
+    def _log(self, action: Action, result: int, reason: str, seconds: float = 0.0) -> None:
+        """Write a record of the association itself: destinations have their own, if there were any."""
         engine, relay, connection = self._entrance.gateway.engine, self._port, self._connection
         engine.write_record(
             LogRecord(
@@ -271,6 +277,7 @@ class AssociateEntry:
                 destination_ip="" if relay is None else relay.address.host,
                 destination_port=0 if relay is None else relay.address.port,
                 resultcode=result,
+                connection_time=int(seconds * 1000),
                 source_proxy="" if self._arrival.source_proxy is None else self._arrival.source_proxy.host,
                 username="" if self._user is None else self._user.Username,
                 session_id=0 if connection is None else connection.session.id,

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "Judge a configuration file.",
     "doctor": "Examine the machine that the service is to run on.",
     "filters": "List the filters that are installed and configured.",
+    "trace": "Record live connections as tests.",
     "conform": "Try a filter against the contract.",
     "components": "Print what the registry holds.",
     "log": "Print the firewall log.",

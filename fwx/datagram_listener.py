@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from fwx.impl.clientdatagrams import ClientDatagrams
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
-from fwx.impl.transport import INPUT, READABLE, Handler
+from fwx.impl.transport import INPUT
 from fwx.interfaces import FWX_PROTOCOL_UDP, SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, S_OK
@@ -30,62 +30,6 @@ logger = logging.getLogger("fwx.datagram_listener")
 
 # Datagrams taken at one event, so that a flood leaves the others their turn.
 _TAKEN_AT_ONCE: Final = 256
-MOST_WAITING: Final = 256
-"""Datagrams of one client that wait for its connection to take them; more are lost."""
-
-
-class ClientDatagrams:
-    """One client of the port, as a datagram transport of the engine: what it sends is for the published server."""
-
-    __slots__ = ("_handler", "_inbox", "_listener", "closed", "fd", "moved", "source")
-
-    def __init__(self, listener: DatagramListener, source: SocketAddress) -> None:
-        self._listener = listener
-        self._inbox: deque[tuple[bytes, tuple[Any, ...]]] = deque()
-        self._handler: Handler | None = None
-        self.source = source
-        self.fd = listener.fd
-        self.closed = False
-        # Whether anything has passed since somebody looked.
-        self.moved = True
-
-    def take(self, data: bytes, target: tuple[Any, ...]) -> None:
-        """A datagram of this client for *target* has come."""
-        if self.closed or len(self._inbox) >= MOST_WAITING:
-            return
-        self.moved = True
-        self._inbox.append((data, target))
-        if self._handler is not None:
-            self._handler(READABLE)
-
-    def watch(self, handler: Handler) -> None:
-        self._handler = handler
-        if self._inbox:
-            handler(READABLE)
-
-    def receive(self) -> tuple[bytes, tuple[Any, ...]]:
-        if not self._inbox:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return self._inbox.popleft()
-
-    def send_to(self, data: Any, sockaddr: tuple[Any, ...]) -> None:
-        self.moved = True
-        self._listener.send_to(data, self.source, sockaddr)
-
-    def take_error(self) -> None:
-        """The port's socket serves all clients: its errors are nobody's."""
-        return
-
-    def has_data(self) -> bool:
-        return bool(self._inbox)
-
-    def getsockname(self) -> tuple[Any, ...]:
-        return self._listener.address.sockaddr
-
-    def close(self, abortive: bool) -> None:  # noqa: ARG002  there is no reset
-        self.closed = True
-        self._handler = None
-        self._inbox.clear()
 
 
 class DatagramListener:

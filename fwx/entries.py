@@ -24,6 +24,7 @@ from fwx.interfaces.hresult import (
 )
 from fwx.proxy import AuthenticationError, HandshakeError, ProxyHandshake
 from fwx.proxy.proxy_header import proxy_header
+from fwx.resolve_entry import ResolveEntry
 
 if TYPE_CHECKING:
     from fwx.entrance import Arrival, Entrance
@@ -178,6 +179,9 @@ class ProxyEntry:
         self._entrance.pending.discard(self)
         if request.command == "udp":
             AssociateEntry(self._entrance, self._arrival, request.target, self._handshake, self._user)
+            return
+        if request.command in ("resolve", "resolve-ptr"):
+            ResolveEntry(self._entrance, self._arrival, self._handshake, self._user).start()
             return
         asked = Request(
             self,

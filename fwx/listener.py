@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.accepting import PAUSE_SECONDS, SHORTAGES
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
+from fwx.impl.transport import INPUT
 from fwx.interfaces import FWX_PROTOCOL_TCP, SocketAddress
 from fwx.network import SocketNetwork, SocketTransport
 from fwx.open_port import ClosedPort, OpenPort
@@ -109,13 +110,12 @@ class Listener:
             try:
                 transport, sockaddr = self._transport.accept()
             except BlockingIOError:
+                self._has_enough()  # the kernel reserves the descriptor before it looks for a client
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            if self._is_short:
-                self._is_short = False
-                self._engine.recoverer.has_enough()
+            self._has_enough()
             self._admit(transport, SocketAddress.from_sockaddr(sockaddr))
 
     def _admit(self, transport: SocketTransport, address: SocketAddress) -> None:
@@ -161,3 +161,9 @@ class Listener:
     def _take_again(self) -> None:
         self._resume = None
         self._transport.watch_accept(self._ready)
+        self._ready(INPUT)  # whoever waited may have gone, and then nothing would tell that there is enough
+
+    def _has_enough(self) -> None:
+        if self._is_short:
+            self._is_short = False
+            self._engine.recoverer.has_enough()

@@ -53,6 +53,7 @@ from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_a
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.service_events import ServiceEvents
+from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
 from fwx.user_directories import DirectorySurroundings, UserDirectories, read_directories
@@ -154,7 +155,11 @@ class Service:
         doorkeeper = self._make_doorkeeper(users)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
-        self._control = ControlServer(configuration.state_dir, {"reload filter": self._reloader.reload})
+        self._control = ControlServer(
+            configuration.state_dir,
+            {"reload filter": self._reloader.reload},
+            {"trace": TraceControl(configuration, self.engine).trace},
+        )
         self.ways_in = WaysIn(
             configuration,
             self.gateway,
@@ -231,9 +236,12 @@ class Service:
         self.firewall.end_notices()
         self._directories.close()
         self._run_queue_dry()  # so that filters hear of what they have asked for
-        for host in (*self.engine.filters, *self.engine.retired):
+        hosts = (*self.engine.filters, *self.engine.retired)
+        for host in hosts:
             host.stop()
         self.sessions.close()
+        for host in hosts:
+            host.release()
         self.firewall.close_sockets()
         self._run_queue_dry()
         await self._tasks.close(TASK_SECONDS)
@@ -276,6 +284,7 @@ class Service:
             call_later=self._loop.call_later,
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
+            datagram_deadlines=self._deadlines["udp"],
             write_record=self.log.write,
             packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwx.impl.argument import INT_MOST, whole
+from fwx.impl.transport import INPUT
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAETIMEDOUT, winsock_error
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
+    from fwx.impl.engine import Engine
     from fwx.impl.localend import LocalEnd
     from fwx.impl.policy import Verdict
-    from fwx.impl.timeouts import CallLater
     from fwx.impl.transport import Transport
     from fwx.interfaces import IFWXAcceptCompletion
 
@@ -54,17 +55,18 @@ class Accepted(NamedTuple):
 class Acceptor:
     """Matches Accepts with connections, in the order of both; the kernel keeps what nobody has asked for yet.
 
-    Where descriptors or memory run out one Accept fails, and the others wait for a moment.
+    Where descriptors or memory run out one Accept fails, the others wait for a moment, and the recoverer of filters
+    hears of it (B11.11).
     """
 
-    __slots__ = ("_admits", "_call_later", "_done", "_pause", "_posted", "_transport")
+    __slots__ = ("_admits", "_done", "_engine", "_is_short", "_pause", "_posted", "_transport")
 
     def __init__(
         self,
         transport: Transport,
         admits: Callable[[Accepted], Accepted | None],
         done: Callable[[PostedAccept, Accepted | None, int], None],
-        call_later: CallLater,
+        engine: Engine,
     ) -> None:
         """:param transport: listens. :param admits: returns what may connect, ``None`` for what is to be reset (B6.34).
 
@@ -73,7 +75,8 @@ class Acceptor:
         self._transport = transport
         self._admits = admits
         self._done = done
-        self._call_later = call_later
+        self._engine = engine
+        self._is_short = False
         self._pause: Timer | None = None
         self._posted: deque[PostedAccept] = deque()
 
@@ -96,6 +99,7 @@ class Acceptor:
         """Give the port back; what waits fails."""
         if self._pause is not None:
             self._pause.cancel()
+        self._has_enough()
         self._transport.close(False)
         while self._posted:
             self._done(self._posted.popleft(), None, ERROR_OPERATION_ABORTED)
@@ -107,6 +111,7 @@ class Acceptor:
                 transport, sockaddr = self._transport.accept()
                 accepted = _accepted(transport, sockaddr)
             except BlockingIOError:
+                self._has_enough()  # the kernel reserves the descriptor before it looks for a connection
                 return
             except OSError as error:
                 self._done(self._posted.popleft(), None, winsock_code(error))
@@ -114,6 +119,7 @@ class Acceptor:
                     self._wait_a_moment()
                     return
                 continue
+            self._has_enough()
             admitted = self._admits(accepted)
             if admitted is not None:
                 self._done(self._posted.popleft(), admitted, 0)
@@ -123,13 +129,24 @@ class Acceptor:
         self._rest()
 
     def _wait_a_moment(self) -> None:
+        self._is_short = True
+        self._engine.recoverer.ran_short()
         self._transport.pause_accept()
-        self._pause = self._call_later(PAUSE_SECONDS, self._resume)
+        self._pause = self._engine.call_later(PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
         self._pause = None
         if self._posted:
             self._transport.watch_accept(self._ready)
+            self._ready(INPUT)  # whoever waited may have gone, and then nothing would tell that there is enough
+        else:
+            self._has_enough()
+
+    def _has_enough(self) -> None:
+        """There is what an Accept needs, or none is wanted that could meet the shortage."""
+        if self._is_short:
+            self._is_short = False
+            self._engine.recoverer.has_enough()
 
     def _rest(self) -> None:
         if not self._posted:

@@ -113,13 +113,15 @@ def admit(
     return _keep_off_own(engine, verdict, allowed, transport) if allowed else (verdict, [])
 
 
-def admit_arrival(engine: Engine, peer: SocketAddress, local: SocketAddress, who: Who = NOBODY) -> Verdict:
-    """Judge a TCP connection that has arrived from *peer* at *local*, where a session waits for it.
+def admit_arrival(
+    engine: Engine, peer: SocketAddress, local: SocketAddress, who: Who = NOBODY, transport: str = "TCP"
+) -> Verdict:
+    """Judge what has arrived from *peer* at *local*, where a session waits for it.
 
     The peer is the source, the firewall's own address the destination. *who* is by which names the rules know whoever
     waits.
     """
-    return engine.policy.judge(peer.host, peer.port, local, "TCP", who=who, arrives=True)
+    return engine.policy.judge(peer.host, peer.port, local, transport, who=who, arrives=True)
 
 
 def keep_to_protocols(

@@ -24,6 +24,7 @@ from fwx.interfaces.constants import (
     FWX_FLAG_NO_KERNEL_MODE,
     FWX_FLAG_PROXY_MODE,
     FWX_FLAG_TIMEOUT,
+    FWX_PROTOCOL_TCP,
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
@@ -132,14 +133,15 @@ def check_guid(engine: Engine, guid: Any) -> UUID:
 
 
 def primary_of(session: FWXSession, connection: Any) -> ConnectionBase | None:
-    """Return the primary connection, whose rule counts: *connection*, else the newest that *session* has.
+    """Return the primary connection, whose rule counts: *connection*, else the one of *session* whose event filters are
+    being shown now, else the newest.
 
     :raises COMError: ``E_INVALIDARG`` it is none of this session; ``FWX_E_TERMINATING`` it has ended.
     """
     if connection is None:
         known = (each for each in session.connections if not each.is_secondary)
-        there = (each for each in known if each.verdict.rule and not each.terminating)
-        return max(there, key=lambda each: each.id, default=None)
+        there = (each for each in known if each.ruling.rule and not each.terminating)
+        return max(there, key=lambda each: (each.is_shown, each.id), default=None)
     if not isinstance(connection, ConnectionBase) or connection.session is not session:
         raise COMError(E_INVALIDARG, f"{connection!r} is no connection of this session")
     if connection.terminating:
@@ -168,7 +170,9 @@ def check_reach(engine: Engine, flags: int, peer: SocketAddress | None, target: 
     raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is not in the network of {peer}, which dwFlags asks for")
 
 
-def check_client(address: Any, length: Any, session: FWXSession, flags: int) -> SocketAddress:
+def check_client(
+    address: Any, length: Any, session: FWXSession, flags: int, protocol: int = FWX_PROTOCOL_TCP
+) -> SocketAddress:
     """Return *address* if the client of *session* may wait there: at its own address, or as the flags say (B6.35).
 
     Never where the service itself listens; at one of the firewall's own addresses only where the client is there.
@@ -181,7 +185,7 @@ def check_client(address: Any, length: Any, session: FWXSession, flags: int) -> 
     if not flags & (_ALLOWED | FWX_FLAG_ALLOW_ADDRESSES_ALL) and not is_same_host(session.address, target):
         raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is not the client's address, {session.address.host}")
     check_reach(session.engine, flags, session.address, target)
-    if not session.engine.permissions.may_reach(target, session.address, "TCP"):
+    if not session.engine.permissions.may_reach(target, session.address, TRANSPORTS[protocol]):
         raise COMError(FWX_E_ADDRESS_NOT_ALLOWED, f"{target} is an address of the firewall itself")
     return target
 

@@ -83,6 +83,10 @@ class FWXBoundForClient(FWXListeningConnection):
         )
         permission.on_ended = self._permission_ended
 
+    def show(self, verdict: Verdict) -> bool:
+        """Do :meth:`bind`."""
+        return self.bind(verdict)
+
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
         """Say where the client listens (B6.16): who has come already is connected now. From any thread.
 

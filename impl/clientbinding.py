@@ -8,25 +8,29 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.announcement import BIND_FLAGS, Terms, check_client, check_many, check_terms, primary_of
 from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundforclient import FWXBoundForClient
+from fwx.impl.datagramsforclient import FWXDatagramsForClient
 from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import notice_of
 from fwx.impl.permission import Permission
+from fwx.impl.permissions import TRANSPORTS
 from fwx.impl.portrun import bind_run
 from fwx.impl.reservedports import take_reserved
 from fwx.impl.sockets import check_address
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, S_OK, COMError
+from fwx.interfaces.hresult import E_INVALIDARG, S_OK, COMError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.ipfilter import FWXIpFilter
     from fwx.impl.secondary import Secondary
-    from fwx.impl.transport import Transport
 
-Bound = tuple[SocketAddress, tuple[FWXBoundForClient, ...]]
+ForClient = FWXBoundForClient | FWXDatagramsForClient
+Bound = tuple[SocketAddress, tuple[ForClient, ...]]
 
 
 def bind_for_client(
@@ -53,19 +57,19 @@ def bind_for_client(
     terms = check_terms(secondary.engine, BIND_FLAGS, given)
     for address in addresses:
         if not _is_unknown(address):
-            check_client(address, length, session, terms.flags)
+            check_client(address, length, session, terms.flags, terms.protocol)
     backlog = whole(backlog, "Backlog", -INT_MOST, INT_MOST)
     restriction = None if ip_filter is None else require_ip_filter(ip_filter)
-    if terms.protocol != FWX_PROTOCOL_TCP:
-        raise COMError(E_NOTIMPL, "datagrams are not received for a client in this version")
 
     def run() -> Bound:
         secondary.require_room(len(addresses))
         binding = _Binding(secondary, terms, restriction)
+        network = secondary.engine.network
+        make: Callable[[int], Any] = network.stream if terms.protocol == FWX_PROTOCOL_TCP else network.datagram
         if reserved is None:
-            bound = bind_run(secondary.engine.network.stream, place[0], len(addresses))
+            bound = bind_run(make, place[0], len(addresses))
         else:
-            bound = take_reserved(reserved[0], FWX_PROTOCOL_TCP, len(addresses))
+            bound = take_reserved(reserved[0], terms.protocol, len(addresses))
         return binding.of(addresses, bound, backlog)
 
     return on_loop(secondary.engine.queue, run)
@@ -82,12 +86,12 @@ class _Binding:
         self._primary: ConnectionBase | None = primary_of(secondary.session, None)
         self._notice = notice_of(secondary.session, terms.session_filter, terms.context)
 
-    def of(self, addresses: list[SocketAddress], bound: list[Transport], backlog: int) -> Bound:
+    def of(self, addresses: list[SocketAddress], bound: list[Any], backlog: int) -> Bound:
         """Wait at each of *bound*, which are taken over, for the client at the address of the same place.
 
         :raises COMError: one of them was refused; nothing is left of the others.
         """
-        made: list[FWXBoundForClient] = []
+        made: list[ForClient] = []
         try:
             first = SocketAddress.from_sockaddr(bound[0].getsockname())
             for address in addresses:
@@ -106,33 +110,42 @@ class _Binding:
             raise
         return first, tuple(made)
 
-    def _make(self, address: SocketAddress, bound: list[Transport]) -> FWXBoundForClient:
+    def _make(self, address: SocketAddress, bound: list[Any]) -> ForClient:
         """Make the connection for the first of *bound*; nobody may come yet."""
         secondary, terms = self._secondary, self._terms
+        session, transport = secondary.session, TRANSPORTS[terms.protocol]
         local = SocketAddress.from_sockaddr(bound[0].getsockname())
-        verdict = secondary.engine.permissions.verdict(self._primary, local, terms.guid, "TCP")
-        permission = Permission(secondary.session, address, FWX_PROTOCOL_TCP, terms.flags, verdict, self._notice)
+        verdict = secondary.engine.permissions.verdict(self._primary, local, terms.guid, transport)
+        permission = Permission(session, address, terms.protocol, terms.flags, verdict, self._notice)
         has_primary = self._primary is not None
-        connection = FWXBoundForClient(secondary.session, permission, terms.flags, has_primary, self._ip_filter)
-        connection.take_over(bound.pop(0))
-        secondary.keep(permission)
+        connection: ForClient
+        if terms.protocol == FWX_PROTOCOL_TCP:
+            connection = FWXBoundForClient(session, permission, terms.flags, has_primary, self._ip_filter)
+            connection.take_over(bound.pop(0))
+            secondary.keep(permission)
+        else:
+            connection = FWXDatagramsForClient(
+                session, permission, terms.flags, has_primary, bound.pop(0), self._ip_filter
+            )
+            secondary.keep(connection)
         secondary.start_clock(permission, terms)
         return connection
 
-    def _show(self, connection: FWXBoundForClient) -> None:
+    def _show(self, connection: ForClient) -> None:
         """Raise the bind event (B6.17). :raises COMError: the rules, or a filter, refuse the bind."""
         verdict, bound = connection.permission.verdict, connection.bound
         assert bound is not None
         if self._primary is None:
-            waiting = self._secondary.engine.policy.judge_waiting(bound, self._secondary.session.who)
+            policy, transport = self._secondary.engine.policy, TRANSPORTS[self._terms.protocol]
+            waiting = policy.judge_waiting(bound, self._secondary.session.who, transport)
             if not waiting.allowed:
                 connection.verdict = waiting
                 self._refuse(connection, int(waiting.hresult), waiting.reason)
             verdict = replace(waiting, protocol=verdict.protocol, protocol_guid=verdict.protocol_guid)
-        if not connection.bind(verdict):
+        if not connection.show(verdict):
             self._refuse(connection, *connection.result)
 
-    def _refuse(self, connection: FWXBoundForClient, result: int, reason: str) -> None:
+    def _refuse(self, connection: ForClient, result: int, reason: str) -> None:
         connection.refuse(result, reason, Action.Denied)
         raise COMError(result, reason)
 

@@ -1,17 +1,20 @@
-"""The name that a client wants to reach: shown to the filters, looked up, shown again."""
+"""What a client has looked up, a name that it wants to reach for one: shown to the filters, looked up, shown again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS, socket_address
+from fwx.impl.lookups import MOST_LOOK_UPS, Told, socket_address
 from fwx.impl.nameevent import NameEvents, Refusal
 from fwx.interfaces import Hostent
-from fwx.interfaces.hresult import FWX_E_DNS_QUOTA_EXCEEDED, HRESULT_FROM_WIN32, WSAETIMEDOUT
+from fwx.interfaces.hresult import FWX_E_DNS_QUOTA_EXCEEDED, HRESULT_FROM_WIN32, WSAETIMEDOUT, WSANO_DATA
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from fwx.impl.engine import Question
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.session import FWXSession
     from fwx.interfaces import SocketAddress
@@ -31,23 +34,28 @@ class Found(NamedTuple):
     remembered: bool = False
 
 
-class ClientLookUp:
-    """One look-up. *done* is called once, perhaps inside :meth:`start`; a filter's answer is given like a true one."""
+class FoundName(NamedTuple):
+    """What came of a reverse look-up: the host's *name*, empty where there is none; the others as in :class:`Found`."""
 
-    __slots__ = ("_cancel", "_done", "_events", "_session", "_target")
+    name: str
+    result: int = 0
+    reason: str = ""
+    action: Action = Action.Failed
+
+
+class _ShownLookUp:
+    """One look-up, with its two events. *done* is called once, perhaps inside :meth:`start`; what a filter answers is
+    given like a true answer.
+    """
+
+    __slots__ = ("_cancel", "_done", "_events", "_session")
 
     def __init__(
-        self,
-        session: FWXSession,
-        hosts: Sequence[FilterHost],
-        target: SocketAddress,
-        done: Callable[[Found], None],
+        self, session: FWXSession, hosts: Sequence[FilterHost], question: Question, done: Callable[[Any], None]
     ) -> None:
-        """:param hosts: the filters that may see it. :param target: the name, with the port."""
         self._session = session
-        self._target = target
-        self._done: Callable[[Found], None] | None = done
-        self._events = NameEvents(session, hosts, target.host)
+        self._done: Callable[[Any], None] | None = done
+        self._events = NameEvents(session, hosts, question)
         self._cancel: Callable[[], None] | None = None
 
     def start(self) -> None:
@@ -56,7 +64,8 @@ class ClientLookUp:
         if refusal is not None:
             self._refuse(refusal)
         elif self._events.answer is not None:
-            self._tell(self._events.answer)
+            # There is no resolution; the second event comes as ever.
+            self._show(self._events.answer, 0)
         else:
             self._resolve()
 
@@ -72,26 +81,76 @@ class ClientLookUp:
         engine, owner = self._session.engine, self._session.address.host
         if engine.look_ups.is_full(owner):
             reason = f"{owner} has {MOST_LOOK_UPS} name look-ups pending"
-            self._finish(Found([], FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied))
+            self._fail(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
             return
-        cancel = engine.look_ups.begin(engine, owner, self._target, self._resolved)
+        cancel = engine.look_ups.ask(engine, owner, self._ask, self._resolved)
         if self._done is not None:  # it has not been answered at once
             self._cancel = cancel
 
-    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
-        self._cancel = None
-        host = self._host_of(addresses) if addresses else None
+    def _show(self, host: Hostent | None, code: int) -> None:
+        """Raise the second event, for what the name service has said, and tell what is said after that."""
         refusal = self._events.after(host)
         answer = self._events.answer
         if refusal is not None:
             self._refuse(refusal)
-        elif answer is host and addresses:
-            self._finish(Found(addresses))
         elif answer is not None:
             self._answer(answer)
         else:
             how = "was not resolved in time" if code == WSAETIMEDOUT else "could not be resolved"
-            self._finish(Found([], HRESULT_FROM_WIN32(code), f"{self._target.host} {how}"))
+            self._fail(HRESULT_FROM_WIN32(code), f"{self._events.question} {how}")
+
+    def _finish(self, found: Found | FoundName) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(found)
+
+    # What names and addresses do differently.
+
+    def _ask(self, told: Told) -> Callable[[], None]:
+        raise NotImplementedError
+
+    def _resolved(self, found: Any, code: int) -> None:
+        raise NotImplementedError
+
+    def _answer(self, host: Hostent) -> None:
+        raise NotImplementedError
+
+    def _fail(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+        raise NotImplementedError
+
+    def _refuse(self, refusal: Refusal) -> None:
+        raise NotImplementedError
+
+
+class ClientLookUp(_ShownLookUp):
+    """Looks for the addresses of a name; *done* gets :class:`Found`."""
+
+    __slots__ = ("_resolved_to", "_target")
+
+    def __init__(
+        self,
+        session: FWXSession,
+        hosts: Sequence[FilterHost],
+        target: SocketAddress,
+        done: Callable[[Found], None],
+    ) -> None:
+        """:param hosts: the filters that may see it. :param target: the name, with the port."""
+        super().__init__(session, hosts, target.host, done)
+        self._target = target
+        # What the name service has said: the answer, and the addresses to take for it.
+        self._resolved_to: tuple[Hostent, list[SocketAddress]] | None = None
+
+    def _ask(self, told: Told) -> Callable[[], None]:
+        return self._session.engine.resolver.resolve(self._target, told)
+
+    def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
+        self._cancel = None
+        if not addresses:
+            self._show(None, code)
+            return
+        host = self._host_of(addresses)
+        self._resolved_to = host, addresses
+        self._show(host, code)
 
     def _host_of(self, addresses: list[SocketAddress]) -> Hostent:
         """Return the answer as the name service gave it, with the other names of the host, if it still knows."""
@@ -100,22 +159,55 @@ class ClientLookUp:
             return known.host
         return Hostent(self._target.host, (), tuple(each.address for each in addresses if each.address is not None))
 
-    def _tell(self, host: Hostent) -> None:
-        """A filter has answered before the resolution, which there is none of; the second event comes as ever."""
-        refusal = self._events.after(host)
-        if refusal is not None:
-            self._refuse(refusal)
-        else:
-            self._answer(self._events.answer or host)
-
     def _answer(self, host: Hostent) -> None:
-        port = self._target.port
-        self._finish(Found([socket_address(address, port) for address in host.addresses]))
+        if self._resolved_to is not None and self._resolved_to[0] is host:
+            self._finish(Found(self._resolved_to[1]))
+        else:
+            self._finish(Found([socket_address(address, self._target.port) for address in host.addresses]))
+
+    def _fail(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+        self._finish(Found([], result, reason, action))
 
     def _refuse(self, refusal: Refusal) -> None:
         self._finish(Found([], refusal.result, refusal.reason, Action.Denied, remembered=True))
 
-    def _finish(self, found: Found) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done(found)
+
+class ClientReverseLookUp(_ShownLookUp):
+    """Looks for the name of an address; *done* gets :class:`FoundName`."""
+
+    __slots__ = ("_address",)
+
+    def __init__(
+        self,
+        session: FWXSession,
+        hosts: Sequence[FilterHost],
+        address: IPv4Address | IPv6Address,
+        done: Callable[[FoundName], None],
+    ) -> None:
+        """:param hosts: the filters that may see it."""
+        super().__init__(session, hosts, address, done)
+        self._address = address
+
+    def _ask(self, told: Told) -> Callable[[], None]:
+        resolver = self._session.engine.resolver
+        known = resolver.known(self._address)
+        if known is None:
+            return resolver.look_up(self._address, lambda answer: told(answer.host, answer.code))
+        told(known.host, known.code)
+        return lambda: None
+
+    def _resolved(self, host: Hostent | None, code: int) -> None:
+        self._cancel = None
+        self._show(host or None, code)
+
+    def _answer(self, host: Hostent) -> None:
+        if host.name:
+            self._finish(FoundName(host.name))
+        else:
+            self._fail(HRESULT_FROM_WIN32(WSANO_DATA), f"{self._address} has no name")
+
+    def _fail(self, result: int, reason: str, action: Action = Action.Failed) -> None:
+        self._finish(FoundName("", result, reason, action))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._fail(refusal.result, refusal.reason, Action.Denied)

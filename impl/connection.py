@@ -17,6 +17,7 @@ from fwx.impl.linger import Linger
 from fwx.impl.logrecord import Action
 from fwx.impl.proxied import IProxied
 from fwx.impl.pump import Pump
+from fwx.impl.tracing import Ends
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwx_Connect_Tcp
 from fwx.interfaces.hresult import (
@@ -116,6 +117,11 @@ class FWXConnection(ConnectionBase):
         *prefix* came from the client, *answer* from the server, ahead of their transports.
         """
         self.on_abandoned = None
+        tracer = self.engine.tracer
+        if tracer is not None:
+            ends = Ends(client, server, prefix, answer)
+            tracer.established(self, ends)
+            client, server, prefix, answer = ends.client, ends.server, ends.prefix, ends.answer
         self._server_transport = server
         if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)

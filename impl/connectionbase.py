@@ -232,6 +232,28 @@ class ConnectionBase(Restrictable):
         return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
+    def is_shown(self) -> bool:
+        """An event of it is being handled."""
+        return self._event_type != 0
+
+    @property
+    def ruling(self) -> Verdict:
+        """The verdict that its secondary connections stand under."""
+        return self.verdict
+
+    @property
+    def leads_to(self) -> SocketAddress | None:
+        """Where it leads to: the literal address where it is known, else the name; ``None`` for nowhere yet."""
+        reached: SocketAddress | None = getattr(self, "address", None)
+        target: SocketAddress | None = getattr(self, "target", None)
+        return target if reached is None else reached
+
+    @property
+    def members(self) -> list[Member]:
+        """The data filters, in the order of the chain once the connection is established."""
+        return self._members
+
+    @property
     def result(self) -> tuple[int, str]:
         """Why the connection was refused or ended: an HRESULT, and words."""
         return self._result, self._reason
@@ -285,6 +307,8 @@ class ConnectionBase(Restrictable):
         try:
             self._take_leave(action)
         finally:
+            if self.engine.tracer is not None:
+                self.engine.tracer.ended(self, self._denied_by)
             self._members = []
             self.session.connections.discard(self)
             on_ended, self.on_ended = self.on_ended, None

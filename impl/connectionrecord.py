@@ -10,13 +10,15 @@ from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED
 
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
-    from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
+    from fwx.impl.datagramsforclient import FWXDatagramsForClient
+    from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
+    from fwx.interfaces import SocketAddress
 
 
 def record_of(
@@ -103,17 +105,56 @@ def arrival_record(
 
 
 def turned_away_record(
-    connection: FWXListeningConnection, accepted: Accepted, verdict: Verdict, outcome: tuple[int, str]
+    connection: FWXListeningConnection, peer: SocketAddress, local: SocketAddress, verdict: Verdict
 ) -> LogRecord:
-    """Make the record of what has arrived for a client and may not connect; *outcome* is the result and why."""
+    """Make the record of *peer*, who has come to *local* for a client and may not connect, as *verdict* says."""
     number = next(connection.engine.connection_ids)
-    own = _own(connection, verdict, number, Action.Denied, outcome)
+    own = _own(connection, verdict, number, Action.Denied, (int(verdict.hresult), verdict.reason))
     return own._replace(
-        source_ip=accepted.remote.host,
-        source_port=accepted.remote.port,
-        destination_ip=accepted.local.host,
-        destination_port=accepted.local.port,
+        source_ip=peer.host,
+        source_port=peer.port,
+        destination_ip=local.host,
+        destination_port=local.port,
         original_client_ip=connection.client_address.host,
+    )
+
+
+def datagram_port_record(
+    connection: FWXDatagramsForClient | FWXEmulatedDatagrams,
+    action: Action,
+    verdict: Verdict,
+    outcome: tuple[int, str],
+    peer: SocketAddress | None = None,
+) -> LogRecord:
+    """Make the record of a UDP port that a filter has bound for a client, of its beginning, its end or its refusal.
+
+    The client is the source, the port the destination; of a *peer* that is turned away, that is the source.
+
+    :param outcome: the result and why.
+    """
+    engine, session = connection.engine, connection.session
+    result, reason = outcome
+    source, client = peer or connection.client_address, "" if peer is None else connection.client_address.host
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        protocol="UDP",
+        source_ip=source.host,
+        source_port=source.port,
+        destination_ip=connection.bound.host,
+        destination_port=connection.bound.port,
+        original_client_ip=client,
+        source_network=verdict.source_network,
+        destination_network=verdict.destination_network,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        username=session.user_name,
+        session_id=session.id,
+        connection_id=connection.id,
+        interface=connection.interface,
+        reason=connection.reason_with_remarks(reason) if peer is None else reason,
     )
 
 

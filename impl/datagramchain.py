@@ -32,17 +32,24 @@ class DatagramChain:
 
     __slots__ = ("_client", "_ends", "_queue", "_server")
 
-    def __init__(self, members: list[Member], queue: RunQueue, outward: Passed, inward: Passed) -> None:
-        """:param members: in chain order. :param outward: gets what is for the server, with its target.
+    def __init__(self, members: list[Member], queue: RunQueue, outward: Passed | None, inward: Passed) -> None:
+        """:param members: in chain order. :param outward: gets what is for the server, with its target; ``None`` where
+            the last member emulates that.
 
         :param inward: gets what is for the client, with its source.
         """
         self._queue = queue
         self._client, first = datagram_junction(queue)
-        last, self._server = datagram_junction(queue)
-        self._ends = [self._client, first, last, self._server, *link(members, first, last, queue)]
+        self._server: DatagramJunctionEnd | None = None
+        last: DatagramJunctionEnd | None = None
+        self._ends = [self._client, first]
+        if outward is not None:
+            last, self._server = datagram_junction(queue)
+            self._ends += [last, self._server]
+        self._ends += link(members, first, last, queue)
         _Outlet(self._client, queue, inward).ask()
-        _Outlet(self._server, queue, outward).ask()
+        if outward is not None and self._server is not None:
+            _Outlet(self._server, queue, outward).ask()
 
     def from_client(self, data: Datagram, target: SocketAddress) -> bool:
         """Give the chain a datagram of the client; ``False`` when there is no room and it is lost."""
@@ -50,7 +57,7 @@ class DatagramChain:
 
     def from_server(self, data: Datagram, source: SocketAddress) -> bool:
         """Give the chain a datagram for the client."""
-        return self._send(self._server, data, source)
+        return self._server is not None and self._send(self._server, data, source)
 
     def abort(self) -> None:
         """Fail what is pending everywhere: the connection, or the destination, ends."""

@@ -39,8 +39,9 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.bindapproval import BindApproval
     from fwx.impl.chain import Member
-    from fwx.impl.datagramchain import Datagram
+    from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.permission import Permission
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import DatagramTransport
     from fwx.impl.upstreamdatagrams import UpstreamDatagrams
@@ -94,9 +95,11 @@ class FWXDatagramConnection(HasDestinations):
         most_destinations: int = MOST_DESTINATIONS,
         on_ended: Any = None,
         diverted: bool = False,
+        permission: Permission | None = None,
     ) -> None:
         """:param hosts_of: gives the filters that see what a verdict allows.
 
+        :param permission: what a filter has announced, which the connection is for alone.
         :param diverted: the client's datagrams are taken on their way: only what a protocol begins with, or a filter
             has announced, is let on (B2.13).
         """
@@ -105,7 +108,9 @@ class FWXDatagramConnection(HasDestinations):
         self._hosts_of = hosts_of
         self._servers = DatagramServers(self.engine, self._server_event, self._way_closed)
         self._destinations = Destinations(self, self._servers, most_destinations)
-        self._admission = DestinationAdmission(self, self._destinations, hosts_of, self._admitted, diverted=diverted)
+        self._admission = DestinationAdmission(
+            self, self._destinations, hosts_of, self._admitted, permission, diverted=diverted
+        )
         self._ways = DatagramWays(self.engine, self._way_event)
         self._bind_chain: DatagramChain | None = None
         self._tied = None
@@ -143,6 +148,11 @@ class FWXDatagramConnection(HasDestinations):
     def destinations(self) -> tuple[Destination, ...]:
         """What is remembered, the one that was quiet for longest first."""
         return tuple(self._destinations.values())
+
+    @property
+    def has_met_anyone(self) -> bool:
+        """It has had a destination, of which the log was told as the rule has it."""
+        return self._destinations.has_met_anyone
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
@@ -222,7 +232,7 @@ class FWXDatagramConnection(HasDestinations):
         if self.terminating or destination.exit is None:
             return
         try:
-            _send(destination.exit, data, destination.sockaddr)
+            send_datagram(destination.exit, data, destination.sockaddr)
         except OSError as error:
             # No room, no route, too long: UDP loses it. What the network reports comes by the same way.
             logger.debug("a datagram to %s is lost: %s", destination.target, error)
@@ -245,6 +255,9 @@ class FWXDatagramConnection(HasDestinations):
 
     def _hear(self, source: SocketAddress) -> Destination | None:
         """Take up a stranger if a filter has approved that others write to the client (B6.18, B2.15)."""
+        known = self._destinations.get(source)
+        if known is not None and known.secondary and known.state is State.DENIED:
+            return known  # a filter has refused it (B2.19)
         if not self.admits(source):
             self._kept_off += 1
             return None
@@ -314,7 +327,7 @@ class FWXDatagramConnection(HasDestinations):
             return
         assert destination.address is not None
         try:
-            self._servers.open_to(destination.address)
+            self._servers.open_to(destination.address, destination.leaves_from)
         except OSError as error:
             result = int(HRESULT_FROM_WIN32(WSAEACCES))
             self._destinations.deny(destination, result, f"the way out could not be opened: {error}", Action.Failed)
@@ -324,22 +337,24 @@ class FWXDatagramConnection(HasDestinations):
     def _begin(self, destination: Destination) -> None:
         """Its way is open: let its filters work, and send what has waited."""
         address = destination.address or destination.target
-        destination.exit = destination.way or self._servers.of(address.family)
+        destination.exit = destination.way or self._servers.of(address.family, destination.leaves_from)
         destination.sockaddr = address.sockaddr
         destination.state = State.OPEN
         if destination.address is not None:
             self._destinations.answers.learn(destination, destination.address)
         if destination.tied:
             self._tie(destination.tied)
+        outward: Passed = partial(self._to_server, destination)
+        inward: Passed = self._inward
+        tracer = self.engine.tracer
+        if tracer is not None:
+            inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(
-                _ordered(destination.members),
-                self.engine.queue,
-                partial(self._to_server, destination),
-                self._inward,
-            )
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
         if not self._set_sockets([*destination.tied, *destination.members]):
             return
+        if tracer is not None:
+            tracer.destination_ready(destination)
         if destination.permission is not None:
             destination.permission.use(self)
         waiting, destination.waiting = destination.waiting, type(destination.waiting)()
@@ -446,8 +461,11 @@ class FWXDatagramConnection(HasDestinations):
         """Its destinations have their records."""
 
 
-def _send(server: Exit, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
-    """Send one datagram; once more, if what failed was an earlier one, of which the network has told meanwhile."""
+def send_datagram(server: Exit, data: Datagram, sockaddr: tuple[Any, ...]) -> None:
+    """Send one datagram; once more, if what failed was an earlier one, of which the network has told meanwhile.
+
+    :raises OSError: no room, too long, no route, ...
+    """
     try:
         server.send_to(data, sockaddr)
     except OSError as error:

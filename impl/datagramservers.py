@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,9 +24,9 @@ Failed = Callable[[int, str], None]
 
 
 class DatagramServers:
-    """One socket for each family, made when it is needed first."""
+    """One socket for each family, and for each address that a filter has asked for, made when it is needed first."""
 
-    __slots__ = ("_claims", "_engine", "_event", "_failed", "_sockets")
+    __slots__ = ("_claims", "_engine", "_event", "_failed", "_placed", "_sockets")
 
     def __init__(self, engine: Engine, event: Event, failed: Failed) -> None:
         """*event* is called with a socket and a mask; *failed* with a Winsock error and words when the packet filter
@@ -34,10 +35,11 @@ class DatagramServers:
         self._event = event
         self._failed = failed
         self._sockets: dict[int, DatagramTransport] = {}
+        self._placed: dict[SocketAddress, DatagramTransport] = {}
         self._claims: dict[SocketAddress, Claim] = {}
 
     def __iter__(self) -> Iterator[DatagramTransport]:
-        return iter(self._sockets.values())
+        return iter([*self._sockets.values(), *self._placed.values()])
 
     @property
     def names(self) -> tuple[SocketAddress, ...]:
@@ -47,7 +49,7 @@ class DatagramServers:
     @property
     def name(self) -> SocketAddress | None:
         """The address of the IPv4 one where there are two; ``None`` where there is none."""
-        server = self._sockets.get(socket.AF_INET) or self._sockets.get(socket.AF_INET6)
+        server = self._sockets.get(socket.AF_INET) or next(iter(self), None)
         return None if server is None else SocketAddress.from_sockaddr(server.getsockname())
 
     def add(self, server: DatagramTransport, family: int) -> None:
@@ -55,22 +57,32 @@ class DatagramServers:
         self._sockets[family] = server
         server.watch(partial(self._event, server))
 
-    def of(self, family: int) -> DatagramTransport:
-        """Return the socket of *family*. :raises OSError: it cannot be made."""
-        server = self._sockets.get(family)
+    def of(self, family: int, place: SocketAddress | None = None) -> DatagramTransport:
+        """Return the socket of *family*, bound to *place* if one is given, port 0 for a free one (B6.9).
+
+        :raises OSError: it cannot be made.
+        """
+        server = self._sockets.get(family) if place is None else self._at(family, place)
         if server is None:
             server = self._engine.network.datagram(family)
             try:
-                server.bind((_ANYWHERE[socket.AddressFamily(family)], 0))
+                server.bind((_ANYWHERE[socket.AddressFamily(family)], 0) if place is None else place.sockaddr)
             except OSError:
                 server.close(True)
                 raise
-            self.add(server, family)
+            if place is None:
+                self.add(server, family)
+            else:
+                self._placed[place] = server
+                server.watch(partial(self._event, server))
         return server
 
-    def open_to(self, address: SocketAddress) -> None:
-        """Open the own port to *address* alone (B4.21). :raises OSError: it cannot be."""
-        local = SocketAddress.from_sockaddr(self.of(address.family).getsockname())
+    def open_to(self, address: SocketAddress, place: SocketAddress | None = None) -> None:
+        """Open the own port, of the socket at *place* if one is given, to *address* alone (B4.21).
+
+        :raises OSError: it cannot be.
+        """
+        local = SocketAddress.from_sockaddr(self.of(address.family, place).getsockname())
         self._claim(address, Opening(FWX_PROTOCOL_UDP, local, address))
 
     def open_to_all(self, bursts: bool) -> None:
@@ -89,6 +101,12 @@ class DatagramServers:
         if claim is not None:
             self._engine.packet_filter.close(claim)
 
+    def close_at(self, place: SocketAddress) -> None:
+        """Close the socket that was made for *place*: nothing leaves from there any more."""
+        server = self._placed.pop(place, None)
+        if server is not None:
+            server.close(True)
+
     def close(self) -> None:
         """Close the sockets, and what is open for them."""
         for server in self:
@@ -99,6 +117,19 @@ class DatagramServers:
     def clear(self) -> None:
         """Forget the sockets, which are closed."""
         self._sockets.clear()
+        self._placed.clear()
+
+    def _at(self, family: int, place: SocketAddress) -> DatagramTransport | None:
+        """Return the socket at *place*, which may be one that the client uses already; ``None`` where there is none.
+
+        :raises OSError: it is of another family.
+        """
+        if place.family != family:
+            raise OSError(errno.EAFNOSUPPORT, f"{place} is of the other family")
+        present = self._placed.get(place)
+        if present is not None:
+            return present
+        return next((server for server in self if SocketAddress.from_sockaddr(server.getsockname()) == place), None)
 
     def _claim(self, address: SocketAddress, opening: Opening) -> None:
         """Claim *opening*, for *address*: the peer's, or the own one where it is for everybody."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fwx.impl.admission import admit_client
 from fwx.impl.clientlookup import ClientLookUp, Found
+from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.destinations import Destinations
     from fwx.impl.filterhost import FilterHost
+    from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
     from fwx.impl.udpdestination import Destination
     from fwx.interfaces import SocketAddress
@@ -24,7 +27,7 @@ Admitted = Callable[["Destination", "list[SocketAddress] | None"], None]
 class DestinationAdmission:
     """Asks what filters have announced, then the rules, and has names looked up where no upstream takes them."""
 
-    __slots__ = ("_admitted", "_connection", "_destinations", "_diverted", "_hosts_of")
+    __slots__ = ("_admitted", "_connection", "_destinations", "_diverted", "_hosts_of", "_permission")
 
     def __init__(
         self,
@@ -32,18 +35,21 @@ class DestinationAdmission:
         destinations: Destinations,
         hosts_of: HostsOf,
         admitted: Admitted,
+        permission: Permission | None,
         *,
         diverted: bool,
     ) -> None:
         """:param hosts_of: gives the filters that see what a verdict allows.
 
         :param admitted: called with a destination that may be reached, and its addresses, or ``None`` for its name.
+        :param permission: what the connection is for, and then nothing else.
         :param diverted: only what a protocol begins with, or a filter has announced, is let on (B2.13).
         """
         self._connection = connection
         self._destinations = destinations
         self._hosts_of = hosts_of
         self._admitted = admitted
+        self._permission = permission
         self._diverted = diverted
 
     def judge(self, destination: Destination) -> None:
@@ -61,13 +67,19 @@ class DestinationAdmission:
     def _ask(
         self, destination: Destination, resolved: list[SocketAddress] | None = None
     ) -> tuple[Verdict, list[SocketAddress]]:
-        connection = self._connection
+        connection, permission = self._connection, self._permission
+        if permission is not None and permission.has_ended:
+            reason = f"{permission.verdict.reason}, which is over"
+            denied = replace(permission.verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason)
+            destination.verdict, destination.secondary = denied, True
+            return denied, []
         verdict, addresses, destination.permission = admit_client(
             connection.session,
             connection.client_address,
             destination.target,
             resolved,
             "UDP",
+            permission,
             diverted=self._diverted,
         )
         destination.verdict, destination.secondary = verdict, destination.permission is not None

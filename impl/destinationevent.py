@@ -9,7 +9,7 @@ from fwx.impl.chain import chain_order
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.event import udp_destination_event
 from fwx.impl.sockets import check_address
-from fwx.impl.udpdestination import FWXUdpDestination
+from fwx.impl.udpdestination import FWXUdpDestination, State
 from fwx.interfaces.enums import fwx_Udp_Destination
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fwx.impl.chain import Member
     from fwx.impl.destinationadmission import HostsOf
     from fwx.impl.destinations import Destinations
+    from fwx.impl.policy import Verdict
     from fwx.impl.tiedfilters import TiedFilters
     from fwx.impl.udpdestination import Destination
     from fwx.interfaces import FwxDataFilterPriorityClass, IFWXDataFilter, IUnknown, SocketAddress
@@ -42,6 +43,25 @@ class HasDestinations(ConnectionBase):
     _shown: Destination | None
     # Those that see every datagram; made for the first one.
     _tied: TiedFilters | None
+
+    @property
+    def ruling(self) -> Verdict:
+        """That of the destination which is being shown, or was used last."""
+        leading = self._leading
+        return self.verdict if leading is None or leading.verdict is None else leading.verdict
+
+    @property
+    def leads_to(self) -> SocketAddress | None:
+        """Where that destination is."""
+        leading = self._leading
+        return None if leading is None else leading.address or leading.target
+
+    @property
+    def _leading(self) -> Destination | None:
+        if self._shown is not None:
+            return self._shown
+        known = (each for each in reversed(self._destinations.values()) if not each.secondary)
+        return next((each for each in known if each.state is State.OPEN), None)
 
     def deny_destination(self) -> bool:
         """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time."""
@@ -86,6 +106,8 @@ class HasDestinations(ConnectionBase):
         if passes and admits:
             return True
         result, reason = self.result
+        if self.engine.tracer is not None:
+            self.engine.tracer.destination_denied(self, destination, self._denied_by)
         self._denied_by, self._result, self._reason = "", S_OK, ""
         destination.tied, destination.members = [], []
         self.release(attached)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Destinations(OrderedDict["SocketAddress", Destination]):
     """A connection's destinations by their targets, the one that was quiet for longest first.
 
-    :ivar answers: whose answers come from which address.
+    :ivar answers: whose answers come from which address. :ivar has_met_anyone: there has been one, remembered or not.
     """
 
-    __slots__ = ("_connection", "_most", "_servers", "answers")
+    __slots__ = ("_connection", "_most", "_servers", "answers", "has_met_anyone")
 
     def __init__(self, connection: FWXDatagramConnection, servers: DatagramServers, most: int) -> None:
         """*most* are remembered at a time."""
@@ -34,6 +34,7 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         self._servers = servers
         self._most = most
         self.answers = DatagramAnswers()
+        self.has_met_anyone = False
 
     @property
     def strangers(self) -> int:
@@ -42,6 +43,7 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
 
     def remember(self, target: SocketAddress) -> Destination:
         """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
+        self.has_met_anyone = True
         known = self.pop(target, None)
         if known is None and len(self) >= self._most:
             known = self.popitem(last=False)[1]
@@ -49,6 +51,12 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
             self._forget(known)
         destination = self[target] = Destination(target, self._connection.engine.clock())
         return destination
+
+    def expire(self, destination: Destination, result: int = S_OK, reason: str = "") -> None:
+        """Forget what was quiet for long, or may not go on."""
+        if self.get(destination.target) is destination:
+            del self[destination.target]
+            self._forget(destination, result=result, reason=reason)
 
     def waiting_for(self, way: UpstreamDatagrams) -> Iterator[Destination]:
         """Go through those whose datagrams wait until *way* is open."""
@@ -127,6 +135,9 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         orphans = self.answers.forget(destination, self.values())
         for address in orphans if destination.way is None else ():
             self._servers.close_to(address)
+        place = destination.leaves_from
+        if place is not None and all(each.leaves_from != place for each in self.values()):
+            self._servers.close_at(place)
         if destination.chain is not None:
             destination.chain.abort()
         self._connection.release([*destination.tied, *destination.members])

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.admission import admit_arrival
 from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
 from fwx.impl.datafilterfactory import asker
+from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
 from fwx.impl.emulation import Emulation
 from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
+from fwx.impl.permissions import TRANSPORTS
 from fwx.impl.sockets import check_address
 from fwx.interfaces.constants import FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION, FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
+from fwx.interfaces.hresult import E_INVALIDARG, COMError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,7 +50,7 @@ class FWXEmulatedForClient(FWXListeningConnection):
             session,
             client,
             self,
-            _nobody_arrives,
+            lambda peer, local: admit_arrival(session.engine, peer, local, session.who),
             gateway.hosts_of,
             interface="emulated for client",
             on_ended=self._gone,
@@ -56,6 +59,10 @@ class FWXEmulatedForClient(FWXListeningConnection):
         self._flags = flags
         self.emulation = Emulation(asker(session, "EmulateClientBind"))
         self.emulation.name = self.bound = place
+
+    def show(self, verdict: Verdict) -> bool:
+        """Do :meth:`bind`."""
+        return self.bind(verdict)
 
     def join(self, connection: FWXAcceptedConnection, done: Callable[[Dialled], None]) -> Callable[[], None]:
         """Bring the client's end (:class:`fwx.impl.acceptedconnection.ClientSide`)."""
@@ -70,6 +77,9 @@ class FWXEmulatedForClient(FWXListeningConnection):
         self.engine.gateway.connection_ended(connection)
 
 
+Emulated = FWXEmulatedForClient | FWXEmulatedDatagrams
+
+
 def emulate_client_bind(
     session: FWXSession,
     client: tuple[Any, Any],
@@ -77,30 +87,34 @@ def emulate_client_bind(
     protocol: Any,
     guid: Any,
     translates: Any,
-) -> FWXEmulatedForClient:
+) -> Emulated:
     """Do :meth:`fwx.impl.session.FWXSession.EmulateClientBind`; *client* and *place* are addresses with their lengths.
 
     :raises COMError: as that.
     """
     engine = session.engine
-    address = check_client(*client, session, 0)
+    protocol = check_protocol(protocol)
+    address = check_client(*client, session, 0, protocol)
     check_address(*place)
     if place[0].address is None or not place[0].port:
         raise COMError(E_INVALIDARG, f"{place[0]} is no literal address with a port")
-    if check_protocol(protocol) != FWX_PROTOCOL_TCP:
-        raise COMError(E_NOTIMPL, "datagrams are not emulated for a client in this version")
     named: UUID = check_guid(engine, guid)
     flags = FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION if translates else 0
-    return on_loop(engine.queue, _bind, session, address, place[0], named, flags)
+    return on_loop(engine.queue, _bind, session, address, place[0], protocol, named, flags)
 
 
 def _bind(
-    session: FWXSession, client: SocketAddress, place: SocketAddress, guid: UUID, flags: int
-) -> FWXEmulatedForClient:
+    session: FWXSession, client: SocketAddress, place: SocketAddress, protocol: int, guid: UUID, flags: int
+) -> Emulated:
     session.secondary.require_room()
     policy = session.engine.policy
-    verdict = policy.judge_waiting(place, session.who)
-    connection = FWXEmulatedForClient(session, client, place, flags)
+    verdict = policy.judge_waiting(place, session.who, TRANSPORTS[protocol])
+    connection: Emulated
+    if protocol == FWX_PROTOCOL_TCP:
+        connection = FWXEmulatedForClient(session, client, place, flags)
+    else:
+        by = asker(session, "EmulateClientBind")
+        connection = FWXEmulatedDatagrams(session, client, place, flags, by)
     if not verdict.allowed:
         connection.verdict = verdict
         connection.refuse(verdict.hresult, verdict.reason, Action.Denied)
@@ -108,13 +122,9 @@ def _bind(
     name = policy.protocol_name(guid)
     if name is not None:
         verdict = replace(verdict, protocol=name, protocol_guid=guid)
-    if not connection.bind(verdict):
+    if not connection.show(verdict):
         result, reason = connection.result
         connection.refuse(result, reason, Action.Denied)
         raise COMError(result, reason)
     session.secondary.keep(connection)
     return connection
-
-
-def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:
-    raise AssertionError(f"{peer} arrived at {local}, where nobody listens")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fwx.impl.route import Route
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sessions import Sessions
+    from fwx.impl.tracing import Tracer
     from fwx.impl.transport import Network
     from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
@@ -80,13 +81,15 @@ class Engine:
 
     :ivar clock: seconds that only grow; :attr:`wall_clock`, seconds since the epoch.
     :ivar call_later: calls back after so many seconds, on the loop thread; for times that one socket alone has.
-    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left.
+    :ivar connect_deadlines: for attempts to connect; :attr:`linger_deadlines`, for connections that one side has left;
+        :attr:`datagram_deadlines`, for peers over UDP that are quiet.
     :ivar write_record: takes a record for the firewall log.
     :ivar packet_filter: where sockets open the ports that they need (B4.21).
     :ivar routes: the ways out by name; that of the empty name is straight.
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar keeps_client_addresses: servers see the address of the client, whichever way it has come in.
     :ivar accepting: tells whether a client may begin something new; it may not while the log fails (B9.18).
+    :ivar stopping: the service takes no more clients, and filters begin nothing for them.
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
@@ -95,6 +98,7 @@ class Engine:
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
+    :ivar tracer: who records connections, while somebody does.
     :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
     """
 
@@ -111,6 +115,7 @@ class Engine:
     call_later: Callable[[float, Callable[[], None]], Timer]
     connect_deadlines: DeadlineQueue
     linger_deadlines: DeadlineQueue
+    datagram_deadlines: DeadlineQueue
     write_record: Callable[[LogRecord], None]
     packet_filter: PacketFilter
     is_own_listener: Callable[[SocketAddress, str], bool]
@@ -122,6 +127,7 @@ class Engine:
     retired: tuple[FilterHost, ...] = ()
     keeps_client_addresses: bool = False
     accepting: Callable[[], bool] = lambda: True
+    stopping: bool = False
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)
@@ -129,6 +135,7 @@ class Engine:
     permissions: Permissions = field(init=False)
     recoverer: FWXLowResourceRecoverer = field(init=False)
     more_time: Callable[[int], None] = lambda _milliseconds: None
+    tracer: Tracer | None = None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     connection_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 

@@ -85,10 +85,12 @@ def accepted_event(connection: FWXAcceptedConnection) -> FwxFirewallEvent:
 
 def bind_udp_event(connection: ConnectionBase, address: SocketAddress) -> FwxFirewallEvent:
     """Make ``fwx_Bind_Udp`` for a UDP socket of a client, bound to *address* (B2.20)."""
+    guid, secondary = connection.verdict.protocol_guid, connection.is_secondary
+    details = FwxBindEvent(address, address.length, connection, ProtocolGuid=guid, IsSecondary=secondary)
     return FwxFirewallEvent(
         fwx_Bind_Udp,
         connection.session.source,
-        FwxFirewallEventParameters.of(fwx_Bind_Udp, FwxBindEvent(address, address.length, connection)),
+        FwxFirewallEventParameters.of(fwx_Bind_Udp, details),
     )
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Question
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
-    from fwx.interfaces import HRESULT, Hostent
+    from fwx.interfaces import Hostent, SocketAddress
 
 
 def record_of(
@@ -18,13 +18,17 @@ def record_of(
     question: Question,
     verdict: Verdict,
     host: Hostent | None,
-    result: HRESULT,
+    result: int,
     reason: str,
     seconds: float,
+    *,
+    client: SocketAddress | None = None,
+    interface: str = "a session's look-up",
 ) -> LogRecord:
     """Make the record of a look-up by *session*: of its answer *host*, its failure or its denial.
 
-    :param seconds: how long it took.
+    :param seconds: how long it took. :param client: who has asked, and by the listener *interface*, where it was no
+        filter.
     """
     engine = session.engine
     by_name = isinstance(question, str)
@@ -35,6 +39,7 @@ def record_of(
         servername=engine.server_name,
         protocol="",
         source_ip=session.address.host,
+        source_port=0 if client is None else client.port,
         destination_ip=found if by_name else str(question),
         destination_name=str(question) if by_name else found,
         source_network=verdict.source_network,
@@ -44,6 +49,6 @@ def record_of(
         connection_time=int(seconds * 1000),
         username=session.user_name,
         session_id=session.id,
-        interface="a session's look-up",
+        interface=interface,
         reason=reason,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import WSAETIMEDOUT, WSATRY_AGAIN
@@ -13,6 +14,10 @@ from fwx.interfaces.hresult import WSAETIMEDOUT, WSATRY_AGAIN
 if TYPE_CHECKING:
     from fwx.impl.deadline import Deadline
     from fwx.impl.engine import Engine, Resolved
+
+Told = Callable[[Any, int], None]
+"""Gets what was found, nothing (false) where there is none, and the Windows error."""
+Ask = Callable[[Told], Callable[[], None]]
 
 MOST_LOOK_UPS: Final = 16
 """Names that one client may have looked up at a time, one session or the firewall's filters together; half of the
@@ -45,34 +50,38 @@ class LookUps:
 
         Of an owner that is full, later, with ``WSATRY_AGAIN``. Returns what cancels it: *done* is then not called.
         """
+        return self.ask(engine, owner, partial(engine.resolver.resolve, name), done)
+
+    def ask(self, engine: Engine, owner: str, ask: Ask, done: Told) -> Callable[[], None]:
+        """Do the same with any question: *ask* begins to look it up, and is given what to call with the answer."""
         look_up = _LookUp(done)
         if self.is_full(owner):
             engine.queue.post(look_up.finish, [], WSATRY_AGAIN)
         else:
-            look_up.start(engine, name, self._under_way, owner)
+            look_up.start(engine, ask, self._under_way, owner)
         return look_up.cancel
 
 
 class _LookUp:
     __slots__ = ("_cancel", "_deadline", "_done", "_owner", "_under_way")
 
-    def __init__(self, done: Resolved) -> None:
-        self._done: Resolved | None = done
+    def __init__(self, done: Told) -> None:
+        self._done: Told | None = done
         self._cancel: Callable[[], None] | None = None
         self._deadline: Deadline | None = None
 
-    def start(self, engine: Engine, name: SocketAddress, under_way: Counter[str], owner: str) -> None:
+    def start(self, engine: Engine, ask: Ask, under_way: Counter[str], owner: str) -> None:
         self._under_way, self._owner = under_way, owner
         under_way[owner] += 1
         self._deadline = engine.connect_deadlines.add(self._too_late)
-        cancel = engine.resolver.resolve(name, self.finish)
+        cancel = ask(self.finish)
         if self._done is not None:
             self._cancel = cancel
 
-    def finish(self, addresses: list[SocketAddress], code: int) -> None:
+    def finish(self, found: Any, code: int) -> None:
         done = self._settle()
         if done is not None:
-            done(addresses, code)
+            done(found, code)
 
     def cancel(self) -> None:
         cancel = self._cancel
@@ -88,7 +97,7 @@ class _LookUp:
         if done is not None:
             done([], WSAETIMEDOUT)
 
-    def _settle(self) -> Resolved | None:
+    def _settle(self) -> Told | None:
         """Count no more; return whom to tell, the first time."""
         done, self._done, self._cancel = self._done, None, None
         deadline, self._deadline = self._deadline, None

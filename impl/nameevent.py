@@ -38,16 +38,16 @@ class Refusal(NamedTuple):
 class NameEvents:
     """The two events of one look-up. Only those of Firewall clients raise any (B2.25).
 
-    :ivar answer: what a filter has answered; ``None`` where none has.
+    :ivar question: the name, or the address. :ivar answer: what a filter has answered; ``None`` where none has.
     """
 
-    __slots__ = ("_hosts", "_question", "_session", "answer")
+    __slots__ = ("_hosts", "_session", "answer", "question")
 
     def __init__(self, session: FWXSession, hosts: Sequence[FilterHost], question: Question) -> None:
         """:param hosts: the filters that may see it. :param question: a name, or the address whose name is wanted."""
         self._session = session
         self._hosts = hosts if session.source == fwxSourceWSP else ()
-        self._question = question
+        self.question = question
         self.answer: Hostent | None = None
 
     def before(self) -> Refusal | None:
@@ -68,7 +68,7 @@ class NameEvents:
                 if host.opens_on_error:
                     continue
                 return Refusal(FWX_E_FILTER_NOT_REGISTERED, host.complaint)
-            told = FWXGetXByY(isinstance(self._question, str), self.answer)
+            told = FWXGetXByY(isinstance(self.question, str), self.answer)
             try:
                 self._tell(host, told, before)
             except FilterFault as fault:
@@ -78,7 +78,7 @@ class NameEvents:
             finally:
                 told.invalidate()
             if told.denied:
-                reason = f"looking up {self._question} was denied by filter {host.name!r}"
+                reason = f"looking up {self.question} was denied by filter {host.name!r}"
                 return Refusal(HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND), reason)
             self.answer = told.answer
         return None
@@ -90,10 +90,10 @@ class NameEvents:
 
     @property
     def _event_type(self) -> int:
-        return fwx_GetHostByName if isinstance(self._question, str) else fwx_GetHostByAddr
+        return fwx_GetHostByName if isinstance(self.question, str) else fwx_GetHostByAddr
 
     def _event(self, told: FWXGetXByY, before: bool) -> FwxFirewallEvent:
-        question, hostent = self._question, None if before else told.answer
+        question, hostent = self.question, None if before else told.answer
         size = 0 if hostent is None else hostent_size(hostent)
         source = self._session.source
         if isinstance(question, str):

@@ -118,7 +118,7 @@ class Permissions:
 
         :param protocol: the protocol that is named, ``GUID_NULL`` for that of the rule.
         """
-        verdict = _NO_RULE if primary is None else primary.verdict
+        verdict = _NO_RULE if primary is None else primary.ruling
         name, guid = verdict.protocol, verdict.protocol_guid
         if protocol != GUID_NULL:
             name, guid = self._engine.policy.protocol_name(protocol) or "", protocol
@@ -137,7 +137,7 @@ class Permissions:
 
     def own_address_of(self, primary: ConnectionBase | None) -> SocketAddress | None:
         """Return the address of the firewall itself that *primary* leads to, which its rule has named; or ``None``."""
-        peer = peer_of(primary)
+        peer = None if primary is None else primary.leads_to
         return peer if peer is not None and self._is_own(peer) else None
 
     def may_reach(self, address: SocketAddress, own: SocketAddress | None, transport: str) -> bool:
@@ -168,13 +168,6 @@ class Permissions:
 
 def _key_of(permission: Permission) -> _Key:
     return permission.session.address.host, TRANSPORTS[permission.protocol], permission.target.port
-
-
-def peer_of(primary: ConnectionBase | None) -> SocketAddress | None:
-    """Return where *primary* leads to: the literal address where it is known, else the name; UDP leads to many."""
-    reached: SocketAddress | None = getattr(primary, "address", None)
-    target: SocketAddress | None = getattr(primary, "target", None)
-    return target if reached is None else reached
 
 
 def is_same_host(announced: SocketAddress, asked: SocketAddress) -> bool:

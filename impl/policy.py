@@ -206,14 +206,14 @@ class Policy:
             verdict = self._verdicts[key] = self._judge(source, destination, traffic, resolved, who)
         return verdict
 
-    def judge_waiting(self, local: SocketAddress, who: Who = NOBODY) -> Verdict:
-        """Judge whether a client that is known as *who* may wait for TCP connections at the literal address *local*.
+    def judge_waiting(self, local: SocketAddress, who: Who = NOBODY, transport: str = "TCP") -> Verdict:
+        """Judge whether a client that is known as *who* may wait for others at the literal address *local*.
 
         It may, unless no rule could allow anybody to connect there. The verdict has no source network.
         """
         self._forget()
         who = self._known_names(who)
-        traffic, target = self._traffic_of("TCP", local.port, True), self._networks.of(local.host)
+        traffic, target = self._traffic_of(transport, local.port, True), self._networks.of(local.host)
         question = Question(traffic, ("",), None, target, f"waiting for {traffic.name} at {local} ({target[0]})", who)
         for compiled in self._compiled:
             if not compiled.is_about(who) or not compiled.reaches(question):

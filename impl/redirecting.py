@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.announcement import REDIRECT_FLAGS, Terms, check_local, check_many, check_target, check_terms, primary_of
+from fwx.impl.datagramredirection import DatagramRedirection
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import notice_of
 from fwx.impl.ownaddress import address_towards
@@ -13,14 +14,15 @@ from fwx.impl.redirection import Redirection
 from fwx.impl.reservedports import take_reserved
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
-from fwx.interfaces.hresult import E_NOTIMPL, WSAENETUNREACH, COMError, winsock_error
+from fwx.interfaces.hresult import WSAENETUNREACH, winsock_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwx.impl.firewallaction import FWXFirewallAction
     from fwx.impl.permission import Permission
     from fwx.impl.secondary import Secondary
     from fwx.impl.session import FWXSession
-    from fwx.impl.transport import Transport
 
 Redirected = tuple[SocketAddress, "tuple[FWXFirewallAction, ...]"]
 
@@ -42,8 +44,6 @@ def redirect(
     targets = [check_target(address, length) for address in check_many(addresses, length, count)]
     local = check_local(leaves_from, leaves_from_length)
     terms = check_terms(secondary.engine, REDIRECT_FLAGS, given)
-    if terms.protocol != FWX_PROTOCOL_TCP:
-        raise COMError(E_NOTIMPL, "datagrams are not redirected in this version")
     if local is not None and len(targets) > 1:
         local = local.with_port(0)
     return on_loop(secondary.engine.queue, _redirect, secondary, targets, local, terms, reserved)
@@ -57,23 +57,26 @@ def _redirect(
     reserved: list[Any] | None,
 ) -> Redirected:
     session, network = secondary.session, secondary.engine.network
+    streams = terms.protocol == FWX_PROTOCOL_TCP
+    make: Callable[[int], Any] = network.stream if streams else network.datagram
+    kind: type[Redirection | DatagramRedirection] = Redirection if streams else DatagramRedirection
     secondary.require_room(len(targets))
     primary = primary_of(session, None)
     notice = notice_of(session, terms.session_filter, terms.context)
     permissions: list[Permission] = []
-    bound: list[Transport] = []
+    bound: list[Any] = []
     try:
         for target in targets:
             permission = secondary.permission(primary, target, terms, notice)
             permission.leaves_from = local
             permissions.append(permission)
         if reserved is None:
-            bound = bind_run(network.stream, _inside_address(session), len(targets))
+            bound = bind_run(make, _inside_address(session), len(targets))
         else:
-            bound = take_reserved(reserved[0], FWX_PROTOCOL_TCP, len(targets))
+            bound = take_reserved(reserved[0], terms.protocol, len(targets))
         first = SocketAddress.from_sockaddr(bound[0].getsockname())
         for permission in permissions:
-            Redirection(session, permission, bound.pop(0)).start()
+            kind(session, permission, bound.pop(0)).start()
     except BaseException:
         for transport in bound:
             transport.close(False)

@@ -58,7 +58,7 @@ class Redirection:
             raise
         transport = self._local_end.transport
         assert transport is not None
-        self._acceptor = Acceptor(transport, self._admit, self._came, self._engine.call_later)
+        self._acceptor = Acceptor(transport, self._admit, self._came, self._engine)
         self._wait()
 
     @property

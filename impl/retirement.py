@@ -44,6 +44,7 @@ def _let_go(engine: Engine, host: FilterHost) -> None:
     for session in engine.sessions:
         session.release(host)
     host.stop()
+    host.release()
 
 
 def _connections(engine: Engine, host: FilterHost) -> int:

@@ -14,14 +14,14 @@ from fwx.impl.announcement import (
     check_terms,
     primary_of,
 )
+from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.firewallaction import FWXFirewallAction
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import Notice, notice_of
 from fwx.impl.permission import Permission
-from fwx.impl.permissions import TRANSPORTS, peer_of
+from fwx.impl.permissions import TRANSPORTS
 from fwx.interfaces.constants import FWX_FLAG_TIMEOUT, FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
-    E_NOTIMPL,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
@@ -89,9 +89,12 @@ class Secondary:
         self._announced.discard(announced)
 
     def require_room(self, count: int = 1) -> None:
-        """:raises COMError: ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced."""
+        """:raises COMError: ``FWX_E_TERMINATING`` the session has ended, or the service stops; ``WSAENOBUFS`` too much
+        is announced."""
         if self.session.terminated:
             raise COMError(FWX_E_TERMINATING, "the session has ended")
+        if self.engine.stopping:
+            raise COMError(FWX_E_TERMINATING, "the service is stopping")
         if len(self._announced) + count > MOST_ANNOUNCED:
             raise winsock_error(WSAENOBUFS, f"{len(self._announced)} secondary connections are announced")
 
@@ -142,8 +145,6 @@ class Secondary:
         target = check_target(address, length)
         local = check_local(leaves_from, leaves_from_length)
         terms = check_terms(self.engine, CONNECT_FLAGS, given)
-        if terms.protocol != FWX_PROTOCOL_TCP and local is not None:
-            raise COMError(E_NOTIMPL, "the datagrams of a client all leave from one address")
         return on_loop(self.engine.queue, self._allow, target, local, terms, connection)
 
     def _allow(
@@ -152,9 +153,9 @@ class Secondary:
         self.require_room()
         primary = primary_of(self.session, connection)
         notice = notice_of(self.session, terms.session_filter, terms.context)
-        check_reach(self.engine, terms.flags, peer_of(primary), target)
+        check_reach(self.engine, terms.flags, None if primary is None else primary.leads_to, target)
         permission = self.permission(primary, target, terms, notice)
-        if local is not None and primary is not None and local == _leaves_from(primary):
+        if local is not None and not isinstance(primary, FWXDatagramConnection) and local == _leaves_from(primary):
             local = local.with_port(0)  # the primary connection has the port
         permission.leaves_from = local
         permission.on_ended = partial(self._ended, permission)
@@ -167,8 +168,8 @@ class Secondary:
         self.engine.permissions.remove(permission)
 
 
-def _leaves_from(connection: ConnectionBase) -> SocketAddress | None:
+def _leaves_from(connection: ConnectionBase | None) -> SocketAddress | None:
     try:
-        return connection.GetExternalSocketName()
+        return None if connection is None else connection.GetExternalSocketName()
     except COMError:
         return None

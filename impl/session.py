@@ -69,6 +69,7 @@ class FWXSession(SessionRequests):
         "id",
         "inside_address",
         "is_private",
+        "looks_up",
         "names",
         "rests",
         "secondary",
@@ -99,6 +100,8 @@ class FWXSession(SessionRequests):
         # How often it was left without connections.
         self.rests = 0
         self.is_private = is_private
+        # What the client itself has looked up, with no connection that it is for.
+        self.looks_up = 0
         # Where the client reaches the firewall, if the filter that made the session has said so.
         self.inside_address: SocketAddress | None = None
         self.secondary = Secondary(self)
@@ -184,13 +187,19 @@ class FWXSession(SessionRequests):
 
     @property
     def is_busy(self) -> bool:
-        """There is a connection; a port that waits for one, for a filter's sake, does not count."""
-        return any(not connection.waits for connection in self.connections)
+        """There is a connection, or a look-up; a port that waits for one, for a filter's sake, does not count."""
+        return self.looks_up > 0 or any(not connection.waits for connection in self.connections)
 
     @property
     def has_sockets(self) -> bool:
         """Filters have sockets of this session."""
         return bool(self._sockets)
+
+    def _tell_bound(self, address: SocketAddress) -> None:
+        """A filter has been given a port that the service has chosen."""
+        tracer = self.engine.tracer
+        if tracer is not None:
+            self.engine.queue.call(tracer.bound, self, address)
 
     def keep(self, socket: Any) -> None:
         """Remember a socket of this session, to be closed with it."""
@@ -278,7 +287,7 @@ class FWXSession(SessionRequests):
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` beyond what
             *dwFlags* allow, or an address of the firewall itself; ``FWX_E_TERMINATING`` the session has ended, or
             *pConnection*; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none; ``WSAENOBUFS``
-            too much is announced; ``E_NOTIMPL`` for UDP with a *ProxyExternalAddress*.
+            too much is announced.
         """
         action: IFWXFirewallAction = self.secondary.allow_future_connect(
             Address,
@@ -308,15 +317,16 @@ class FWXSession(SessionRequests):
         """Bind ports on the outside for the client, one for each of *ClientAddresses*, and wait there for others, whose
         connections go on to that address (B6.12 to B6.17). From any thread.
 
-        Each takes one connection, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the connection ends it. The
-        rule of the session's newest connection stands behind it; without a connection the rules are asked. The client's
-        addresses are its own, unless *dwFlags* say otherwise.
+        Each takes one connection, over UDP one peer, or with ``FWX_FLAG_ALLOW_MULTIPLE`` several; ``Kill`` of the
+        connection ends it. The rule of the session's connection whose event is being handled, or of its newest one,
+        stands behind it; without a connection the rules are asked. The client's addresses are its own, unless *dwFlags*
+        say otherwise.
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` a client
             address that *dwFlags* do not allow, or where the service itself listens; ``FWX_E_POLICY_RULES_DENIED`` the
             rules let nobody come; ``WSAEADDRINUSE`` no run of ports is free, or a filter refuses the bind;
             ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; another Winsock error of
-            binding and listening; ``E_NOTIMPL`` for UDP.
+            binding and listening.
         """
         address, connections = bind_for_client(
             self.secondary,
@@ -328,6 +338,7 @@ class FWXSession(SessionRequests):
             pIpFilter,
             Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
         )
+        self._tell_bound(address)
         return address, connections
 
     def RedirectConnections(
@@ -347,8 +358,9 @@ class FWXSession(SessionRequests):
         *ConnectAddresses*, on consecutive ports (B6.22 to B6.25). Whoever else comes is turned away. From any thread.
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` an address of
-            the firewall itself; ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced;
-            ``WSAEADDRINUSE`` no run of ports is free; another Winsock error of the listening; ``E_NOTIMPL`` for UDP.
+            the firewall itself; ``FWX_E_POLICY_RULES_DENIED`` for UDP through an upstream that carries none;
+            ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced; ``WSAEADDRINUSE`` no run
+            of ports is free; another Winsock error of the listening.
         """
         first, actions = redirect(
             self.secondary,
@@ -359,6 +371,7 @@ class FWXSession(SessionRequests):
             ProxyExternalAddressLength,
             Terms(Protocol, dwFlags, ProtocolGuid, pSessionFilter, punkContext),
         )
+        self._tell_bound(first)
         return first, actions
 
     def RetroactiveAllowBind(

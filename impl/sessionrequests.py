@@ -62,13 +62,14 @@ class SessionRequests(Unknown):
         fInternalAddressTranslation: bool,
     ) -> IFWXConnection:
         """Have a client that has bound nothing wait for connections: those that the caller makes with
-        ``EmulateConnection`` of what is returned, each of which is dialled to *ClientAddress* (B6.27). From any thread.
+        ``EmulateConnection`` of what is returned, each of which is dialled to *ClientAddress* (B6.27); over UDP, where
+        it brings a peer, what that sends goes there. From any thread.
 
         Nothing is bound to *ProxyAddress*; it is what the bind event shows. ``Kill`` of the connection ends it.
 
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` a wrong argument; ``FWX_E_ADDRESS_NOT_ALLOWED`` not the
             client's own address; ``FWX_E_POLICY_RULES_DENIED`` the rules let nobody connect there; ``WSAEADDRINUSE`` a
-            filter refuses the bind; ``FWX_E_TERMINATING``; ``WSAENOBUFS``; ``E_NOTIMPL`` for UDP.
+            filter refuses the bind; ``FWX_E_TERMINATING``; ``WSAENOBUFS``.
         """
         connection: IFWXConnection = emulate_client_bind(
             self._session,

@@ -50,7 +50,7 @@ class Sessions:
     def find_or_make(self, client: SocketAddress) -> FWXSession:
         """Return the session of a SecureNAT client for a filter (B6.28); without connections it ends after a while."""
         session = self.of(client, fwxSourceNAT)
-        self._rest(session)
+        self.rest(session)
         return session
 
     def make_private(self, client: SocketAddress, user: SessionUser | None, inside: SocketAddress | None) -> FWXSession:
@@ -62,14 +62,21 @@ class Sessions:
         session = FWXSession(self._engine, client.with_port(0), fwxSourceNAT, user, is_private=True)
         session.inside_address = inside
         self._private.add(session)
-        self._rest(session)
+        self.rest(session)
         return session
 
     def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
-        self._rest(connection.session)
+        self.rest(connection.session)
         if self._engine.retired:
             let_go(self._engine)
+
+    def rest(self, session: FWXSession) -> None:
+        """Start the idle time of *session* if it has no connection, or such as wait for others alone."""
+        if not session.is_busy and not session.terminated:
+            session.rests += 1
+            rest = session.rests
+            self._idle.add(lambda: self._end_if_idle(session, rest))
 
     def connections(self) -> list[ConnectionBase]:
         return [connection for session in self for connection in session.connections]
@@ -83,20 +90,13 @@ class Sessions:
             session.terminate()
         self._engine.permissions.close()
 
-    def _rest(self, session: FWXSession) -> None:
-        """Start the idle time of *session* if it has no connection."""
-        if not session.is_busy and not session.terminated:
-            session.rests += 1
-            rest = session.rests
-            self._idle.add(lambda: self._end_if_idle(session, rest))
-
     def _end_if_idle(self, session: FWXSession, rest: int) -> None:
         """End *session* unless it has connections, or began to rest another time (and so got a later deadline)."""
         if session.is_busy or session.rests != rest or session.terminated:
             return
         if session.is_private:
             if session.has_sockets:
-                self._rest(session)
+                self.rest(session)
                 return
             self._private.discard(session)
         else:

@@ -104,6 +104,11 @@ class Destination:
         self.sent = 0
         self.received = 0
 
+    @property
+    def leaves_from(self) -> SocketAddress | None:
+        """The own address that a filter wants datagrams to leave by (B6.9); ``None`` for any."""
+        return None if self.permission is None else self.permission.leaves_from
+
 
 @implementer(IFWXUdpDestination)
 class FWXUdpDestination(Unknown):

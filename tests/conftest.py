@@ -56,6 +56,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "systemd-socket-activate": "systemd",
         "tcpdump": "tcpdump",
         "tinyproxy": "tinyproxy-bin",
+        "tor-resolve": "tor",
         "vsftpd": "vsftpd",
         "wget": "wget",
         "x86_64-w64-mingw32-widl": "mingw-w64-tools",

@@ -18,6 +18,7 @@ from zope.interface.interface import InterfaceClass
 
 import fwx.impl
 import fwx.interfaces
+import fwx.testing
 from fwx import interfaces
 from fwx.authenticators import Directories
 from fwx.cli import COMMANDS
@@ -33,6 +34,7 @@ from fwx.impl.sockets import FWXSocket
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import E_NOTIMPL, FWX_PROTOCOL_TCP, COMError, SocketAddress, fwxSourceWSP, methods
 from fwx.service import Service
+from fwx.testing import Playbook
 
 # What a filter provides and this version calls.
 CALLED = {
@@ -267,3 +269,16 @@ def test_every_module_of_the_contract_has_its_page(source_tree: Path) -> None:
     pages = "".join(path.read_text() for path in (source_tree / "docs" / "api").glob("*.rst"))
     for module in iter_modules(fwx.interfaces.__path__, "fwx.interfaces."):
         assert f".. automodule:: {module.name}\n" in pages, module.name
+
+
+def test_every_battery_is_told(source_tree: Path) -> None:
+    batteries = {name for name in fwx.testing.__all__ if name.startswith("check_")}
+    told = set(re.findall(r"``(check_\w+)\(", page(source_tree, "testing-a-filter")))
+    assert told == batteries
+    assert batteries <= set(re.findall(r"fwx\.testing\.(\w+)$", page(source_tree, "api/testing"), re.MULTILINE))
+
+
+def test_every_step_of_a_playbook_is_told(source_tree: Path) -> None:
+    text = page(source_tree, "testing-a-filter")
+    steps = [name for name, _ in inspect.getmembers(Playbook, inspect.isfunction) if not name.startswith("_")]
+    assert [name for name in steps if name != "play" and f"``{name}(" not in text] == []

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.networksocket import FWXNetworkSocket
+from fwx.impl.observedsocket import ObservedSocket
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.unknown import Unknown
 from fwx.impl.unreadsocket import UnreadSocket
@@ -198,13 +199,13 @@ def test_the_page_says_why_a_fact_is_open(facts: ModuleType, planted: Path, tmp_
 
 
 # Facts of parts that are being built: they get their tests, or a reason, with them.
-def test_the_facts_of_the_data_path_are_proven_or_say_why_not(facts: ModuleType, source_tree: Path) -> None:
-    """Issue 4: topics 3 to 5; a reason goes when its fact gets a test."""
+def test_the_facts_of_the_filter_interface_are_proven_or_say_why_not(facts: ModuleType, source_tree: Path) -> None:
+    """Issues 4 and 6: topics 1 to 6; a reason goes when its fact gets a test."""
     known = facts.read_facts(source_tree / "docs" / "facts.toml")
     found = facts.proofs(facts.find_citations(source_tree))
     stale = [fact.number for fact in known.values() if fact.reason and fact.number in found]
     assert stale == [], "they have a test: take the reason away"
-    topics = [fact for fact in known.values() if fact.number.startswith(("B3.", "B4.", "B5."))]
+    topics = [fact for fact in known.values() if fact.number.startswith(("B1.", "B2.", "B3.", "B4.", "B5.", "B6."))]
     missing = {fact.number for fact in topics if fact.number not in found and not fact.reason}
     assert missing == set()
 
@@ -356,7 +357,7 @@ def test_an_interface_stands_with_its_identity(
 def test_what_a_class_inherits_is_not_its_own(reference: ModuleType) -> None:
     assert issubclass(FWXNetworkSocket, FWXSocket)
     assert reference.implementations(IUnknown) == (Unknown,)
-    assert reference.implementations(IFWXSocket) == (FWXSocket, UnreadSocket)
+    assert reference.implementations(IFWXSocket) == (ObservedSocket, FWXSocket, UnreadSocket)
 
 
 def test_every_implementation_is_on_the_page_of_its_interface(reference: ModuleType, source_tree: Path) -> None:

@@ -106,7 +106,10 @@ def test_the_wheel_holds_every_module(source_tree: Path, from_tree: Path) -> Non
         for folder in ("impl", "interfaces")
         for path in (source_tree / folder).rglob("*.py")
     } | {str(path.relative_to(source_tree)) for path in (source_tree / "fwx").rglob("*.py")}
-    assert {name for name in members(from_tree) if name.endswith(".py")} == sources
+    scripts = {str(path.relative_to(source_tree)) for path in (source_tree / "fwx").rglob("conform.toml")}
+    assert scripts
+    held = members(from_tree)
+    assert {name for name in held if name.endswith((".py", "conform.toml"))} == sources | scripts
 
 
 def test_the_wheel_runs_in_a_clean_environment(tmp_path: Path, from_tree: Path) -> None:

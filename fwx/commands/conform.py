@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fwx.filter_loader import FilterLoadError, FilterOptionsError, load_filter_class
+from fwx.filter_loader import FilterLoadError, FilterOptionsError, load_filter_class, module_of
 from fwx.interfaces import SocketAddress
 from fwx.testing.battery import Battery, Check, Outcome
-from fwx.testing.datafilters import Dialogue
 from fwx.testing.filters import check_filter
+from fwx.testing.script import Script, ScriptError, address_of, read_script, script_of
 from fwx.testing.sockets import SERVER
 
 _HEADINGS = ("CHECK", "FACTS", "RESULT", "REASON")
@@ -28,14 +28,14 @@ _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "dim
 @click.command()
 @click.argument("use")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the filter, as in TOML.")
-@click.option("--target", default=str(SERVER), show_default=True, help="What clients ask for, host:port.")
+@click.option("--target", help=f"What clients ask for, host:port.  [default: {SERVER}]")
 @click.option("--changes-data", is_flag=True, help="Changing what passes is the filter's purpose.")
 @click.option(
     "--script",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the two sides say: a TOML file, see docs/testing-a-filter.rst.",
+    help="How to try it: a TOML file, see docs/testing-a-filter.rst.  [default: conform.toml of the filter's package]",
 )
-def conform(use: str, options: tuple[str, ...], target: str, changes_data: bool, script: Path | None) -> None:
+def conform(use: str, options: tuple[str, ...], target: str | None, changes_data: bool, script: Path | None) -> None:
     """Try the filter USE, the name of an entry point of fwx.filters or module:Class, against the contract.
 
     It runs in a firewall in memory. Exit code 0: it keeps every rule, 1: it breaks some, 2: it cannot be tried.
@@ -43,8 +43,13 @@ def conform(use: str, options: tuple[str, ...], target: str, changes_data: bool,
     try:
         filter_class = load_filter_class(use)
         given = dict(_option(text) for text in options)
-        dialogue = Dialogue(target=_address(target), changes_data=changes_data, **_said(script))
-        battery = check_filter(filter_class, given, dialogue=dialogue)
+        way = _script(use, script)
+        dialogue = way.dialogue()
+        if target is not None:
+            dialogue = replace(dialogue, target=_address(target))
+        if changes_data:
+            dialogue = replace(dialogue, changes_data=True)
+        battery = check_filter(filter_class, way.options | given, dialogue=dialogue)
     except FilterLoadError as error:
         raise click.UsageError(str(error)) from error
     except FilterOptionsError as error:
@@ -68,44 +73,18 @@ def _option(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _said(script: Path | None) -> dict[str, Any]:
-    """Read what the two sides say; bytes are written as text of ISO 8859-1."""
-    if script is None:
-        return {}
+def _script(use: str, path: Path | None) -> Script:
     try:
-        said = _Script.model_validate(tomllib.loads(script.read_text()))
-        spoken: dict[str, Any] = {"opening": tuple((line.side, line.data.encode("latin-1")) for line in said.opening)}
-        for key, text in (("to_server", said.to_server), ("to_client", said.to_client), ("elsewhere", said.elsewhere)):
-            if text:
-                spoken[key] = text.encode("latin-1") * said.times
-    except (ValueError, OSError) as error:
-        raise click.UsageError(f"--script {script}: {error}") from error
-    return spoken
-
-
-class _Line(BaseModel):
-    side: Literal["client", "server"]
-    data: str
-
-
-class _Script(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    opening: tuple[_Line, ...] = ()
-    to_server: str = ""
-    to_client: str = ""
-    elsewhere: str = ""
-    times: int = 1
+        return read_script(path) if path else script_of(module_of(use)) or Script()
+    except ScriptError as error:
+        raise click.UsageError(f"--script {error}" if path else str(error)) from error
 
 
 def _address(text: str) -> SocketAddress:
     try:
-        address = SocketAddress.parse(text)
+        return address_of(text)
     except ValueError as error:
         raise click.UsageError(f"--target: {error}") from error
-    if address.address is None:
-        raise click.UsageError(f"--target {text}: expected a literal address, such as {SERVER}")
-    return address
 
 
 def _cells(check: Check) -> tuple[str, ...]:

@@ -23,6 +23,33 @@ logger = logging.getLogger("fwx.control")
 REQUEST_SECONDS = 5.0
 MOST_CLIENTS = 16
 
+
+class Lines:
+    """The lines of an answer that goes on, and the client's end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, line: Mapping[str, Any]) -> None:
+        """Send *line* when the client has taken what came before. :raises OSError: the client is gone."""
+        if self._writer.is_closing():  # uvloop would raise something else
+            raise ConnectionResetError("the client is gone")
+        self._writer.write(json.dumps(line).encode() + b"\n")
+        await self._writer.drain()
+
+    async def ended(self) -> None:
+        """Wait until the client says no more; what it says is thrown away. :raises OSError: it is gone."""
+        while await self._reader.read(LONGEST_LINE):
+            """Nothing is expected."""
+
+
+Stream = Callable[[Mapping[str, Any], Lines], Awaitable[None]]
+"""Answers a request with lines, the first of them ``done``; raises :class:`ControlError` before that.
+
+When the client goes away it returns.
+"""
+
 Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Does what a request asks for and returns what ``done`` says; raises :class:`ControlError`."""
 
@@ -30,10 +57,14 @@ Command = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 class ControlServer:
     """Answers requests, one for each client, on the loop of the service."""
 
-    def __init__(self, folder: Path, commands: Mapping[str, Command]) -> None:
-        """:param folder: where the socket is made. :param commands: by name."""
+    def __init__(
+        self, folder: Path, commands: Mapping[str, Command], streams: Mapping[str, Stream] | None = None
+    ) -> None:
+        """:param folder: where the socket is made. :param commands: by name. :param streams: likewise, those whose
+        answer goes on."""
         self.path = folder / SOCKET
         self._commands = commands
+        self._streams = streams or {}
         # The account that the service becomes may not reach the folder by its name.
         self._folder: int | None = None
         self._listener: socket.socket | None = None
@@ -114,10 +145,11 @@ class ControlServer:
         assert task is not None
         self._clients.add(task)
         try:
-            answer = await self._answer(reader)
-            writer.write(json.dumps(answer).encode() + b"\n")
-            async with asyncio.timeout(REQUEST_SECONDS):
-                await writer.drain()
+            answer = await self._answer(reader, Lines(reader, writer))
+            if answer is not None:
+                writer.write(json.dumps(answer).encode() + b"\n")
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    await writer.drain()
         except (OSError, TimeoutError) as error:
             logger.debug("a client of the control socket went away: %s", error)
         except asyncio.CancelledError:  # the service stops; the stream's own callback would report it
@@ -126,14 +158,19 @@ class ControlServer:
             self._clients.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Mapping[str, Any]:
+    async def _answer(self, reader: asyncio.StreamReader, lines: Lines) -> Mapping[str, Any] | None:
+        """Do what is asked for and return the answer, unless it has been given."""
         try:
             request = await self._read(reader)
             if len(self._clients) > MOST_CLIENTS:
                 raise ControlError(f"{MOST_CLIENTS} other requests are under way")
             command = request.get("command")
-            if not isinstance(command, str) or command not in self._commands:
-                raise ControlError(f"no command {command!r}; expected {' or '.join(map(repr, sorted(self._commands)))}")
+            known = {*self._commands, *self._streams}
+            if not isinstance(command, str) or command not in known:
+                raise ControlError(f"no command {command!r}; expected {' or '.join(map(repr, sorted(known)))}")
+            if command in self._streams:
+                await self._streams[command](request, lines)
+                return None
             return {"done": await self._commands[command](request)}
         except ControlError as error:
             return {"failed": str(error)}

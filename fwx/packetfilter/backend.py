@@ -30,6 +30,7 @@ from fwx.packetfilter.process import HelperProcess
 
 if TYPE_CHECKING:
     from fwx.network import Poller
+    from fwx.reaping import Reaping
 
 logger = logging.getLogger("fwx.packetfilter")
 
@@ -81,6 +82,7 @@ class NftablesPacketFilter:
         self._on_difference = on_difference
         self._helper: HelperProcess | None = None
         self._gone: HelperProcess | None = None
+        self._reaping: Reaping | None = None
         self._frames = Frames()
         self._entries: dict[Hole, _Entry] = {}
         self._unwritten: dict[Claim, None] = {}
@@ -116,6 +118,8 @@ class NftablesPacketFilter:
     async def stop(self, *, lock: bool = False) -> None:
         """Have the table removed, or left with nothing open when *lock*, and the helper ended."""
         helper, self._helper = self._helper, None
+        if self._reaping is not None:
+            self._reaping.close()
         if self._gone is not None:
             await asyncio.to_thread(self._gone.reap)
         if helper is None:
@@ -311,6 +315,7 @@ class NftablesPacketFilter:
         self._forget(helper)
         helper.link.close()  # which tells one that lives to lock the table and end
         self._gone = helper
+        self._reaping = helper.watch(self._poller)
         self._on_failure(f"the packet filter is lost, no port can be opened: {reason}")
         self._sent = None
         for hole, entry in list(self._entries.items()):

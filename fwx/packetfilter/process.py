@@ -7,9 +7,14 @@ import pwd
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from fwx.packetfilter.messages import Answer, Frames, Kind, MessageError, unpack_answer
 from fwx.packetfilter.plan import Plan, write_ranges
+from fwx.reaping import Reaping
+
+if TYPE_CHECKING:
+    from fwx.network import Poller
 
 # How long the helper may take to begin, and to end.
 START_SECONDS = 20.0
@@ -92,6 +97,10 @@ class HelperProcess:
             last = None
         self._discard()
         return last
+
+    def watch(self, poller: Poller) -> Reaping:
+        """Have its end waited for on the loop, once its link is closed; the caller closes what is returned."""
+        return Reaping(self._process, poller)
 
     def reap(self) -> int:
         """Wait for the end of a helper whose link is closed, and return its exit code; blocks."""

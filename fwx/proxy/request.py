@@ -21,6 +21,9 @@ _NAME: Final = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 _ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 
 
+Command: TypeAlias = Literal["connect", "bind", "udp", "resolve", "resolve-ptr"]
+
+
 class Outcome(Enum):
     """Why a connection that a client asked for was not made; the value is the wording for people."""
 
@@ -57,15 +60,16 @@ class ProxyRequest:
 
     To ``connect``, ``target`` is where to. To ``bind``, it is who is expected to connect: its port may be 0, and the
     unspecified address stands for anybody. For ``udp``, an association, it is what the client says that it will send
-    datagrams from, port 0 and the unspecified address where it does not know. It is a literal address or a name in the
-    spelling the client used: case and a trailing dot are kept, so whoever compares names with a policy normalises
+    datagrams from, port 0 and the unspecified address where it does not know. To ``resolve`` it is whose addresses are
+    wanted, for ``resolve-ptr`` the address whose name is; the port means nothing. It is a literal address or a name in
+    the spelling the client used: case and a trailing dot are kept, so whoever compares names with a policy normalises
     first. ``agent`` is the ``User-Agent``, with what cannot be printed replaced by ``?``, or empty. ``early`` are the
     bytes that followed the request and belong to the server. ``claimed_user`` is the user id of a SOCKS4 client, which
     nothing vouches for; printable, often empty.
     """
 
     protocol: Literal["SOCKS4", "SOCKS5", "HTTP"]
-    command: Literal["connect", "bind", "udp"]
+    command: Command
     target: SocketAddress
     agent: str
     early: bytes
@@ -142,6 +146,8 @@ def request_target(command: str, host: str, port: int) -> SocketAddress:
 
     :raises ValueError: it is no target.
     """
+    if command in ("resolve", "resolve-ptr"):
+        return connect_target(host, 1).with_port(0)
     if command == "bind" and port == 0:
         return connect_target(host, 1).with_port(0)
     return connect_target(host, port)

@@ -1,13 +1,14 @@
-"""SOCKS4 and SOCKS4a (the memos of Ying-Da Lee) on the server's side: CONNECT and BIND."""
+"""SOCKS4 and SOCKS4a (the memos of Ying-Da Lee) on the server's side: CONNECT and BIND, and Tor's RESOLVE."""
 
 from __future__ import annotations
 
 import socket
-from typing import Final, Literal
+from typing import Final
 
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import (
     AuthenticationError,
+    Command,
     Demand,
     HandshakeError,
     Outcome,
@@ -15,11 +16,12 @@ from fwx.proxy.request import (
     printable,
     request_target,
 )
+from fwx.proxy.socks5_codes import RESOLVE
 
 #: Most bytes of the user id and of SOCKS4a's name, without the zero that ends each. The memos name no limit.
 LONGEST_STRING: Final = 255
 
-_COMMANDS: Final[dict[int, Literal["connect", "bind"]]] = {0x01: "connect", 0x02: "bind"}
+_COMMANDS: Final[dict[int, Command]] = {0x01: "connect", 0x02: "bind", RESOLVE: "resolve"}
 _GRANTED: Final = 0x5A
 _REJECTED: Final = 0x5B
 _HEAD: Final = 8
@@ -66,6 +68,7 @@ class Socks4Codec:
         """Return the reply "granted" with the address *bound*, zeros where it is not IPv4.
 
         The memos let clients ignore the address after CONNECT. After BIND it comes twice: the second one is the peer's.
+        To RESOLVE it is the address that was found.
         """
         literal = bound.address
         packed = literal.packed if literal is not None and literal.version == 4 else bytes(4)
@@ -77,7 +80,7 @@ class Socks4Codec:
 
     def _parse(self, buffer: bytes) -> ProxyRequest | None:
         if len(buffer) >= 2 and buffer[1] not in _COMMANDS:
-            raise HandshakeError(f"SOCKS4 command 0x{buffer[1]:02x} is neither CONNECT nor BIND", _rejection())
+            raise HandshakeError(f"SOCKS4 command 0x{buffer[1]:02x} is not CONNECT, BIND or RESOLVE", _rejection())
         if len(buffer) < _HEAD:
             return None
         user, end = _string(buffer, _HEAD, "user id")

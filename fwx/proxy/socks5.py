@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from enum import Enum
-from typing import Final, Literal
+from typing import Final
 
 from fwx.interfaces.address import SocketAddress
 from fwx.proxy.request import (
     AuthenticationError,
+    Command,
     Credentials,
     Demand,
     HandshakeError,
@@ -24,6 +25,8 @@ from fwx.proxy.socks5_codes import (
     NAME,
     NO_ACCEPTABLE_METHOD,
     NO_AUTHENTICATION,
+    RESOLVE,
+    RESOLVE_PTR,
     UDP_ASSOCIATE,
     USER_PASSWORD,
 )
@@ -40,10 +43,12 @@ _METHODS: Final[dict[Demand, tuple[int, ...]]] = {
 _PASSWORD_ACCEPTED: Final = b"\x01\x00"
 _PASSWORD_REJECTED: Final = b"\x01\x01"
 
-_COMMANDS: Final[dict[int, Literal["connect", "bind", "udp"]]] = {
+_COMMANDS: Final[dict[int, Command]] = {
     CONNECT: "connect",
     BIND: "bind",
     UDP_ASSOCIATE: "udp",
+    RESOLVE: "resolve",
+    RESOLVE_PTR: "resolve-ptr",
 }
 
 _GENERAL_FAILURE: Final = 0x01
@@ -114,9 +119,12 @@ class Socks5Codec:
     def succeeded(self, bound: SocketAddress) -> bytes:
         """Return reply 0x00 with the local address *bound* (RFC 1928 section 6); after BIND another, with the peer's.
 
-        :raises ValueError: *bound* is a name.
+        To RESOLVE it has the address that was found, to RESOLVE_PTR the name (Tor's socks-extensions section 2).
+
+        :raises ValueError: *bound* is a name where an address is needed, or one that the protocol has no room for.
         """
-        return bytes((_VERSION, 0, 0)) + packed_address(bound)
+        by_name = bound.address is None and self.request is not None and self.request.command == "resolve-ptr"
+        return bytes((_VERSION, 0, 0)) + (packed_name(bound) if by_name else packed_address(bound))
 
     def refused(self, outcome: Outcome) -> bytes:
         """Return the failure reply for *outcome* (RFC 1928 section 6)."""
@@ -196,6 +204,9 @@ def _parse_request(buffer: bytes) -> ProxyRequest | None:
         target = request_target(command, _host(buffer[3], buffer[start:end]), port)
     except ValueError as error:
         raise HandshakeError(f"SOCKS5 {command.upper()}: {error}", _failure(_GENERAL_FAILURE)) from None
+    if command == "resolve-ptr" and target.address is None:
+        reason = "SOCKS5 RESOLVE_PTR: a name, the address whose name is wanted is expected"
+        raise HandshakeError(reason, _failure(_ADDRESS_TYPE_NOT_SUPPORTED))
     return ProxyRequest("SOCKS5", command, target, "", early)
 
 
@@ -217,7 +228,8 @@ def _check_head(buffer: bytes) -> None:
     if len(buffer) < 4:
         return
     if buffer[1] not in _COMMANDS:
-        reason = f"SOCKS5 command 0x{buffer[1]:02x} is not supported, only CONNECT, BIND and UDP ASSOCIATE"
+        known = "CONNECT, BIND, UDP ASSOCIATE, RESOLVE and RESOLVE_PTR"
+        reason = f"SOCKS5 command 0x{buffer[1]:02x} is not supported, only {known}"
         raise HandshakeError(reason, _failure(_COMMAND_NOT_SUPPORTED))
     if buffer[2] != 0:
         raise HandshakeError(f"SOCKS5 reserved byte is 0x{buffer[2]:02x}, not 00", _failure(_GENERAL_FAILURE))

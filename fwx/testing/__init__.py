@@ -19,19 +19,29 @@ from fwx.testing.completions import (
     Recorder,
     check_completion,
 )
+from fwx.testing.connections import check_connection
 from fwx.testing.datafilters import AttachingFilter, Dialogue, check_data_filter
 from fwx.testing.datagramsockets import check_datagram_socket
 from fwx.testing.eventloop import MemoryEventLoop
 from fwx.testing.filters import check_filter
 from fwx.testing.firewall import MemoryConnection, MemoryFirewall
+from fwx.testing.firewalls import check_firewall
+from fwx.testing.hosts import FirewallHost, MemoryHost
 from fwx.testing.ipfilters import check_ip_filter
 from fwx.testing.memory import MemoryNetwork, MemoryPeer, MemoryTransport
 from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.memoryudp import MemoryDatagramConnection
+from fwx.testing.nameevents import check_name_events
+from fwx.testing.netconfigs import check_net_config
 from fwx.testing.networksockets import SocketMaker, check_network_socket
 from fwx.testing.overlapped import OverlappedMaker, check_overlapped
 from fwx.testing.playbook import Playbook, PlaybookError
+from fwx.testing.recoverers import check_recoverer
+from fwx.testing.sessions import check_session
 from fwx.testing.sockets import SocketPair, check_socket, memory_pair, neighbour_pair
 from fwx.testing.sslsockets import SslSocketMaker, check_ssl_socket
+from fwx.testing.udpdestinations import check_udp_destination
+from fwx.testing.users import check_user
 from fwx.testing.verification import Breach, breaches, verify
 
 __all__ = [
@@ -44,9 +54,12 @@ __all__ = [
     "ConformanceError",
     "Dialogue",
     "Done",
+    "FirewallHost",
     "MemoryConnection",
+    "MemoryDatagramConnection",
     "MemoryEventLoop",
     "MemoryFirewall",
+    "MemoryHost",
     "MemoryLoop",
     "MemoryNetwork",
     "MemoryPeer",
@@ -65,14 +78,22 @@ __all__ = [
     "breaches",
     "check_buffer",
     "check_completion",
+    "check_connection",
     "check_data_filter",
     "check_datagram_socket",
     "check_filter",
+    "check_firewall",
     "check_ip_filter",
+    "check_name_events",
+    "check_net_config",
     "check_network_socket",
     "check_overlapped",
+    "check_recoverer",
+    "check_session",
     "check_socket",
     "check_ssl_socket",
+    "check_udp_destination",
+    "check_user",
     "memory_pair",
     "neighbour_pair",
     "verify",

@@ -13,9 +13,13 @@ from typing import Any, Literal
 
 from zope.interface import implementer
 
+from fwx.impl.boundary import attempt
+from fwx.impl.connection import MOST_ASKED
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
+    S_FALSE,
+    S_OK,
     FwxDataFilterPriorityClass,
     FwxFilterHookEvents,
     FwxFirewallEvent,
@@ -23,6 +27,7 @@ from fwx.interfaces import (
     IFWXFirewall,
     IFWXSession,
     IFWXSessionFilter,
+    IFWXSlowDataFilter,
     SocketAddress,
     fwx_Connect_Tcp,
     fwx_dfpc_Middle,
@@ -37,7 +42,7 @@ from fwx.testing.battery import (
     expect_equal,
     run_rules,
 )
-from fwx.testing.firewall import MemoryConnection, MemoryFirewall
+from fwx.testing.firewall import LINGER_SECONDS, MemoryConnection, MemoryFirewall
 from fwx.testing.memory import MemoryPeer
 from fwx.testing.sockets import SERVER
 
@@ -96,10 +101,11 @@ class Stage:
             raise NotApplicable(f"it refuses a connection to {self.dialogue.target}: {opened.refused}")
         if not self.observer.sockets:
             raise NotApplicable("it attaches no data filter")
-        self._say_the_opening(*opened.established())
+        self.say_the_opening(*opened.established())
         return opened
 
-    def _say_the_opening(self, client: MemoryPeer, server: MemoryPeer) -> None:
+    def say_the_opening(self, client: MemoryPeer, server: MemoryPeer) -> None:
+        """Say what comes before anything is looked at."""
         for side, data in self.dialogue.opening:
             sender, receiver = (client, server) if side == "client" else (server, client)
             sender.send(data)
@@ -270,7 +276,7 @@ def _gives_sockets_up(stage: Stage) -> None:
     client, server = stage.established()
     client.shutdown()
     server.shutdown()
-    for side in ("internal", "external"):
+    for side in sorted(stage.observer.sides, reverse=True):
         given_up = any(call.startswith((f"{side}.Close", f"{side}.Shutdown")) for call in stage.observer.calls)
         expect(given_up, f"both directions have ended, and the {side} socket saw neither Close nor Shutdown")
 
@@ -281,7 +287,7 @@ def _closes_on_failure(client_leaves: bool) -> Callable[[Stage], None]:
         leaver, other = (client, server) if client_leaves else (server, client)
         leaver.reset()
         other.receive()
-        for side in ("internal", "external"):
+        for side in sorted(stage.observer.sides, reverse=True):
             closed = any(call.startswith(f"{side}.Close") for call in stage.observer.calls)
             who = "client" if client_leaves else "server"
             expect(closed, f"the {who} reset the connection, and the {side} socket was not closed")
@@ -378,6 +384,27 @@ def _keeps_apart(stage: Stage) -> None:
     expect_equal((far_one.ended, far_two.ended), (True, True), "the ends of two connections")
 
 
+def _agrees_in_the_end(stage: Stage) -> None:
+    stage.observer.keeps_data_filters = True
+    client, server = stage.established()
+    slow = [each for each in stage.observer.data_filters if IFWXSlowDataFilter.providedBy(each)]
+    if not slow:
+        raise NotApplicable("it is no IFWXSlowDataFilter")
+    client.send(stage.dialogue.to_server)
+    server.receive()
+    for each in slow:
+        result, error = attempt(each, "OkToTerminate")
+        expect(error is None, f"OkToTerminate, while data passes: {error!r}")
+        expect(result in (None, S_OK, S_FALSE), f"OkToTerminate returned {result!r}, expected S_OK or S_FALSE")
+    client.reset()
+    server.reset()
+    stage.firewall.loop.advance(LINGER_SECONDS * MOST_ASKED)
+    for each in slow:
+        result, _ = attempt(each, "OkToTerminate")
+        expect(result in (None, S_OK), "OkToTerminate does not agree, long after both sides have gone")
+    stage.expect_no_fault("OkToTerminate")
+
+
 DATA_RULES: tuple[Rule[Stage], ...] = (
     Rule("the data filter and its completions have every member to the letter", ("B1.25", "B5.2"), _has_its_shape),
     Rule("Detach may come before SetSockets", ("B1.30", "B1.31"), _detaches_without_sockets),
@@ -389,6 +416,7 @@ DATA_RULES: tuple[Rule[Stage], ...] = (
     Rule("both sockets get Close or Shutdown when both directions end", ("B3.28", "B3.29"), _gives_sockets_up),
     Rule("a client that resets has both sockets closed", ("B3.30",), _closes_on_failure(client_leaves=True)),
     Rule("a server that resets has both sockets closed", ("B3.30",), _closes_on_failure(client_leaves=False)),
+    Rule("OkToTerminate agrees in the end", ("B1.38",), _agrees_in_the_end),
     Rule("Detach lets go of the sockets and the connection", ("B1.31", "B1.35"), _lets_go),
     Rule("methods and completions succeed however a connection ends", ("B1.31", "B5.9"), _minds_its_manners),
     Rule("posts nothing after Shutdown, Close or Detach", ("B3.25", "B3.26", "B3.31"), _posts_nothing_late),

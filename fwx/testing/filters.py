@@ -30,6 +30,7 @@ from fwx.interfaces import (
 )
 from fwx.testing.battery import Battery, NotApplicable, Rule, expect, expect_equal, run_rules
 from fwx.testing.datafilters import DATA_RULES, Dialogue, Stage, stage_maker
+from fwx.testing.filterevents import EVENT_RULES
 from fwx.testing.firewall import SESSION_SECONDS
 from fwx.testing.sockets import CLIENT
 from fwx.testing.unknown import shape_rule, unknown_rules
@@ -63,7 +64,7 @@ def check_filter(
         raise FilterOptionsError(problems)
     factory = functools.partial(make_filter, filter_class, options)
     make = stage_maker(factory, dialogue or Dialogue())
-    return run_rules(filter_class.__qualname__, (*_FILTER_RULES, *DATA_RULES), make)
+    return run_rules(filter_class.__qualname__, (*_FILTER_RULES, *EVENT_RULES, *DATA_RULES), make)
 
 
 # ---- the rules -------------------------------------------------------------------------------------------------------

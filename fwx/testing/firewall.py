@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from fwx.aio.tasks import Tasks
+from fwx.config_source import Source
+from fwx.filter_loader import FilterOptionsError, filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
 from fwx.impl.fault import FaultReporter
@@ -28,6 +32,7 @@ from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import (
     GUID_NULL,
     HRESULT,
+    S_OK,
     WSAHOST_NOT_FOUND,
     WSANO_DATA,
     FwxFirewallEventSource,
@@ -40,12 +45,14 @@ from fwx.registry import build_registry
 from fwx.testing.handles import PATIENCE_SECONDS, MemoryWatcher, settle
 from fwx.testing.memory import CAPACITY, MemoryNetwork, MemoryPeer, MemoryTransport
 from fwx.testing.memoryloop import MemoryLoop
+from fwx.testing.memoryudp import DatagramClient, DatagramServer, MemoryDatagramConnection, MemoryRelay
 from fwx.testing.observation import Observer
 from fwx.testing.sockets import CLIENT, SERVER
 from fwx.workers import WorkerPool
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
+UDP_IDLE_SECONDS = 60.0
 SESSION_SECONDS = 60.0
 _EVERYTHING = Rule("everything", "allow", ("any",), (ANY, LOCALHOST), (ANY, LOCALHOST))
 
@@ -173,6 +180,7 @@ class MemoryFirewall:
         self._faults = CollectedFaults()
         self._tasks = Tasks(self.loop.asyncio, self._faults)
         self._ports = CLIENT.port
+        self._datagram_servers: list[DatagramServer] = []
         self.workers = WorkerPool()
         self.leaves_blocked = False
         watcher = MemoryWatcher(self.loop)
@@ -194,6 +202,7 @@ class MemoryFirewall:
             call_later=loop.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, loop.time, loop.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, loop.time, loop.call_later),
+            datagram_deadlines=DeadlineQueue(UDP_IDLE_SECONDS, loop.time, loop.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda *_: False,
@@ -215,12 +224,34 @@ class MemoryFirewall:
     def faults(self) -> tuple[str, ...]:
         return tuple(self._faults.words)
 
+    def load(
+        self, use: str, options: Mapping[str, Any], name: str = "filter", *, opens_on_error: bool = False
+    ) -> FilterHost:
+        """Start the filter *use*, an entry point or ``module:Class``, as a ``[[filter]]`` table called *name* has it.
+
+        :raises ~fwx.filter_loader.FilterLoadError: it cannot be loaded.
+        :raises ~fwx.filter_loader.FilterOptionsError: *options* do not fit.
+        :raises AssertionError: it is not ready after ``FilterInit``.
+        """
+        filter_class = load_filter_class(use)
+        problems = option_problems(filter_class, options, Source(data=options))
+        if problems:
+            raise FilterOptionsError(problems)
+        host = self._start(
+            lambda: make_filter(filter_class, options), name, filter_clsid(name), opens_on_error=opens_on_error
+        )
+        if host.state != "ready":
+            raise AssertionError(host.complaint)
+        return host
+
     def start(self, factory: Callable[[], Any], name: str = "filter", *, opens_on_error: bool = False) -> FilterHost:
         """Make a filter and initialise it (B1.3, B1.6); it sees every connection that is opened from now on.
 
         A fault is in :attr:`faults`, and in the ``state`` of the host that is returned.
         """
-        clsid = uuid5(GUID_NULL, name)
+        return self._start(factory, name, uuid5(GUID_NULL, name), opens_on_error=opens_on_error)
+
+    def _start(self, factory: Callable[[], Any], name: str, clsid: UUID, *, opens_on_error: bool) -> FilterHost:
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
         with self.loop.asyncio.running():
             host.start(self.firewall)
@@ -253,7 +284,7 @@ class MemoryFirewall:
 
         *user* is whom the client has authenticated itself as, with *groups*; nobody if it is empty.
         """
-        listener = self.network.listen(target) if answers else None
+        listener = self.network.listen(self._address_of(target)) if answers else None
         self._ports += 1
         address = SocketAddress(client, self._ports)
         inner, outer = self.network.pair(target, address)
@@ -269,8 +300,46 @@ class MemoryFirewall:
         if listener is not None:
             server = MemoryPeer(listener.accept()[0]) if listener.backlog else None
             listener.close(False)
-        refused = entry.outcome if server is None else None
+        refused = None if server is not None or entry.outcome == S_OK else entry.outcome
         return MemoryConnection(made[0] if made else None, MemoryPeer(outer), server, refused)
+
+    def open_datagrams(
+        self,
+        target: SocketAddress = SERVER,
+        client: str = CLIENT.host,
+        *,
+        source: FwxFirewallEventSource = fwxSourceWSP,
+        user: str = "",
+        groups: tuple[str, ...] = (),
+    ) -> MemoryDatagramConnection:
+        """Give the client at the address *client* a UDP connection, and have a server at *target*.
+
+        *user* is as for :meth:`open`. Whether filters let it talk to *target* shows when it sends the first datagram.
+        """
+        server = DatagramServer(self.network, self._address_of(target))
+        self._datagram_servers.append(server)
+        self._ports += 1
+        address, relay = SocketAddress(client, self._ports), MemoryRelay(self.network)
+        with self.loop.asyncio.running():
+            connection = FWXDatagramConnection(
+                self.sessions.of(address, source, _user(user, groups)),
+                address,
+                relay,  # type: ignore[arg-type]  # it never binds or connects
+                self.gateway.hosts_of,
+                interface="memory",
+                on_ended=self.gateway.connection_ended,
+            )
+            if connection.bind(address, self.gateway.hosts_everywhere):
+                connection.start()
+            else:
+                connection.refuse(*connection.result)
+        self.loop.run()
+        return MemoryDatagramConnection(connection, DatagramClient(relay, target), server, target)
+
+    def _address_of(self, target: SocketAddress) -> SocketAddress:
+        """Return where a server for *target* listens: at the first address in ``names`` where it is a name."""
+        found = () if target.address is not None else self.names.table.get(target.host, ())
+        return next((SocketAddress(literal, target.port) for literal in found), target)
 
     def end_connections(self) -> None:
         """End every connection there is, as a stopping service does."""
@@ -285,20 +354,31 @@ class MemoryFirewall:
         self.end_connections()
         with self.loop.asyncio.running():
             self.firewall.end_notices()
-        steps = [self._stop_filters, self.sessions.close]
+        hosts, self.hosts = self.hosts, []
+        steps: list[Callable[[], None]] = [partial(_stop_filters, hosts), self.sessions.close]
         with self.loop.asyncio.running():
             for step in steps if filters_first else reversed(steps):
                 step()
+        for host in hosts:
+            host.release()
         self.loop.run()
 
     def close(self) -> None:
         """Stop, and give back what filters have left open; stopping twice does nothing."""
         self.stop()
         self.firewall.close_sockets()
+        for server in self._datagram_servers:
+            server.close()
         self._tasks.cancel()
         self.loop.run()
         self._end_workers()
-        for deadlines in (self.engine.connect_deadlines, self.engine.linger_deadlines, self._idle):
+        engine = self.engine
+        for deadlines in (
+            engine.connect_deadlines,
+            engine.linger_deadlines,
+            engine.datagram_deadlines,
+            self._idle,
+        ):
             deadlines.close()
 
     def _end_workers(self) -> None:
@@ -309,10 +389,10 @@ class MemoryFirewall:
         if left:
             raise RuntimeError(f"{left} threads of tasks that block have not ended")
 
-    def _stop_filters(self) -> None:
-        hosts, self.hosts = self.hosts, []
-        for host in hosts:
-            host.stop()
+
+def _stop_filters(hosts: list[FilterHost]) -> None:
+    for host in hosts:
+        host.stop()
 
 
 def _user(name: str, groups: tuple[str, ...]) -> FWXAuthenticatedUser | None:

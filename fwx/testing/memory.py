@@ -209,7 +209,7 @@ class MemoryTransport:
         self._require_open()
         if self.local is not None:
             raise _failure(errno.EINVAL)
-        host, port = sockaddr[0], sockaddr[1] or self.network.next_port()
+        host, port = sockaddr[0], sockaddr[1] or self.network.free_port()
         if self.network.is_bound(host, port):
             raise _failure(errno.EADDRINUSE)
         self.local = SocketAddress(host, port)
@@ -282,6 +282,7 @@ class MemoryNetwork:
         self.open_datagrams: set[MemoryDatagrams] = set()
         self.machines = MemoryMachines(loop)
         self._ports = _FIRST_PORT
+        self._given: deque[SocketAddress] = deque()
         self._descriptors = _FIRST_DESCRIPTOR
 
     def stream(self, family: int) -> MemoryTransport:
@@ -337,9 +338,24 @@ class MemoryNetwork:
         """Return the datagram socket that a datagram to *address* reaches."""
         return next((each for each in self.open_datagrams if each.is_reached_by(address)), None)
 
-    def free_address(self, family: int) -> SocketAddress:
-        """Return a local address for a socket that connects without having been bound."""
+    def hand_out(self, *names: SocketAddress) -> None:
+        """Have the next streams that take any port get the ports of *names*, in this order; then any others.
+
+        One that connects is called by all of its name. A datagram socket that connects is called by the host of the
+        next one, which is how the service finds its own address.
+        """
+        self._given.extend(names)
+
+    def free_address(self, family: int, *, takes: bool = True) -> SocketAddress:
+        """Return a local address for a socket that connects without having been bound; a stream *takes* a name."""
+        given = self._given[0] if self._given else None
+        if given is not None and given.family == family:
+            return self._given.popleft() if takes else given.with_port(self.next_port())
         return SocketAddress("127.0.0.1" if family == socket.AF_INET else "::1", self.next_port())
+
+    def free_port(self) -> int:
+        """Return a port for a stream that is bound to any."""
+        return self._given.popleft().port if self._given else self.next_port()
 
     def next_port(self) -> int:
         self._ports += 1
@@ -362,9 +378,10 @@ class MemoryPeer:
         self.ended = False
         self.was_reset = False
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, make_room: Callable[[], bool] = lambda: False) -> None:
         """Send all of *data*, letting the loop run.
 
+        :param make_room: called when the other side takes no more; tells whether it may again.
         :raises AssertionError: the other side takes no more of it.
         """
         view = memoryview(data)
@@ -372,7 +389,9 @@ class MemoryPeer:
             try:
                 view = view[self._transport.send(view) :]
             except BlockingIOError:
-                raise AssertionError(f"the other side takes no more: {len(view)} of {len(data)} bytes left") from None
+                if not make_room():
+                    words = f"the other side takes no more: {len(view)} of {len(data)} bytes left"
+                    raise AssertionError(words) from None
             self._loop.run()
 
     def receive(self) -> bytes:

@@ -81,7 +81,7 @@ class MemoryDatagrams:
         if target.family != self.family:
             raise _failure(errno.EAFNOSUPPORT)
         if self.local is None:
-            self.local = self.network.free_address(self.family)
+            self.local = self.network.free_address(self.family, takes=False)
         receiver = self.network.datagrams_at(target)
         if receiver is None:
             self._errors.append((errno.ECONNREFUSED, target))
@@ -117,7 +117,7 @@ class MemoryDatagrams:
         self._require_open()
         self.remote = SocketAddress.from_sockaddr(sockaddr)
         if self.local is None:
-            self.local = self.network.free_address(self.family)
+            self.local = self.network.free_address(self.family, takes=False)
         else:
             self.local = self.name_towards(self.remote)
 

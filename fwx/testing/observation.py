@@ -12,11 +12,9 @@ from typing import Any
 from zope.interface import implementedBy, implementer
 
 from fwx.impl.connection import FWXConnection
+from fwx.impl.observedsocket import ObservedSocket
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
-    FWX_E_TERMINATING,
-    HRESULT,
-    COMError,
     IFWXConnection,
     IFWXDataFilter,
     IFWXIOBuffer,
@@ -35,6 +33,7 @@ class Observer:
     :ivar calls: every call, such as ``external.Send(5)``, in order.
     :ivar faults: calls that the contract forbids.
     :ivar breaches: differences of the data filters and their completions from their interfaces.
+    :ivar sides: of which sides sockets were handed out: one that emulates has no external one (B3.6).
     :ivar sockets: the sockets that were handed out, weakly; :attr:`connections`, the connections.
     :ivar keeps_data_filters: they outlive their connections, in :attr:`data_filters`.
     :ivar watches_buffers: what is received can be written to, and :attr:`changed` tells who did.
@@ -44,6 +43,7 @@ class Observer:
         self.calls: list[str] = []
         self.faults: list[str] = []
         self.breaches: list[Breach] = []
+        self.sides: set[str] = set()
         self.sockets: list[weakref.ref[ObservedSocket]] = []
         self.connections: list[weakref.ref[Any]] = []
         self.keeps_data_filters = False
@@ -70,10 +70,17 @@ class Observer:
             self._verify(data_filter, IFWXSlowDataFilter)
         if self.keeps_data_filters:
             self.data_filters.append(data_filter)
+        self.sides.add(side)
         socket = ObservedSocket(self, answers(connection, data_filter), side)
         self.sockets.append(weakref.ref(socket))
         self.connections.append(weakref.ref(connection))
         return socket
+
+    def called(self, side: str, words: str) -> None:
+        self.calls.append(f"{side}.{words}")
+
+    def fault(self, side: str, words: str) -> None:
+        self.faults.append(f"{side}.{words}")
 
     def completion(self, completion: Any) -> Any:
         """Return what stands in for a filter's *completion* while buffers are watched, else itself."""
@@ -102,71 +109,6 @@ class Observer:
         if key not in self._verified:
             self._verified.add(key)
             self.breaches += breaches(candidate, interface)
-
-
-@implementer(IFWXSocket)
-class ObservedSocket(Unknown):
-    """A data filter's socket that notes what it is asked for and hands it on."""
-
-    def __init__(self, observer: Observer, socket: Any, side: str) -> None:
-        self._observer = observer
-        self._socket = socket
-        self._side = side
-        self._closed = False
-        self._shut = False
-
-    def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
-        size = "None" if pIOBuffer is None else pIOBuffer.GetBufferSizes()[1]
-        if self._shut:
-            self._fault(f"Send({size}) after Shutdown")
-        self._pass(f"Send({size})", "Send", pIOBuffer, self._observer.completion(pIFWXIOCompletion), UserData)
-
-    def SendTo(
-        self,
-        pIOBuffer: IFWXIOBuffer,
-        Address: SocketAddress,
-        AddressLength: int | None,
-        pIFWXIOCompletion: IFWXIOCompletion | None,
-        UserData: object,
-    ) -> None:
-        completion = self._observer.completion(pIFWXIOCompletion)
-        self._pass("SendTo", "SendTo", pIOBuffer, Address, AddressLength, completion, UserData)
-
-    def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
-        if pIFWXIOCompletion is None:
-            self._fault("Recv without a completion")
-        self._pass("Recv", "Recv", pIOBuffer, self._observer.completion(pIFWXIOCompletion), UserData)
-
-    def Shutdown(self, fAbortive: bool) -> None:
-        self._pass(f"Shutdown({bool(fAbortive)})", "Shutdown", fAbortive)
-        self._shut = True
-
-    def Close(self, fAbortive: bool) -> None:
-        self._observer.calls.append(f"{self._side}.Close({bool(fAbortive)})")
-        self._closed = True
-        self._socket.Close(fAbortive)
-
-    def _GetWriteCount(self) -> int:
-        count: int = self._socket._GetWriteCount()
-        return count
-
-    def _IsDataAvailable(self) -> HRESULT:
-        answer: HRESULT = self._socket._IsDataAvailable()
-        return answer
-
-    def _pass(self, words: str, method: str, *args: Any) -> None:
-        self._observer.calls.append(f"{self._side}.{words}")
-        if self._closed:
-            self._fault(f"{words} after Close")
-        try:
-            getattr(self._socket, method)(*args)
-        except COMError as error:
-            if error.hresult == FWX_E_TERMINATING:
-                self._fault(f"{words} after Detach")
-            raise
-
-    def _fault(self, words: str) -> None:
-        self._observer.faults.append(f"{self._side}.{words}")
 
 
 @implementer(IFWXIOCompletion)

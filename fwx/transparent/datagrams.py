@@ -7,11 +7,12 @@ import errno
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from fwx.datagram_listener import ClientDatagrams, DatagramListener
+from fwx.datagram_listener import DatagramListener
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action
+from fwx.impl.turnedaway import TurnedAway
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
@@ -25,6 +26,7 @@ from fwx.transparent.orders import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fwx.impl.clientdatagrams import ClientDatagrams
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.gateway import Gateway
     from fwx.impl.transport import Network
@@ -32,10 +34,6 @@ if TYPE_CHECKING:
     from fwx.transparent.sockets import Ordered, SocketMaker
 
 logger = logging.getLogger("fwx.transparent")
-
-MOST_TURNED_AWAY: Final = 100
-"""Records within :data:`TURNED_AWAY_SECONDS` of hosts that send to the listener's own port, one for each."""
-TURNED_AWAY_SECONDS: Final = 60.0
 
 
 class TransparentDatagramListener(DatagramListener):
@@ -69,8 +67,7 @@ class TransparentDatagramListener(DatagramListener):
         self._keeps = keeps_client_address
         self._is_own_listener = is_own_listener
         self._ordered: dict[SocketAddress, Ordered] = {}
-        self._turned_away: set[str] = set()
-        self._since = gateway.engine.clock()
+        self._turned_away = TurnedAway(gateway.engine.clock)
         super().__init__(name, bind, None, network, gateway, idle, most_per_address, accepting)
 
     def close(self) -> None:
@@ -111,13 +108,8 @@ class TransparentDatagramListener(DatagramListener):
 
     def _turn_away(self, source: SocketAddress, target: SocketAddress | None) -> None:
         """Drop what was sent to a port of the service itself; log it, but not so often that it would fill the log."""
-        now = self._gateway.engine.clock()
-        if now - self._since >= TURNED_AWAY_SECONDS:
-            self._since = now
-            self._turned_away.clear()
-        if source.host in self._turned_away or len(self._turned_away) >= MOST_TURNED_AWAY:
+        if not self._turned_away.is_news(source):
             return
-        self._turned_away.add(source.host)
         reason = f"nothing diverted the datagram: it is for {target}, a listener's port"
         self._log(source, Action.Denied, FWX_E_POLICY_RULES_DENIED, reason)
 

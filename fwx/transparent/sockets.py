@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fwx.reaping import Reaping
 from fwx.transparent.kernel import os_error
 from fwx.transparent.orders import LARGEST, Answer, Kind, Order, OrderError, pack_order, unpack_answer
 
@@ -69,6 +70,7 @@ class SocketMaker:
         self._poller = poller
         self._on_failure = on_failure
         self._process: subprocess.Popen[bytes] | None = None
+        self._reaping: Reaping | None = None
         self._link: socket.socket | None = None
         self._serial = 0
         self._ordered: dict[int, Ordered] = {}
@@ -111,6 +113,8 @@ class SocketMaker:
         self._part()
         for ordered in self._drop():
             ordered.cancel()
+        if self._reaping is not None:
+            self._reaping.close()
         if self._process is not None:
             await asyncio.to_thread(self._reap)
 
@@ -176,8 +180,10 @@ class SocketMaker:
         self._ordered.pop(answer.serial).settle(made, answer.code)
 
     def _lost(self, reason: str) -> None:
-        """There are no sockets any more: whoever waits for one is told."""
+        """There are no sockets any more: whoever waits for one is told. Without its link the maker ends."""
         self._part()
+        assert self._process is not None
+        self._reaping = Reaping(self._process, self._poller)
         self._on_failure(f"the maker of transparent sockets is lost: {reason}")
         for ordered in self._drop():
             self._poller.queue.post(ordered.settle, None, errno.ENETDOWN)
@@ -195,6 +201,7 @@ class SocketMaker:
             link.close()
 
     def _reap(self) -> None:
+        """Wait for the end of the maker, which has no link any more; blocks."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import stat
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from fwx.control import LONGEST_LINE, ControlError, server
-from fwx.control.client import ask
+from fwx.control.client import ask, follow
 from fwx.control.server import ControlServer, text_of
 
 
@@ -237,3 +238,114 @@ def test_there_is_no_folder(tmp_path: Path) -> None:
 
 def test_a_server_that_never_started_stops(tmp_path: Path) -> None:
     asyncio.run(ControlServer(tmp_path, {}).stop())
+
+
+# ---- answers that go on ----------------------------------------------------------------------------------------------
+
+
+async def count(request: Mapping[str, Any], lines: server.Lines) -> None:
+    """Count to *most*; then wait for the end."""
+    most = request.get("most")
+    if not isinstance(most, int):
+        raise ControlError("'most' is no number")
+    await lines.send({"done": {}})
+    for number in range(most):
+        await lines.send({"number": number})
+    await lines.ended()
+    await lines.send({"last": True})
+
+
+def counting(folder: Path, use: Callable[[], None], stream: server.Stream = count) -> None:
+    """Run *use*, on a thread, while the socket answers ``count``."""
+
+    async def run() -> None:
+        made = ControlServer(folder, {"echo": echo}, {"count": stream})
+        try:
+            made.open()
+            await made.start()
+            await asyncio.to_thread(use)
+        finally:
+            await made.stop()
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_goes_on(tmp_path: Path) -> None:
+    def use() -> None:
+        with follow(tmp_path, "count", most=3) as answer:
+            assert [answer.line(5) for _ in range(3)] == [{"number": 0}, {"number": 1}, {"number": 2}]
+            with pytest.raises(TimeoutError):
+                answer.line(0.01)
+            answer.enough()
+            assert (answer.line(5), answer.line(5), answer.line(5)) == ({"last": True}, None, None)
+        assert ask(tmp_path, "echo", text="still there") == {"text": "still there"}
+
+    counting(tmp_path, use)
+
+
+def test_an_answer_that_does_not_begin(tmp_path: Path) -> None:
+    def use() -> None:
+        for arguments, words in (
+            ({"command": "count"}, "'most' is no number"),
+            ({"command": "cuont"}, "no command 'cuont'; expected 'count' or 'echo'"),
+        ):
+            with pytest.raises(ControlError) as failure, follow(tmp_path, **arguments):
+                raise AssertionError
+            assert str(failure.value) == words
+
+    counting(tmp_path, use)
+    with pytest.raises(ControlError, match="no service runs"), follow(tmp_path, "count"):
+        raise AssertionError
+
+
+def test_an_answer_that_fails_on_the_way(tmp_path: Path) -> None:
+    async def stumble(request: Mapping[str, Any], lines: server.Lines) -> None:
+        await lines.send({"done": {}})
+        raise KeyError("on the way")
+
+    def use() -> None:
+        with follow(tmp_path, "count") as answer, pytest.raises(ControlError, match="KeyError: 'on the way'"):
+            answer.line(5)
+
+    counting(tmp_path, use, stumble)
+
+
+def test_an_answer_that_is_no_answer(tmp_path: Path) -> None:
+    async def mumble(request: Mapping[str, Any], lines: server.Lines) -> None:
+        await lines.send({"done": {}})
+        lines._writer.write(b"[1]\n[2\nhalf")
+
+    def use() -> None:
+        with follow(tmp_path, "count") as answer:
+            for words in ("[1]", "[2"):
+                with pytest.raises(ControlError, match=re.escape(f"the service answered b'{words}\\n'")):
+                    answer.line(5)
+            # It was ended in the middle of a line.
+            assert answer.line(5) is None
+
+    counting(tmp_path, use, mumble)
+
+
+def test_a_client_that_goes_away_in_the_middle(tmp_path: Path) -> None:
+    """The answer's next line says so to who gives it."""
+    ended: list[BaseException | None] = []
+
+    async def go_on(request: Mapping[str, Any], lines: server.Lines) -> None:
+        await lines.send({"done": {}})
+        await lines.ended()
+        try:
+            while True:
+                await lines.send({"number": 0})
+                await asyncio.sleep(0)
+        except OSError as error:
+            ended.append(error)
+
+    def use() -> None:
+        with follow(tmp_path, "count"):
+            """It goes at once."""
+        with follow(tmp_path, "count") as answer:
+            answer._sock.shutdown(socket.SHUT_RDWR)
+            answer.enough()
+
+    counting(tmp_path, use, go_on)
+    assert len(ended) >= 1

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fwx.datagram_listener import MOST_WAITING, DatagramListener
+from fwx.datagram_listener import DatagramListener
+from fwx.impl.clientdatagrams import MOST_WAITING
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses

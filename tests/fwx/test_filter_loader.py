@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from fwx.composition import filters_of
+from fwx.config import load
 from fwx.filter_loader import (
     FilterLoadError,
     FilterOptionsError,
@@ -22,6 +25,8 @@ from fwx.filter_loader import (
     make_filter,
 )
 from fwx.filter_options import FilterOptions
+from fwx.impl.alert import Alerts, Category, Severity
+from fwx.impl.fault import FaultReporter
 from fwx.interfaces import IFWXFilter
 
 MODULE = """
@@ -101,6 +106,20 @@ def test_a_filter_is_found_by_entry_point_and_by_module(install: Callable[..., N
     loaded = load_filter_class("probe-plain")
     assert loaded.__name__ == "Plain"
     assert load_filter_class("fwx_probe:Plain") is loaded
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_filter_without_a_table_is_not_even_loaded(
+    install: Callable[..., None], tmp_path: Path, wanted: bool
+) -> None:
+    """B1.5: it is installed, and no table of the configuration asks for it."""
+    install("probe", {"probe-plain": "fwx_probe:Plain"})
+    tables = {"smtp": "smtp"} | ({"probe": "probe-plain"} if wanted else {})
+    path = tmp_path / "fwx.toml"
+    path.write_text("".join(f'[[filter]]\nname = "{name}"\nuse = "{use}"\n' for name, use in tables.items()))
+    faults = FaultReporter(Alerts(time.time, ()).define("fault", Severity.ERROR, Category.OTHER, source="fwx"))
+    assert [host.name for host in filters_of(load(path), faults)] == list(tables)
+    assert ("fwx_probe" in sys.modules) is wanted
 
 
 REFUSED = [
@@ -216,11 +235,21 @@ def test_options_have_defaults_that_can_be_shown() -> None:
         a: int
         b: list[str] = ["x"]  # noqa: RUF012 (pydantic copies it)
         c: str | None = None
+        d: tuple[Annotated[str, AfterValidator(str.upper)], ...] = ()
+        e: dict[str, Literal["x", 1]] | None = None
+        f: Annotated[int | None, Field(ge=1)] = 1
 
     class Holder:
         Options = Many
 
-    assert describe_options(Holder) == ("a: int", "b: list[str] = ['x']", "c: str | None = None")
+    assert describe_options(Holder) == (
+        "a: int",
+        "b: list[str] = ['x']",
+        "c: str | None = None",
+        "d: tuple[str, ...] = ()",
+        "e: dict[str, Literal['x', 1]] | None = None",
+        "f: int | None = 1",
+    )
 
 
 def test_a_clsid_belongs_to_the_name_for_ever() -> None:

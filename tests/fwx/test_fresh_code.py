@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,25 @@ def test_the_whole_package_is_read_again(pack: Path) -> None:
     assert sys.modules["fwx_probe_pack.other"] is other
     assert sys.modules["fwx_probe_pack"].other is other
     assert sys.modules["fwx_probe_packed"] is similar
+
+
+def test_a_second_edit_of_the_same_second_and_size(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's cache of the source takes it for the same; the next start of the service has the new code too."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    words = pack / "words.py"
+    load_filter_class(USE)
+    seen = words.stat()
+    assert list((pack / "__pycache__").glob("words.*.pyc")), "there is a cache to be misled by"
+    words.write_text("WORD = 'two'\n")
+    os.utime(words, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert words.stat().st_size == seen.st_size
+    finders = list(sys.meta_path)
+    fresh = FreshCode(USE)
+    assert vars(fresh.filter_class)["word"] == "two"
+    assert sys.meta_path == finders
+    code = "import fwx_probe_pack.words as words; print(words.WORD)"
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(pack.parent)!r}); {code}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "two\n"
 
 
 def test_what_is_not_wanted_is_undone(pack: Path) -> None:

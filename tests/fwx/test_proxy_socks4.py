@@ -47,7 +47,9 @@ def test_request(data: bytes, target: SocketAddress, user: str, early: bytes, de
 
 
 BAD_REQUESTS = {
-    "command": (to_address(b"\xc0\0\2\1", command=0), "SOCKS4 command 0x00 is neither CONNECT nor BIND"),
+    "command": (to_address(b"\xc0\0\2\1", command=0), "SOCKS4 command 0x00 is not CONNECT, BIND or RESOLVE"),
+    "RESOLVE_PTR": (to_address(b"\xc0\0\2\1", command=0xF1), "SOCKS4 command 0xf1 is not"),
+    "RESOLVE for no name": (to_address(b"\0\0\0\1", 0, command=0xF0) + b"\0", "SOCKS4 RESOLVE: '' is not a host name"),
     "port 0": (to_address(b"\xc0\0\2\1", 0), "port 0 is outside 1 to 65535"),
     "BIND for no name": (to_address(b"\0\0\0\1", 0, command=2) + b"\0", "SOCKS4 BIND: '' is not a host name"),
     "no name": (to_name(b""), "'' is not a host name"),
@@ -84,6 +86,26 @@ def test_bind(data: bytes, target: SocketAddress, user: str, early: bytes) -> No
         assert handshake.succeeded(SocketAddress("192.0.2.9", 0x1234)) == b"\0\x5a\x12\x34\xc0\0\2\x09"
         assert handshake.succeeded(SocketAddress("192.0.2.1", 20)) == b"\0\x5a\0\x14\xc0\0\2\1"
         assert handshake.refused(Outcome.TIMED_OUT) == REJECTED
+
+
+RESOLVES = {
+    "name": (b"\4\xf0\0\0\0\0\0\1u\0www.example\0", SocketAddress("www.example", 0), "u"),
+    "port": (b"\4\xf0\0\x50\0\0\0\1\0www.example\0", SocketAddress("www.example", 0), ""),
+    "address": (b"\4\xf0\0\0\xc0\0\2\1\0", SocketAddress("192.0.2.1", 0), ""),
+}
+
+
+@pytest.mark.parametrize(("data", "target", "user"), RESOLVES.values(), ids=RESOLVES)
+def test_resolve(data: bytes, target: SocketAddress, user: str) -> None:
+    """Tor's socks-extensions section 2; the bytes are what tor-resolve sends, and what Tor replies."""
+    for cut in range(1, len(data)):
+        handshake = ProxyHandshake()
+        handshake.receive(data[:cut])
+        assert handshake.request is None
+        assert handshake.receive(data[cut:]) == b""
+        assert handshake.request == ProxyRequest("SOCKS4", "resolve", target, "", b"", user)
+        assert handshake.succeeded(SocketAddress("127.201.31.189", 0)) == b"\x00Z\x00\x00\x7f\xc9\x1f\xbd"
+        assert handshake.refused(Outcome.NAME_NOT_FOUND) == REJECTED
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fwx.interfaces.address import SocketAddress
@@ -98,6 +100,42 @@ def test_association(packed: bytes, target: SocketAddress) -> None:
     assert handshake.request == ProxyRequest("SOCKS5", "udp", target, "", b"")
 
 
+RESOLVES = {
+    "name": (b"\5\xf0\0\3\x0bwww.example\0\0", "resolve", SocketAddress("www.example", 0)),
+    "port": (b"\5\xf0\0\3\x0bwww.example\0\x50", "resolve", SocketAddress("www.example", 0)),
+    "address": (b"\5\xf0\0\1\x7f\0\0\1\0\0", "resolve", SocketAddress("127.0.0.1", 0)),
+    "IPv6": (b"\5\xf0\0\4" + bytes(15) + b"\1\0\0", "resolve", SocketAddress("::1", 0)),
+    "name of IPv4": (b"\5\xf1\0\1\x7f\0\0\1\0\0", "resolve-ptr", SocketAddress("127.0.0.1", 0)),
+    "name of IPv6": (b"\5\xf1\0\4" + bytes(15) + b"\1\0\0", "resolve-ptr", SocketAddress("::1", 0)),
+    "name of IPv4 in letters": (b"\5\xf1\0\3\x09127.0.0.1\0\0", "resolve-ptr", SocketAddress("127.0.0.1", 0)),
+}
+
+
+@pytest.mark.parametrize(("data", "command", "target"), RESOLVES.values(), ids=RESOLVES)
+def test_resolve(data: bytes, command: Any, target: SocketAddress) -> None:
+    """Tor's socks-extensions section 2: split at every byte."""
+    for cut in range(1, len(data)):
+        handshake = ProxyHandshake()
+        handshake.receive(GREETING + data[:cut])
+        assert handshake.request is None
+        assert handshake.receive(data[cut:]) == b""
+        assert handshake.request == ProxyRequest("SOCKS5", command, target, "", b"")
+
+
+def test_what_was_resolved() -> None:
+    """The bytes are those of Tor 0.4.7; a name only where one was asked for."""
+    forward, backward = ProxyHandshake(), ProxyHandshake()
+    forward.receive(GREETING + RESOLVES["name"][0])
+    backward.receive(GREETING + RESOLVES["name of IPv4"][0])
+    v6 = SocketAddress("feaf:4e23:1c27:4bd2:e1a6:7018:fc08:35fc", 0)
+    assert forward.succeeded(v6) == b"\x05\x00\x00\x04\xfe\xafN#\x1c'K\xd2\xe1\xa6p\x18\xfc\x085\xfc\x00\x00"
+    assert forward.succeeded(SocketAddress("127.0.0.1", 0)) == b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00"
+    assert backward.succeeded(SocketAddress("www.example", 0)) == b"\5\0\0\3\x0bwww.example\0\0"
+    with pytest.raises(ValueError, match="is a name"):
+        forward.succeeded(SocketAddress("www.example", 0))
+    assert backward.refused(Outcome.NAME_NOT_FOUND)[:2] == b"\5\4"
+
+
 @pytest.mark.parametrize("greeting", [GREETING, b"\x05\x03\x02\x01\x00", b"\x05\xff" + bytes(range(255))])
 def test_pipelined_greeting_request_and_data(greeting: bytes) -> None:
     handshake = ProxyHandshake()
@@ -125,6 +163,9 @@ BAD_REQUESTS = {
     "BIND for a short IPv4": (to_name(b"127.1", 0, 2), 0x01, "four decimal parts"),
     "UDP ASSOCIATE from a name": (b"\x05\x03\x00\x03\x01a\x00\x35", 0x08, "SOCKS5 UDP ASSOCIATE: a name for where"),
     "command": (b"\x05\x09\x00\x01", 0x07, "command 0x09 is not supported"),
+    "CONNECT_DIR": (b"\x05\xf2\x00\x01", 0x07, "command 0xf2 is not supported"),
+    "RESOLVE of no name": (to_name(b"", 0, 0xF0), 0x01, "SOCKS5 RESOLVE: '' is not a host name"),
+    "RESOLVE_PTR of a name": (to_name(b"www.example", 0, 0xF1), 0x08, "SOCKS5 RESOLVE_PTR: a name"),
     "address type": (b"\x05\x01\x00\x02", 0x08, "address type 0x02"),
     "version": (b"\x04", 0x01, "starts with 0x04"),
     "reserved byte": (b"\x05\x01\x01\x01", 0x01, "reserved byte is 0x01"),

@@ -45,6 +45,7 @@ from tests.impl.way import Way
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
+UDP_IDLE_SECONDS = 60.0
 # What "bounded" means for the kernel's buffers in the tests where a reader stops.
 SMALL = 32 << 10
 _PATIENCE = 5.0
@@ -167,6 +168,7 @@ class Rig:
             call_later=self.clock.call_later,
             connect_deadlines=DeadlineQueue(CONNECT_SECONDS, self.clock, self.clock.call_later),
             linger_deadlines=DeadlineQueue(LINGER_SECONDS, self.clock, self.clock.call_later),
+            datagram_deadlines=DeadlineQueue(UDP_IDLE_SECONDS, self.clock, self.clock.call_later),
             write_record=self.records.append,
             packet_filter=self.packet_filter,
             is_own_listener=lambda address, _: address in self.own_listeners,
@@ -292,6 +294,7 @@ class Rig:
         assert not left, f"{left} threads of the pool have not ended"
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
+        self.engine.datagram_deadlines.close()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

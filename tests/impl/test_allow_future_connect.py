@@ -39,7 +39,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
@@ -95,6 +94,14 @@ def test_somewhere_else(scene: Scene) -> None:
     door, other = scene.door(), scene.door()
     scene.announce(door.address)
     assert scene.connects(door=other) is None
+    assert scene.connects(SocketAddress("127.0.0.2", door.address.port)) is None
+    assert scene.doors[-1].refusals == [FWX_E_POLICY_RULES_DENIED]
+    outside = SocketAddress("203.0.113.7", 20)
+    action = scene.announce(outside)
+    others = (outside.with_port(21), SocketAddress("203.0.113.8", 20), SocketAddress("203.0.113.7.example", 20))
+    assert scene.session.announces(outside)
+    assert not any(scene.session.announces(each) for each in others)
+    action.Cancel()
     assert scene.connects(door=door) is not None
 
 
@@ -209,7 +216,7 @@ def test_where_nothing_can_leave_from(scene: Scene) -> None:
 
 @pytest.mark.parametrize("to", ["the announcer", "nobody"])
 def test_who_is_told(scene: Scene, to: str) -> None:
-    """B2.31 to B2.33, B2.45, B6.10: the session filter that was named, with its context; nobody else can hear of it."""
+    """B2.31, B2.32, B2.33, B2.45, B6.10: the session filter that was named, with its context, and nobody else."""
     everything = 0x3FF | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections
     other = scene.rig.host("other", mask=everything)
     assert scene.session.session_filter(other, fwx_Connect_Tcp) is not None
@@ -523,7 +530,6 @@ TARGET = SocketAddress("203.0.113.7", 20)
         ({"ProxyExternalAddress": TARGET, "ProxyExternalAddressLength": 99}, E_INVALIDARG),
         ({"Protocol": 47}, E_INVALIDARG),
         ({"Protocol": None}, E_INVALIDARG),
-        ({"Protocol": FWX_PROTOCOL_UDP, "ProxyExternalAddress": SocketAddress("127.0.0.5", 0)}, E_NOTIMPL),
         ({"dwFlags": FWX_FLAG_BIDIRECTIONAL}, E_INVALIDARG),
         ({"dwFlags": -1}, E_INVALIDARG),
         ({"ProtocolGuid": None}, E_POINTER),
@@ -534,7 +540,7 @@ TARGET = SocketAddress("203.0.113.7", 20)
     ],
 )
 def test_bad_arguments(scene: Scene, arguments: dict[str, Any], code: int) -> None:
-    """Nothing is announced."""
+    """B6.35: nothing is announced, with flags that are for another method neither."""
     assert code_of(scene.announce, **{"target": TARGET, **arguments}) == code
     assert scene.permissions == []
     assert len(scene.session.secondary) == 0

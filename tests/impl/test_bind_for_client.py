@@ -21,7 +21,6 @@ from fwx.interfaces import (
     FWX_FLAG_BIDIRECTIONAL,
     FWX_FLAG_TIMEOUT,
     FWX_PROTOCOL_TCP,
-    FWX_PROTOCOL_UDP,
     IFWXConnection,
     IFWXSession,
     SocketAddress,
@@ -35,7 +34,6 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_IS_BUSY,
@@ -375,7 +373,7 @@ def test_a_filter_refuses_the_peer(scene: Scene, waiting: socket.socket) -> None
 
 
 def test_who_is_told(scene: Scene, waiting: socket.socket) -> None:
-    """B2.31 to B2.33: of the connection to the client, not of the port; with the peer's address."""
+    """B2.31, B2.33: of the connection to the client, not of the port; with the peer's address."""
     context = scene.rig.firewall.CreateIpFilter()
     outside, (port,) = scene.bind(place(waiting), pSessionFilter=scene.session_filter, punkContext=context)
     assert scene.told == []
@@ -390,7 +388,7 @@ def test_who_is_told(scene: Scene, waiting: socket.socket) -> None:
 
 
 def test_who_may_come(scene: Scene, waiting: socket.socket) -> None:
-    """B6.17, B6.32 to B6.34: the IP filter's addresses; a copy of it is kept, another one can be set."""
+    """B6.17, B6.32, B6.33, B6.34: the IP filter's addresses; a copy of it is kept, another one can be set."""
     ip_filter = scene.rig.firewall.CreateIpFilter()
     ip_filter.IncludeRange(IPv4Address("127.0.0.3"), IPv4Address("127.0.0.3"))
     outside, (connection,) = scene.bind(place(waiting), pIpFilter=ip_filter)
@@ -488,7 +486,6 @@ CLIENT = SocketAddress("127.0.0.1", 4000)
         ({"ProxyAddress": SocketAddress("a.name", 0)}, E_INVALIDARG),
         ({"ProxyAddressLength": 99}, E_INVALIDARG),
         ({"Protocol": 1}, E_INVALIDARG),
-        ({"Protocol": FWX_PROTOCOL_UDP}, E_NOTIMPL),
         ({"dwFlags": FWX_FLAG_BIDIRECTIONAL}, E_INVALIDARG),
         ({"Backlog": "5"}, E_INVALIDARG),
         ({"ProtocolGuid": None}, E_POINTER),

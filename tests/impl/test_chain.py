@@ -26,7 +26,7 @@ def members(rig: Rig, count: int) -> list[Member]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_n_filters_have_n_plus_one_links(rig: Rig, count: int, recorder: Any) -> None:
-    """B3.5: client, filter 1 .. filter n, server; neighbours share a junction."""
+    """B3.3, B3.5: client, filter 1 .. filter n, server; neighbours share a junction."""
     chain = members(rig, count)
     client, server = SimpleNamespace(datagrams=False), object()
     ends = link(chain, client, server, rig.queue)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
     FWX_E_FILTER_NOT_REGISTERED,
+    FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_FALSE,
     S_OK,
@@ -239,12 +240,19 @@ def test_deny_then_fail_still_denies(rig: Rig) -> None:
     assert not rig.connection().raise_connect_event((rig.host(handle=handle, opens=True),))
 
 
-def test_kill_in_the_handler(rig: Rig) -> None:
-    """B3.32: the request goes no further."""
+def test_kill_in_the_handler(rig: Rig, watcher: Any) -> None:
+    """B3.32, B2.35: the request goes no further, and nothing can be attached to it any more."""
     connection = rig.connection()
-    host = rig.host(handle=lambda event: event.Parameters.Connect.piConnection.Kill())
+    codes: list[int] = []
+
+    def handle(event: Any) -> None:
+        event.Parameters.Connect.piConnection.Kill()
+        codes.append(code_of(event.Parameters.Connect.piConnection.AttachDataFilter, watcher(), fwx_dfpc_Middle, None))
+
+    host = rig.host(handle=handle)
     assert not connection.raise_connect_event((host,))
     assert connection.result[0] == HRESULT_FROM_WIN32(WSAECONNABORTED)
+    assert codes == [FWX_E_TERMINATING]
     rig.until_gone(connection)
 
 

@@ -330,8 +330,19 @@ def test_it_ends_with_its_session(rig: Rig, flags: int) -> None:
 
 
 def test_any_thread_may_ask_and_cancel(rig: Rig) -> None:
-    """B1.45: the loop thread answers."""
-    session, results = rig.session(), []
+    """B1.45: the loop thread answers, and nobody else changes what it knows."""
+    session, results, changed_by = rig.session(), list[int](), list[int]()
+
+    class Watched(dict[Any, Any]):
+        def setdefault(self, key: Any, value: Any) -> Any:
+            changed_by.append(threading.get_ident())
+            return super().setdefault(key, value)
+
+        def __delitem__(self, key: Any) -> None:
+            changed_by.append(threading.get_ident())
+            super().__delitem__(key)
+
+    rig.engine.factories._of_session = Watched()
 
     def other() -> None:
         action = set_for(session, Factory())
@@ -343,6 +354,7 @@ def test_any_thread_may_ask_and_cancel(rig: Rig) -> None:
     thread.start()
     rig.until(lambda: not thread.is_alive())
     assert results == [1, 0]
+    assert changed_by == [threading.get_ident()] * 2
 
 
 @pytest.mark.parametrize(

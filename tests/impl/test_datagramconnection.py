@@ -27,11 +27,15 @@ from fwx.interfaces import (
     SocketAddress,
     fwx_Bind_Udp,
     fwx_ConnectionTerminating,
+    fwx_dfpc_Emulation,
     fwx_dfpc_Middle,
+    fwx_dfpc_NAT,
     fwx_Udp_Destination,
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
+    E_OUTOFMEMORY,
+    E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
     FWX_E_DNS_QUOTA_EXCEEDED,
     FWX_E_POLICY_RULES_DENIED,
@@ -323,13 +327,15 @@ class Passing(sdk.Unknown):
         self.detached += 1
 
 
-def attaching(rig: Rig, event: int, make: Callable[[], Any], name: str = "filter") -> Any:
+def attaching(
+    rig: Rig, event: int, make: Callable[[], Any], name: str = "filter", priority: int = fwx_dfpc_Middle
+) -> Any:
     """A filter that attaches what *make* makes to the connection in events of the type *event*."""
 
     def handle(told: Any) -> None:
         if told.EventType == event:
             details = told.Parameters.Bind if event == fwx_Bind_Udp else told.Parameters.UdpDest
-            details.piConnection.AttachDataFilter(make(), fwx_dfpc_Middle, None)
+            details.piConnection.AttachDataFilter(make(), priority, None)
 
     return rig.host(name, handle=handle, mask=UDP_MASK)
 
@@ -352,7 +358,7 @@ def test_a_filter_on_the_socket(rig: Rig, association: Any, servers: Any) -> Non
 
 
 def test_filters_of_a_destination(rig: Rig, association: Any, servers: Any) -> None:
-    """B2.18: each destination has its own; it is detached when the destination makes room."""
+    """B2.18, B2.34: each destination has its own; it is detached when the destination makes room."""
     made_filters: list[Passing] = []
 
     def make() -> Passing:
@@ -386,6 +392,44 @@ def test_both_at_once(rig: Rig, association: Any, servers: Any) -> None:
     assert made.client.got == [(b"X1221", server.address)]
 
 
+@pytest.mark.parametrize("event", [fwx_Bind_Udp, fwx_Udp_Destination])
+def test_priority_classes(rig: Rig, association: Any, servers: Any, event: int) -> None:
+    """B3.7, B3.9: the low class is next to the client, whoever was first."""
+    server = servers()
+    hosts = (
+        attaching(rig, event, lambda: Passing(b"6"), "outer", fwx_dfpc_Emulation),
+        attaching(rig, event, lambda: Passing(b"0"), "inner", fwx_dfpc_NAT),
+    )
+    made = association(*hosts)
+    made.say(b"x", server.address)
+    assert server.answer() == b"x06"
+    rig.until(lambda: made.client.got)
+    assert made.client.got == [(b"X0660", server.address)]
+
+
+@pytest.mark.parametrize("event", [fwx_Bind_Udp, fwx_Udp_Destination])
+@pytest.mark.parametrize("raises", [False, True])
+def test_no_memory_for_the_sockets(rig: Rig, association: Any, servers: Any, event: int, raises: bool) -> None:
+    """B1.27: the connection ends, nothing goes out, and the filter is detached."""
+
+    class Starved(Passing):
+        def SetSockets(self, *arguments: Any) -> Any:
+            if raises:
+                raise MemoryError
+            return E_OUTOFMEMORY
+
+    starved, server = Starved(), servers()
+    made = association(attaching(rig, event, lambda: starved))
+    made.say(b"x", server.address)
+    rig.until(lambda: made.ended)
+    assert starved.detached == 1
+    assert made.connection.result[0] == E_UNEXPECTED
+    assert [alert.key for alert in rig.alerts] == ["filter/SetSockets"]
+    server.sock.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        server.sock.recv(10)
+
+
 def test_a_filter_cannot_reach_what_was_not_judged(rig: Rig, association: Any, servers: Any) -> None:
     """A destination's filter sends to its destination, whatever it names; the socket's filter is judged anew."""
     server, elsewhere = servers(), servers()
@@ -414,6 +458,10 @@ def test_a_filter_refuses_a_destination(rig: Rig, association: Any, servers: Any
         assert (details.AddressLength, details.piConnection) == (details.Address.length, made.connection)
         if details.Address == server.address:
             details.piUdpDestination.Deny(reserved)
+        else:  # the first one's object does nothing here
+            with pytest.raises(COMError) as failure:
+                told[0].Deny(0)
+            assert failure.value.hresult == FWX_E_BAD_CONTEXT
 
     made = association(rig.host(handle=handle, mask=UDP_MASK))
     for _ in range(2):

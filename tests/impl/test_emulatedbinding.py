@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx import sdk
 from fwx.impl.gateway import Gateway
+from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
     FWX_CONNECTION_INTERNAL_ADDRESS_TRANSLATION,
     FWX_PROTOCOL_TCP,
-    FWX_PROTOCOL_UDP,
     GUID_NULL,
     SocketAddress,
     fwx_AcceptedConnection,
@@ -25,11 +29,11 @@ from fwx.interfaces import (
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
-    E_NOTIMPL,
     E_POINTER,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_ALREADY_EMULATED,
     FWX_E_ALREADY_EXISTS,
+    FWX_E_IS_BUSY,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -39,6 +43,7 @@ from fwx.interfaces.hresult import (
     WSAEINVAL,
     COMError,
 )
+from fwx.testing import MemoryFirewall
 from tests.impl.inward import Handed, Inward
 from tests.impl.test_emulation import Cache
 
@@ -103,7 +108,17 @@ def test_nobody_listens_where_a_bind_is_emulated(rig: Rig) -> None:
 
 
 def test_a_connection_comes_from_the_filter(rig: Rig) -> None:
-    """B3.35, B3.36, B3.37, B1.36: by the address given; the data filter has the internal socket alone."""
+    """B3.35, B3.36, B3.37, B1.36: by the address given; the data filter has the internal socket alone.
+
+    The terminating event says when what was made must not be kept any more: then nothing of the service's holds it.
+    """
+    ended: list[Any] = []
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_ConnectionTerminating:
+            ended.append(event.Parameters.EndConnect.piConnection)
+
+    rig.host("ending", mask=ALL, session_mask=ALL | fwx_ConnectionTerminating, handle=handle)
     inward, client = waiting(rig)
     cache = Cache()
     made: Any = inward.connection.EmulateConnection(cache, REMOTE, None, PLACE)
@@ -115,9 +130,18 @@ def test_a_connection_comes_from_the_filter(rig: Rig) -> None:
     client.shutdown()
     rig.until(lambda: inward.accepted_ended)
     assert cache.calls[1:] == ["Detach"]
+    assert ended == [made]
     assert code_of(made.GetSession) == FWX_E_TERMINATING
     record = rig.records[-1]
     assert (record.source_ip, record.destination_ip, record.filters) == (REMOTE.host, PLACE.host, "emulating")
+    there = weakref.ref(made)
+    del made
+    ended.clear()
+    inward.accepted_ended.clear()
+    inward.connection._side.joined.clear()  # type: ignore[attr-defined]
+    cache.__dict__.clear()
+    gc.collect()
+    assert there() is None
     inward.connection.end()
 
 
@@ -160,7 +184,7 @@ def test_another_filter_may_deny_it(rig: Rig) -> None:
 
 
 def test_what_emulate_connection_refuses(rig: Rig) -> None:
-    """B3.35: WSAEINVAL where no filter emulates the bind; nothing is left of what fails."""
+    """B3.35: WSAEINVAL where no filter emulates the bind, or nobody listens; nothing is left of what fails."""
     inward, _ = waiting(rig)
     emulated = inward.connection
     assert code_of(emulated.EmulateConnection, None, REMOTE, None, PLACE) == E_POINTER
@@ -180,6 +204,45 @@ def test_what_emulate_connection_refuses(rig: Rig) -> None:
     assert result == HRESULT_FROM_WIN32(WSAEINVAL)
     real.connection.end()
     transport.close(False)
+    outward = rig.connection()
+    result = code_of(outward.EmulateConnection, Cache(), REMOTE, None, PLACE)
+    assert result == HRESULT_FROM_WIN32(WSAEINVAL)
+    outward.refuse(S_OK, "the test is over")
+
+
+def test_the_rules_are_asked_who_may_come(rig: Rig) -> None:
+    """B3.35, B6.34: as of those who come by themselves; who may not is logged, and nothing is left."""
+    inward, _ = waiting(rig)
+    rig.engine.policy = rig.policy(Rule("no", "deny", ("any",), ("any", "localhost"), ("any", "localhost")))
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_POLICY_RULES_DENIED
+    record = rig.records[-1]
+    assert (record.action, record.rule, record.resultcode) == (Action.Denied, "no", FWX_E_POLICY_RULES_DENIED)
+    assert (record.source_ip, record.destination_ip) == (REMOTE.host, PLACE.host)
+    rig.settle()
+    assert rig.sessions.connections() == [inward.connection]
+    inward.connection.end()
+
+
+def test_an_ip_filter_holds_for_who_comes_from_a_filter(rig: Rig) -> None:
+    """B6.32, B6.34: one that the bind had before a filter emulated it."""
+    transport, _client = rig.pair()
+    rig.host("emulating", mask=ALL, handle=binds)
+    inward = Inward(rig, Handed(transport), ip_filter=FWXIpFilter())
+    inward.listen()
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_ADDRESS_NOT_ALLOWED
+    assert rig.records[-1].reason == f"the IP filter does not include {REMOTE}"
+    inward.connection.end()
+    transport.close(False)
+
+
+def test_nobody_comes_while_the_log_fails(rig: Rig) -> None:
+    """B9.18."""
+    inward, _ = waiting(rig)
+    rig.engine.accepting = lambda: False
+    before = len(rig.records)
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_IS_BUSY
+    assert len(rig.records) == before
+    inward.connection.end()
 
 
 # ---- EmulateClientBind -----------------------------------------------------------------------------------------------
@@ -248,6 +311,57 @@ def test_it_ends_with_its_session(rig: Rig, ready: Any) -> None:
     rig.settle()
 
 
+def test_the_rules_judge_who_comes_to_a_client_that_bound_nothing(rig: Rig, ready: Any) -> None:
+    """B6.27, B6.29."""
+    connection = emulate(rig, ready)
+    rig.engine.policy = rig.policy(Rule("no", "deny", ("any",), ("any", "localhost"), ("any", "localhost")))
+    assert code_of(connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_POLICY_RULES_DENIED
+    assert rig.records[-1].original_client_ip == "127.0.0.1"
+    connection.end()
+    rig.settle()
+
+
+def test_nothing_begins_while_the_service_stops(rig: Rig, ready: Any) -> None:
+    """Else a filter that tries again would hold up the stop."""
+    connection = emulate(rig, ready)
+    rig.engine.gateway.close()
+    assert connection.terminating
+    assert code_of(lambda: emulate(rig, ready)) == FWX_E_TERMINATING
+    rig.settle()
+    assert not rig.sessions.connections()
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_whose_it_is(names: tuple[str, ...]) -> None:
+    """A task that a filter has started in FilterInit is known as the filter's, and so is what that starts; also of two
+    filters of one class."""
+
+    class Emulator(sdk.ConnectionFilter):
+        events = 0
+
+        def started(self, firewall: Any) -> None:
+            sdk.spawn(firewall, self.wait(firewall), name="emulator")
+
+        async def wait(self, firewall: Any) -> None:
+            await asyncio.sleep(1)
+            sdk.spawn(firewall, self.emulate(firewall), name="emulator")
+
+        async def emulate(self, firewall: Any) -> None:
+            client = SocketAddress("10.0.0.1", 80)
+            session = firewall.CreatePrivateSession(client, None, None, None, None)
+            bind = session.EmulateClientBind(client, None, PLACE, None, FWX_PROTOCOL_TCP, GUID_NULL, False)
+            bind.EmulateConnection(sdk.AsyncDataFilter(), REMOTE, None, PLACE)
+
+    memory = MemoryFirewall()
+    for name in names:
+        memory.start(Emulator, name)
+    memory.loop.advance(2)
+    memory.close()
+    assert not memory.faults
+    failed = [record.filters for record in memory.records if record.action == Action.Failed]
+    assert failed == list(names)
+
+
 def test_what_emulate_client_bind_refuses(rig: Rig, ready: Any) -> None:
     """B6.27."""
 
@@ -259,7 +373,6 @@ def test_what_emulate_client_bind_refuses(rig: Rig, ready: Any) -> None:
     assert code(place=None) == E_POINTER
     assert code(place=SocketAddress("www.example", 80)) == E_INVALIDARG
     assert code(place=PLACE.with_port(0)) == E_INVALIDARG
-    assert code(protocol=FWX_PROTOCOL_UDP) == E_NOTIMPL
     assert code(protocol=1) == E_INVALIDARG
     assert code(guid=None) == E_POINTER
     rig.host(mask=ALL, handle=lambda event: event.Parameters.Bind.piConnection.Deny(0))

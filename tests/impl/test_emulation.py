@@ -116,7 +116,7 @@ def open_door(rig: Rig, door: Door, target: SocketAddress = SERVER, **more: Any)
 
 
 def test_the_data_filter_is_the_server(rig: Rig, door: Door) -> None:
-    """B3.6, B3.33, B3.40: nothing is connected to, not even where somebody listens; the external socket is NULL."""
+    """B2.14, B3.6, B3.33, B3.40: nothing is dialled, not even where somebody listens; the external socket is NULL."""
     cache, context = Cache(), Unknown()
     rig.host(handle=emulating(cache, context=context))
     open_door(rig, door, door.address, early=b"GET /")

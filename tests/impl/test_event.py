@@ -22,10 +22,16 @@ from fwx.interfaces import (
     FwxFirewallEvent,
     FwxFirewallEventType,
     SocketAddress,
+    fwx_AcceptedConnection,
+    fwx_Bind_Tcp,
+    fwx_Bind_Udp,
+    fwx_Connect_Tcp,
+    fwx_dfpc_Middle,
+    fwx_Udp_Destination,
     fwxSourceNAT,
     fwxSourceWSP,
 )
-from fwx.interfaces.hresult import S_OK
+from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, S_OK, WSAECONNREFUSED, COMError
 from fwx.interfaces.protocols import by_title
 
 if TYPE_CHECKING:
@@ -48,6 +54,38 @@ def test_the_types_and_the_sources_have_a_bit_each() -> None:
         "fwx_NatPtConnection": 0x400,
     }
     assert (fwxSourceWSP, fwxSourceNAT, FWX_ALL_SOURCES) == (0x4000_0000, 0x8000_0000, 0xC000_0000)
+
+
+ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
+DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
+
+
+@pytest.mark.parametrize("event_type", list(FwxFirewallEventType)[:10], ids=lambda each: each.name)
+def test_what_belongs_into_which_handler(rig: Rig, watcher: Any, event_type: FwxFirewallEventType) -> None:
+    """B2.34, B2.36, B3.33, B3.34: FWX_E_BAD_CONTEXT in the handler of any other event."""
+    calls = {
+        "AttachDataFilter": ((watcher(), fwx_dfpc_Middle, None), ATTACHABLE),
+        "Deny": ((0,), DENIABLE),
+        "EmulateForConnect": ((watcher(), None), fwx_Connect_Tcp),
+        "EmulateForBind": ((), fwx_Bind_Tcp),
+    }
+    found: dict[str, int] = {}
+
+    def handle(_event: Any) -> None:
+        for method, (arguments, _) in calls.items():
+            try:
+                getattr(connection, method)(*arguments)
+            except COMError as error:
+                found[method] = error.hresult
+            else:
+                found[method] = S_OK
+
+    connection = rig.connection()
+    host = rig.host(handle=handle, mask=event_type | FWX_ALL_SOURCES)
+    passes = connection.raise_event((host,), event_type, lambda: terminating_event(connection), WSAECONNREFUSED)
+    assert found == {name: S_OK if event_type & where else FWX_E_BAD_CONTEXT for name, (_, where) in calls.items()}
+    assert passes == (not event_type & DENIABLE)
+    connection.refuse(S_OK, "the test is over")
 
 
 def test_the_protocol_of_a_connection(rig: Rig) -> None:

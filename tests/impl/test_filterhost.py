@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from zope.interface import implementer
 
+from fwx.data_pump import DataPump
 from fwx.impl.filterhost import FilterFault, FilterHost
-from fwx.interfaces import FWX_ALL_SOURCES, FwxFilterHookEvents, fwx_Connect_Tcp
+from fwx.impl.raw import Ref, raw
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import (
+    FWX_ALL_SOURCES,
+    FwxFilterHookEvents,
+    IFWXFilter,
+    fwx_Connect_Tcp,
+    fwx_dfpc_Middle,
+    fwx_Listen,
+)
 from fwx.interfaces.hresult import E_FAIL, E_NOTIMPL, E_OUTOFMEMORY, S_FALSE, S_OK, COMError
+from fwx.testing import MemoryFirewall
+from tests.impl.parts import ScriptedFilter, ScriptedSessionFilter
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Rig
 
 MASK = int(fwx_Connect_Tcp) | FWX_ALL_SOURCES
+SESSION_MASK = int(fwx_Listen) | FWX_ALL_SOURCES
 
 
 def raising(error: BaseException) -> Any:
@@ -40,6 +56,106 @@ def test_a_life(rig: Rig) -> None:
     assert host.state == "stopped"
     assert [entry[1] for entry in rig.journal] == ["init", "shutdown"]
     assert not rig.alerts
+
+
+def test_there_is_one_object(rig: Rig) -> None:
+    """B1.4: made at the start, whatever sessions there are."""
+    made: list[ScriptedFilter] = []
+
+    def factory() -> ScriptedFilter:
+        made.append(ScriptedFilter("one", rig.journal))
+        return made[-1]
+
+    host = FilterHost("one", uuid4(), factory, rig.faults, everywhere=True, opens_on_error=False)
+    assert not made
+    host.start(rig.firewall)
+    for client in ("127.0.0.1", "127.0.0.2"):
+        assert rig.session(client).session_filter(host, fwx_Connect_Tcp).script is made[0]
+    assert len(made) == 1
+    host.stop()
+
+
+@implementer(IFWXFilter)
+class Writing(Unknown):
+    """It keeps every structure of a mask that it has filled in."""
+
+    def __init__(self) -> None:
+        self.kept: list[FwxFilterHookEvents] = []
+
+    def FilterInit(self, pIFWXFirewall: Any) -> FwxFilterHookEvents:
+        self.kept.append(FwxFilterHookEvents(MASK))
+        return self.kept[-1]
+
+    def AttachToSession(self, piSession: Any, pFilterHookEvents: FwxFilterHookEvents) -> Any:
+        pFilterHookEvents.dwGlobalEvents = SESSION_MASK
+        self.kept.append(pFilterHookEvents)
+        return ScriptedSessionFilter(ScriptedFilter("writing", []), piSession)
+
+    def FilterShutdown(self) -> None:
+        pass
+
+
+def test_the_structure_of_the_mask_is_the_services(rig: Rig) -> None:
+    """B1.7: what the filter has written into it counts when the call returns; on the COM face FilterInit fills it too.
+
+    What a filter that has kept it writes later changes nothing.
+    """
+    writing = Writing()
+    host = FilterHost("writing", uuid4(), lambda: writing, rig.faults, everywhere=True, opens_on_error=False)
+    host.start(rig.firewall)
+    rig.engine.filters = (host,)
+    session = rig.session()
+    assert session.session_filter(host, fwx_Connect_Tcp) is None  # attached, and it has asked for another event
+    for events in writing.kept:
+        events.dwGlobalEvents = 0
+    assert (len(writing.kept), host.mask) == (2, MASK)
+    assert session.session_filter(host, fwx_Listen) is not None
+    cell = Ref[FwxFilterHookEvents]()
+    assert raw(writing, IFWXFilter).FilterInit(rig.firewall, cell) == S_OK
+    assert cell.value == FwxFilterHookEvents(MASK)
+
+
+@pytest.mark.parametrize("filters_first", [True, False])
+def test_everything_is_detached_before_anything_is_let_go_of(filters_first: bool) -> None:
+    """B1.40, B1.41: then nothing of the service holds an object that the filter has made, nor the filter."""
+    told: list[str] = []
+
+    class Told(DataPump):
+        def ended(self) -> None:
+            told.append("data filter detached")
+
+    def attach(session: Any) -> Any:
+        made = ScriptedSessionFilter(ScriptedFilter("f", [], handle=handle, detach=detach), session)
+        weakref.finalize(made, told.append, "session filter gone")
+        return made
+
+    def handle(event: Any) -> None:
+        data_filter = Told()
+        weakref.finalize(data_filter, told.append, "data filter gone")
+        event.Parameters.Connect.piConnection.AttachDataFilter(data_filter, fwx_dfpc_Middle, None)
+
+    def detach() -> None:
+        told.append("session filter detached")
+
+    def make() -> Any:
+        made = ScriptedFilter("f", [], attach=attach, shutdown=lambda: told.append("shut down"))
+        weakref.finalize(made, told.append, "filter gone")
+        return made
+
+    firewall = MemoryFirewall()
+    firewall.start(make)
+    firewall.open().established()
+    gc.collect()
+    assert told == []
+    firewall.stop(filters_first=filters_first)
+    gc.collect()
+    place = {words: told.index(words) for words in told}
+    assert len(place) == len(told) == 6
+    assert (place["shut down"] < place["session filter detached"]) is filters_first
+    assert place["data filter detached"] < place["data filter gone"]
+    assert place["session filter detached"] < place["session filter gone"]
+    assert max(place["shut down"], place["session filter detached"]) < place["filter gone"]
+    firewall.close()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +194,7 @@ def test_a_filter_that_cannot_be_made(rig: Rig, factory: Any, words: str) -> Non
 
 
 def test_an_empty_mask_is_a_filter_that_is_never_called(rig: Rig) -> None:
-    """B1.12."""
+    """B1.11, B1.12."""
     host = rig.host(mask=0)
     assert host.state == "ready"
     assert rig.session().session_filter(host, fwx_Connect_Tcp) is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx.impl.iobuffer import LARGEST, AllocatedBuffer, FWXIOBuffer, data_of
-from fwx.interfaces import IFWXIOBuffer
+from fwx.interfaces import IFWXIOBuffer, methods
 from fwx.interfaces.hresult import E_ACCESSDENIED, E_INVALIDARG, E_POINTER, FWX_E_BUFFERFULL, COMError
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def buffer(request: pytest.FixtureRequest) -> FWXIOBuffer:
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_methods_stand_in_the_order_of_the_header() -> None:
+    """B3.18."""
+    own = [method.name for method in methods(IFWXIOBuffer) if method.interface is IFWXIOBuffer]
+    assert own == ["GetBufferAndSize", "SetDataSize", "ReadAt", "SendToBuffer", "Append", "GetBufferSizes"]
 
 
 def test_sizes(buffer: FWXIOBuffer) -> None:

@@ -186,6 +186,13 @@ def test_a_data_filter_of_what_arrives(rig: Rig, handed: Any, watcher: Any) -> N
 
 def test_one_client_many_peers(rig: Rig, seen: list[Any]) -> None:
     """B2.24: the client is dialled for each one that comes, after the event."""
+    dialled_before: list[int] = []
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_AcceptedConnection:
+            dialled_before.append(len(side.joined))
+
+    rig.host("counting", handle=handle, mask=ALL)
     with socket.create_server(("127.0.0.1", 0)) as server:
         side = Called(rig, SocketAddress.from_sockaddr(server.getsockname()))
         inward = Inward(rig, side, is_secondary=True)
@@ -201,6 +208,7 @@ def test_one_client_many_peers(rig: Rig, seen: list[Any]) -> None:
             client.send(b"from %d" % number)
             peer.expect(b"from %d" % number)
         assert [event.Parameters.Accept.IsSecondary for event in seen[2:]] == [True] * 3
+        assert dialled_before == [0, 1, 2]
         assert seen[0].Parameters.Bind.IsSecondary is True
         inward.connection.end()
         rig.until(lambda: inward.ended)
@@ -324,15 +332,19 @@ def test_a_filter_denies_the_bind(rig: Rig, handed: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["deny", "fail", "return"])
-def test_a_listen_cannot_be_refused(rig: Rig, handed: Any, how: str) -> None:
-    """B2.22, B2.36: Deny is out of place, and a filter that fails does not make it fail; the others hear of it."""
+def test_a_listen_cannot_be_refused(rig: Rig, handed: Any, watcher: Any, how: str) -> None:
+    """B2.22, B2.34, B2.36: Deny and a data filter are out of place, and a filter that fails does not make it fail; the
+    others hear of it.
+    """
     codes: list[int] = []
 
     def handle(event: Any) -> Any:
         if event.EventType != fwx_Listen:
             return None
         if how == "deny":
-            codes.append(code_of(event.Parameters.Listen.piConnection.Deny, 0))
+            connection = event.Parameters.Listen.piConnection
+            codes.append(code_of(connection.Deny, 0))
+            codes.append(code_of(connection.AttachDataFilter, watcher(), fwx_dfpc_Middle, None))
         return {"deny": lambda: None, "fail": lambda: 1 / 0, "return": lambda: E_UNEXPECTED}[how]()
 
     rig.host("bad", handle=handle, mask=ALL)
@@ -340,7 +352,7 @@ def test_a_listen_cannot_be_refused(rig: Rig, handed: Any, how: str) -> None:
     side, client = handed
     inward = Inward(rig, side)
     inward.listen()
-    assert codes == [FWX_E_BAD_CONTEXT] * (how == "deny")
+    assert codes == [FWX_E_BAD_CONTEXT] * (2 if how == "deny" else 0)
     assert ("good", "event", fwx_Listen) in rig.journal
     peer = inward.come()
     peer.send(b"in")
@@ -422,6 +434,8 @@ def test_an_ip_filter(rig: Rig, handed: Any) -> None:
     inward.come("127.0.0.9").expect_reset()
     inward.connection.SetIpFilter(None)
     assert inward.connection.GetIpFilter() is None
+    inward.come("127.0.0.1")
+    rig.until(lambda: len(side.joined) == 2)
 
 
 def test_policy_says_who_may_connect(rig: Rig, handed: Any) -> None:

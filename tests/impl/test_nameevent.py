@@ -146,6 +146,16 @@ def test_each_filter_sees_what_the_one_before_it_answered(rig: Rig, door: Door) 
     assert second.events[1][1] is ELSEWHERE
 
 
+def test_an_answer_of_another_filter_is_not_shown_before_the_resolution(rig: Rig, door: Door) -> None:
+    """B2.27: what one filter has answered before it the next one finds in the second event."""
+    first, second = Seen(before=lambda told: told.SetResult(HERE)), Seen()
+    rig.host("first", mask=NAMES, handle=first)
+    rig.host("second", mask=NAMES, handle=second)
+    door.open(name(door.address.port, "nowhere.example"))
+    door.accept()
+    assert second.events == [("nowhere.example", None, True), ("nowhere.example", HERE, False)]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_refusal(rig: Rig, door: Door, when: str) -> None:
     """B2.28: to the client there is no such host; no later filter is asked, nothing connects, the log says who."""

@@ -8,11 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from zope.interface import implementer
 
 from fwx.impl.accepting import PAUSE_SECONDS
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
-from fwx.interfaces import SocketAddress
+from fwx.impl.unknown import Unknown
+from fwx.interfaces import IFWXLowResourceRecoveryOperation, SocketAddress
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_NOTIMPL,
@@ -186,24 +188,46 @@ def test_an_accept_completion_that_fails(rig: Rig, maker: Any, accept_recorder: 
 
 
 class Exhausted:
-    """A listening transport where *shortages* accepts fail."""
+    """A listening transport where *shortages* accepts fail, and then none is left if the peer has *gone*."""
 
-    def __init__(self, bound: Any, shortages: int) -> None:
+    def __init__(self, bound: Any, shortages: int, *, gone: bool = False) -> None:
         self._bound = bound
+        self._gone = gone
         self.shortages = shortages
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bound, name)
 
     def accept(self) -> Any:
-        if not self.shortages:
-            return self._bound.accept()
-        self.shortages -= 1
-        raise OSError(errno.EMFILE, "Too many open files")
+        if self.shortages:
+            self.shortages -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        if self._gone:
+            raise BlockingIOError
+        return self._bound.accept()
+
+
+@implementer(IFWXLowResourceRecoveryOperation)
+class Recovered(Unknown):
+    """What a filter could not do for want of resources; *calls* of its Recover, which succeeds."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._recoverer: Any = rig.firewall.GetLowResourceRecoverer()
+        self._cookie = self._recoverer.RegisterForLowResourceRecovery(self, 7)
+        self.calls: list[int] = []
+
+    def signal(self) -> None:
+        self._recoverer.SignalLowResourceFailure(self._cookie)
+
+    def Recover(self, UserData: int) -> None:
+        self.calls.append(UserData)
 
 
 def test_out_of_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
-    """B4.12: an accept that fails completes with the Winsock error; the next ones wait for a moment, not for ever."""
+    """B4.12: an accept that fails completes with the Winsock error; the next ones wait for a moment, not for ever.
+
+    B11.11: meanwhile no filter is asked to recover; whoever waited is asked when there is enough.
+    """
     listener = maker.CreateNetworkSocket(6)
     listener.Bind(ANY4, None, None)
     listener.Listen(5)
@@ -213,12 +237,17 @@ def test_out_of_descriptors(rig: Rig, maker: Any, accept_recorder: Any) -> None:
     acceptor = listener._acceptor
     exhausted = acceptor._transport = Exhausted(acceptor._transport, 2)
     rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
+    recovered = Recovered(rig)
     rig.until(lambda: accepts.calls)
+    recovered.signal()
     for failures in (1, 2):
         rig.settle()
         assert [(call.success, call.code) for call in accepts.calls] == [(False, WSAEMFILE)] * failures
+        assert not recovered.calls
         rig.clock.advance(PAUSE_SECONDS)
     rig.until(lambda: len(accepts.calls) == 3)
+    rig.settle()
+    assert len(recovered.calls) == 1
     assert accepts.calls[-1].success
     assert not exhausted.shortages
 
@@ -234,10 +263,38 @@ def test_a_listener_that_is_closed_while_it_waits_for_descriptors(rig: Rig, make
     acceptor._transport = Exhausted(acceptor._transport, 1)
     rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
     rig.until(lambda: accepts.calls)
+    recovered = Recovered(rig)
+    recovered.signal()
+    rig.settle()
+    assert not recovered.calls
     listener.Close(False)
     rig.settle()
     assert [call.code for call in accepts.calls] == [WSAEMFILE, ERROR_OPERATION_ABORTED]
+    assert len(recovered.calls) == 1
     assert not rig.clock.timers
+
+
+@pytest.mark.parametrize("accepts_after", [0, 1])
+def test_a_shortage_that_nobody_meets_any_more(rig: Rig, maker: Any, accept_recorder: Any, accepts_after: int) -> None:
+    """B11.11: whoever waited for the descriptor has gone, or no Accept is left; the filters are asked again."""
+    listener = maker.CreateNetworkSocket(6)
+    listener.Bind(ANY4, None, None)
+    listener.Listen(5)
+    accepts = accept_recorder()
+    for _ in range(1 + accepts_after):
+        listener.Accept(accepts, 0)
+    acceptor = listener._acceptor
+    acceptor._transport = Exhausted(acceptor._transport, 1, gone=True)
+    rig.closing.append(socket.create_connection(listener.GetSockName().sockaddr).close)
+    rig.until(lambda: accepts.calls)
+    recovered = Recovered(rig)
+    recovered.signal()
+    rig.settle()
+    assert not recovered.calls
+    rig.clock.advance(PAUSE_SECONDS)
+    rig.settle()
+    assert len(recovered.calls) == 1
+    assert len(accepts.calls) == 1
 
 
 def test_what_bind_listen_and_accept_refuse(rig: Rig, maker: Any, accept_recorder: Any, server: Server) -> None:

@@ -82,7 +82,7 @@ def test_counting() -> None:
 
 
 def test_a_listening_port_is_open_while_its_socket_is(rig: Rig, maker: Any, accept_recorder: Any) -> None:
-    """B4.21: Bind of a TCP socket opens nothing yet, Listen opens the port, each connection has its own opening."""
+    """B6.1, B4.21: Bind opens nothing yet, Listen opens the port, each connection has its own."""
     listener, accepts = maker.CreateNetworkSocket(TCP), accept_recorder()
     listener.Bind(ANY4, None, None)
     assert opened(rig) == []
@@ -106,7 +106,7 @@ def test_a_listening_port_is_open_while_its_socket_is(rig: Rig, maker: Any, acce
 
 
 def test_an_attempt_to_connect(rig: Rig, maker: Any, deaf: SocketAddress, closed: SocketAddress) -> None:
-    """Open before the first packet leaves; closed when the attempt fails or is given up."""
+    """B6.1: open before the first packet leaves, to that server alone; closed when the attempt fails or is given up."""
     sock = maker.CreateNetworkSocket(TCP)
     sock.Connect(deaf)
     assert opened(rig) == [Opening(TCP, NO_PORT, deaf)]
@@ -128,7 +128,7 @@ def test_a_udp_port(rig: Rig) -> None:
 
 @pytest.mark.parametrize("binds", [True, False])
 def test_answers(rig: Rig, binds: bool) -> None:
-    """A session's socket, and one that was never bound: open to those alone that it has sent to."""
+    """B6.1: a session's socket, and one that was never bound, are open to those alone that it has sent to."""
     sock = (rig.session() if binds else rig.firewall).CreateNetworkSocket(UDP)
     far = rig.firewall.CreateNetworkSocket(UDP)
     far.Bind(ANY4, None, None)

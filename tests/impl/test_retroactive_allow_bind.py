@@ -23,6 +23,7 @@ from fwx.interfaces import (
     fwx_Udp_Destination,
     fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
+    fwxSourceWSP,
 )
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
@@ -153,11 +154,11 @@ def test_bad_arguments(rig: Rig, arguments: tuple[Any, ...], code: int) -> None:
 class Datagrams:
     """A client's UDP socket that has written to one server."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, source: Any = fwxSourceWSP) -> None:
         self.rig = rig
         self.client = Client()
         hosts = lambda verdict: rig.engine.filters  # noqa: E731
-        self.connection = FWXDatagramConnection(rig.session(), CLIENT, self.client, hosts)  # type: ignore[arg-type]
+        self.connection = FWXDatagramConnection(rig.session(source=source), CLIENT, self.client, hosts)  # type: ignore[arg-type]
         self.connection.start()
         self.server, self.stranger = Server(), Server()
         self.client.say(b"hello", self.server.address)
@@ -187,6 +188,17 @@ def datagrams(rig: Rig) -> Iterator[Datagrams]:
     datagrams.close()
 
 
+def test_a_securenat_client_has_bound_nothing(rig: Rig) -> None:
+    """B6.18, B6.20: it has a socket here for what it sends, and no bind that could be allowed."""
+    made = Datagrams(rig, fwxSourceNAT)
+    allow = rig.session(source=fwxSourceNAT).RetroactiveAllowBind
+    assert code_of(allow, FWX_PROTOCOL_UDP, made.local, None, FTP, 0, None) == NOT_FOUND
+    assert not made.write(b"in")
+    made.connection.end()
+    rig.settle()
+    made.close()
+
+
 @pytest.mark.parametrize("flags", [0, FWX_FLAG_BIDIRECTIONAL])
 def test_a_udp_socket(rig: Rig, datagrams: Datagrams, flags: int) -> None:
     """B6.18, B6.21, B2.15: strangers are heard; they are answered with the flag, or where a rule lets the client."""
@@ -213,7 +225,7 @@ def test_a_udp_socket(rig: Rig, datagrams: Datagrams, flags: int) -> None:
     rig.settle()
     assert not list(rig.packet_filter)
     logged = [record for record in rig.records if record.destination_port == datagrams.stranger.address.port]
-    assert (logged[0].rule, logged[0].application_protocol) == ("ftp", "FTP")
+    assert (logged[0].rule, logged[0].application_protocol) == ("everything", "FTP")
     assert logged[0].bytes_received == len(b"after" + b"again")
 
 
@@ -221,6 +233,20 @@ def test_the_ip_filter_of_a_udp_socket(rig: Rig, datagrams: Datagrams) -> None:
     """B6.18: nobody else is heard."""
     datagrams.allow(0, rig.firewall.CreateIpFilter())
     assert not datagrams.write(b"hello")
+
+
+def test_a_stranger_that_a_filter_refuses(rig: Rig, datagrams: Datagrams) -> None:
+    """B2.16, B2.19: it is shown once, and what it writes is thrown away."""
+    seen: list[Any] = []
+
+    def handle(event: Any) -> None:
+        seen.append(event)
+        event.Parameters.UdpDest.piUdpDestination.Deny(0)
+
+    rig.host("refusing", handle=handle, mask=MASK)
+    datagrams.allow()
+    assert [datagrams.write(b"x") for _ in range(3)] == [False] * 3
+    assert len(seen) == 1
 
 
 def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:
@@ -244,7 +270,7 @@ def test_the_receive_buffer(rig: Rig, datagrams: Datagrams) -> None:
 
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_destination_that_was_announced(rig: Rig, datagrams: Datagrams, multiple: bool) -> None:
-    """B6.5, B6.6, B2.31 over UDP: AllowFutureConnect lets the client write to one destination that no rule allows."""
+    """B6.5, B6.6, B2.11, B2.31 over UDP: AllowFutureConnect lets the client write where no rule allows it."""
     told: list[Any] = []
     host = rig.host("announcer", handle=told.append, mask=MASK)
     session, target = rig.session(), datagrams.stranger.address

@@ -23,6 +23,7 @@ from fwx.interfaces import (
     fwx_Bind_Tcp,
     fwx_Connect_Tcp,
     fwx_ConnectionTerminating,
+    fwxAnyProtocol,
     fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
     fwxSourceWSP,
@@ -58,13 +59,15 @@ def code_of(call: Any, *args: Any) -> int:
         (fwx_Connect_Tcp | fwxSourceWSP, fwx_Connect_Tcp, fwxSourceNAT, False),
         (fwx_Connect_Tcp | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceWSP, False),
         (fwx_Connect_Tcp | fwx_Bind_Tcp | fwxSourceNAT | fwxSourceWSP, fwx_Bind_Tcp, fwxSourceNAT, True),
+        (fwx_Connect_Tcp | fwxSourceWSP | fwxAnyProtocol, fwx_Connect_Tcp, fwxSourceWSP, True),
+        (fwx_Connect_Tcp | fwxAnyProtocol, fwx_Connect_Tcp, fwxSourceWSP, False),
         (fwx_Connect_Tcp, fwx_Connect_Tcp, fwxSourceWSP, False),
         (fwxSourceWSP, fwx_Connect_Tcp, fwxSourceWSP, False),
         (0, fwx_Connect_Tcp, fwxSourceWSP, False),
     ],
 )
 def test_the_mask(mask: int, event: int, source: int, wanted: bool) -> None:
-    """B2.5: type and source must both be asked for."""
+    """B2.5: type and source must both be asked for; the protocol is the rules' to say."""
     assert wants(mask, event, source) is wanted
 
 
@@ -103,6 +106,21 @@ def test_a_session_filter_is_made_for_its_first_event_and_once(rig: Rig) -> None
     other = rig.session("10.0.0.9").session_filter(host, fwx_Connect_Tcp)
     assert other is not made
     assert [entry[1] for entry in rig.journal].count("attach") == 2
+
+
+def test_the_event_that_attaches_is_the_first_that_is_handled(rig: Rig) -> None:
+    """B1.22: the request of the session's second connection attaches nothing more."""
+    host = rig.host()
+    for _ in range(2):
+        connection = rig.connection()
+        assert connection.raise_connect_event((host,))
+        connection.refuse(S_OK, "the test is over")
+    assert [entry[1:] for entry in rig.journal if entry[0] == "filter"] == [
+        ("init", None),
+        ("attach", host.mask),
+        ("event", fwx_Connect_Tcp),
+        ("event", fwx_Connect_Tcp),
+    ]
 
 
 def test_the_session_filters_own_mask_counts_then(rig: Rig) -> None:

@@ -328,7 +328,7 @@ def test_shutdown_ends_one_direction_behind_what_is_queued(rig: Rig, side: Side,
 
 @pytest.mark.parametrize("half_closed", [False, True])
 def test_an_abortive_shutdown_resets(rig: Rig, side: Side, recorder: Any, half_closed: bool) -> None:
-    """B3.25: TRUE sends RST, also after a half close; the pending Recv fails."""
+    """B3.25, B3.27: TRUE sends RST, also after a half close; the pending Recv fails."""
     receives = recorder()
     side.socket.Recv(None, receives, 0)
     rig.settle()
@@ -348,7 +348,7 @@ def test_an_abortive_shutdown_resets(rig: Rig, side: Side, recorder: Any, half_c
 
 @pytest.mark.parametrize("abortive", [False, True])
 def test_close_fails_what_is_pending(rig: Rig, side: Side, recorder: Any, abortive: bool) -> None:
-    """B3.26, B3.31: pending Recvs complete as failed, in order, not inside Close; a second Close does nothing."""
+    """B3.26, B3.27, B3.31: pending Recvs complete as failed, in order, not inside Close; a second one does nothing."""
     receives = recorder()
     for tag in range(3):
         side.socket.Recv(None, receives, tag)

@@ -314,6 +314,19 @@ def test_the_log(serve: Any, associate: Any, upper: Any, loop: str) -> None:
     firewall.wait_base_line()
 
 
+def test_the_log_of_one_that_says_nothing(serve: Any, associate: Any) -> None:
+    """B9.11: it had a user and an open port, so one record tells of it, with the port."""
+    firewall = serve(LISTENER.format(bind="127.0.0.1:0", demand="required") + USERS)
+    made = associate(firewall.address(), (USER, PASSWORD))
+    made.close()
+    row = firewall.wait_row()
+    assert (row["Action"], row["protocol"], row["resultcode"]) == (Action.Terminate, "UDP", 0)
+    assert (row["ClientUserName"], row["SourceIP"], row["Interface"]) == (USER, "127.0.0.1", "proxy")
+    assert (row["DestinationIP"], row["DestinationPort"]) == made.relay
+    assert (row["bytessent"], row["bytesrecvd"], row["rule"]) == (0, 0, "")
+    firewall.wait_base_line()
+
+
 def test_each_destination_is_judged(serve: Any, associate: Any, upper: Any) -> None:
     """By name too: what a rule denies is thrown away and logged once; the association goes on."""
     bad = '[[domains]]\nname = "bad"\nnames = ["localhost"]\n' + RULE.format(name="no", action="deny", to='"bad"')

@@ -51,6 +51,58 @@ from = ["localhost"]
 to = ["localhost"]
 groups = ["staff"]
 """
+# The filter listens in the place of the service, and makes each connection to the client out of what comes to it.
+EMULATING = """
+import asyncio
+
+class Bridge(sdk.AsyncDataFilter):
+    def __init__(self, peer):
+        self.peer = peer
+
+    async def run(self, internal, external, connection, context):
+        assert external is None
+        async with self.peer:
+            await sdk.together(self.outward(internal, connection), sdk.pump(self.peer, internal))
+
+    async def outward(self, internal, connection):
+        async for buffer in internal:
+            connection.IncrementBytesSentCounter(buffer.GetBufferSizes()[1])  # the service sees none of them
+            await self.peer.send(buffer)
+        self.peer.shutdown()
+
+async def take(listener, bind):
+    async with sdk.AsyncSocket(listener) as listening:
+        accepted = await listening.accept()
+        bind.EmulateConnection(Bridge(accepted.socket), accepted.remote, None, accepted.local)
+
+@sdk.implementer(sdk.IFWXSessionFilter)
+class Session(sdk.Unknown):
+    def __init__(self, firewall):
+        self.firewall = firewall
+        self.tasks = []
+
+    def FirewallEventHandler(self, pProxyEvent):
+        if pProxyEvent.EventType == sdk.fwx_Bind_Tcp:
+            bind = pProxyEvent.Parameters.Bind.piConnection
+            bind.EmulateForBind()
+            listener = self.firewall.CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
+            listener.Bind(sdk.SocketAddress("127.0.0.1", 0), None, None)
+            listener.Listen(5)
+            bind.SetSocketName(listener.GetSockName())
+            self.tasks.append(sdk.spawn(self.firewall, take(listener, bind), name="emulating"))
+
+    def Detach(self):
+        for task in self.tasks:
+            task.cancel()
+
+class Filter(Filter):
+    def FilterInit(self, pIFWXFirewall):
+        self.firewall = pIFWXFirewall
+        return sdk.FwxFilterHookEvents(sdk.fwx_Bind_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        return Session(self.firewall)
+"""
 IMPATIENT = "import fwx.service; fwx.service.BIND_SECONDS = 0.5\n"
 # Of each event that has to do with BIND one line goes to standard error; what arrives gets a data filter.
 WATCHING = """
@@ -151,7 +203,7 @@ def test_the_control(proxies: Proxies, protocol: str) -> None:
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("protocol", ["socks4", "socks4a", "socks5"])
 def test_bind(serve: Any, protocol: str, loop: str, filtered: bool) -> None:
-    """RFC 1928 section 6: two replies, then the data of both, with a data filter and without (B2.20 to B2.24)."""
+    """B2.20, B2.23, RFC 1928 section 6: two replies, then the data of both, with a data filter and without."""
     firewall = serve(loop=loop, filters={"watch": WATCHING} if filtered else None)
     with BindClient(firewall.address(), protocol) as client:
         bound = client.bind(("localhost" if protocol == "socks4a" else "127.0.0.1", 0))
@@ -200,6 +252,24 @@ def test_a_user(serve: Any) -> None:
         assert (row["ClientUserName"], row["rule"]) == (USER, "staff alone")
 
 
+@pytest.mark.path(entry="socks4", exit="direct", transport="bind")
+@pytest.mark.path(entry="socks4a", exit="direct", transport="bind")
+@pytest.mark.path(entry="socks5", exit="direct", transport="bind")
+def test_an_emulated_bind(serve: Any, eventually: Any) -> None:
+    """B3.34 to B3.39: the client is told the filter's address, and who has come; nothing is left when it goes."""
+    firewall = serve(filters={"emulating": EMULATING})
+    for protocol in ("socks4", "socks4a", "socks5"):
+        with BindClient(firewall.address(), protocol) as client:
+            bound = client.bind(("127.0.0.1", 0))
+            with come(bound) as peer:
+                assert client.reply() == peer.getsockname()
+                talk(client, peer)
+        eventually(lambda bound=bound: is_closed(bound), "the filter's port to be closed")
+    rows = firewall.wait_rows(3, Action=Action.Terminate, filters="emulating")
+    assert [(row["bytessent"], row["bytesrecvd"]) for row in rows] == [(300_000, 200_004)] * 3
+    firewall.wait_base_line()
+
+
 SOCKS_CONF = """
 resolveprotocol: fake
 route {{
@@ -233,10 +303,12 @@ def active_ftp(client: socket.socket) -> None:
 @pytest.mark.path(entry="socks4", exit="direct", transport="bind")
 @pytest.mark.path(entry="socks5", exit="direct", transport="bind")
 @pytest.mark.parametrize("protocol", ["socks_v4", "socks_v5"])
-@pytest.mark.parametrize("kind", ["dante", "fwx"])
+@pytest.mark.parametrize("kind", ["dante", "fwx", "emulated"])
 def test_active_ftp(serve: Any, proxies: Proxies, origin: Any, program_path: Any, kind: str, protocol: str) -> None:
-    """curl under Dante's socksify gets a file by FTP in active mode: through Dante as control, and through us."""
-    firewall = serve() if kind == "fwx" else None
+    """B3.34 to B3.36: curl under Dante's socksify gets a file by FTP in active mode: through Dante as control, through
+    us, and with a filter that listens in our place."""
+    filters = {"emulating": EMULATING} if kind == "emulated" else None
+    firewall = serve(filters=filters) if kind != "dante" else None
     host, port = firewall.address() if firewall is not None else proxies.start("dante")
     folder = serve.make_folder()
     (folder / "socks.conf").write_text(SOCKS_CONF.format(host=host, port=port, protocol=protocol))
@@ -248,7 +320,9 @@ def test_active_ftp(serve: Any, proxies: Proxies, origin: Any, program_path: Any
     assert (got.returncode, len(got.stdout)) == (0, len(BODY)), got.stderr
     assert got.stdout == BODY
     if firewall is not None:
-        (row,) = [row for row in firewall.wait_rows(2, Action=Action.Terminate) if row["bytessent"] == len(BODY)]
+        rows = firewall.wait_rows(3 if filters else 2, Action=Action.Terminate)
+        (row,) = [row for row in rows if row["bytessent"] == len(BODY)]
+        assert row["filters"] == ("emulating" if filters else "")
         assert (row["OriginalClientIP"], row["resultcode"]) == ("127.0.0.1", 0)
         firewall.wait_base_line()
 

@@ -253,6 +253,49 @@ def test_curl_through_a_passed_socket(
     firewall.stop()
 
 
+NOTING = """
+import os
+from pathlib import Path
+
+def note(*words):
+    with Path("{folder}/notes").open("a") as notes:
+        print(os.getpid(), *words, file=notes)
+
+class Filter(Filter):
+    def __init__(self):
+        note("made")
+
+    def FilterInit(self, pIFWXFirewall):
+        events = super().FilterInit(pIFWXFirewall)
+        note("ready")
+        return events
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        note("asked")
+        return super().AttachToSession(piSession, pFilterHookEvents)
+"""
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.requires("systemd-socket-activate")
+def test_a_client_that_is_there_before_the_filters(serve: Any, origin: Any, client: Any, activated: Any) -> None:
+    """B1.1, B1.10: in the service's process the one filter object is ready before the request is looked at."""
+    server, port = origin(), free_port()
+    folder = serve.make_folder()
+    folder.chmod(0o777)
+    config = f'[[listener]]\nname = "proxy"\nkind = "proxy"\nbind = "127.0.0.1:{port}"\n'
+    with ThreadPoolExecutor(1) as pool:
+        knocking = pool.submit(_knock, port, b"\x05\x01\x00" + client.socks_request(server.address))
+        prefix = activated(f"--listen=127.0.0.1:{port}", names="proxy")
+        noting = {"noting": NOTING.replace("{folder}", str(folder))}
+        firewall = serve(config, folder=folder, prefix=prefix, filters=noting)
+        with knocking.result() as sock:
+            assert client.exactly(sock, 4) == b"\x05\x00\x05\x00"
+            assert (folder / "notes").read_text().split("\n") == [
+                f"{firewall.pid} {word}" for word in ("made", "ready", "asked")
+            ] + [""]
+
+
 @pytest.mark.path(entry="publish", exit="direct", transport="udp")
 @pytest.mark.requires("systemd-socket-activate", "dnsmasq", "dig")
 def test_dig_through_a_passed_socket(serve: Any, activated: Any, program_path: Callable[[str], str]) -> None:
@@ -314,11 +357,13 @@ def _page(client: socket.socket) -> None:
     client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE)
 
 
-def _knock(port: int) -> socket.socket:
-    """Connect as soon as somebody listens."""
+def _knock(port: int, request: bytes = b"") -> socket.socket:
+    """Connect as soon as somebody listens, and send *request*."""
     while True:
         sock = socket.socket()
         if not sock.connect_ex(("127.0.0.1", port)):
+            sock.settimeout(20)
+            sock.sendall(request)
             return sock
         sock.close()
 

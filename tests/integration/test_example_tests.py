@@ -18,18 +18,18 @@ FOLDER = Path("examples") / "upper-case"
 OPTIONS = ("-c", os.devnull, "-p", "fwx.testing.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "-q")
 
 
-def run_tests(source_tree: Path, filter_folder: Path) -> subprocess.CompletedProcess[str]:
+def run_tests(source_tree: Path, filter_folder: Path, *more: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     path = os.pathsep.join(map(str, (filter_folder, source_tree, *sys.path)))
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "pytest", *OPTIONS, str(source_tree / FOLDER / "tests")]
+    command = [sys.executable, "-m", "pytest", *OPTIONS, str(source_tree / FOLDER / "tests"), *map(str, more)]
     return subprocess.run(
         command, cwd=filter_folder, env=environment, capture_output=True, text=True, check=False, timeout=100
     )
 
 
-def test_the_tests_of_the_example_pass(source_tree: Path) -> None:
-    result = run_tests(source_tree, source_tree / FOLDER)
+def test_the_tests_of_the_examples_pass(source_tree: Path) -> None:
+    result = run_tests(source_tree, source_tree / FOLDER, source_tree / "examples" / "test_only_tls.py")
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^\d+ passed in", result.stdout, re.MULTILINE), result.stdout
 

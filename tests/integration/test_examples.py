@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -337,3 +339,49 @@ def test_the_wheel_holds_one_package_and_its_entry_point(folder: str, tmp_path: 
     assert packages == {PACKAGES[folder]}
     assert f"{PACKAGES[folder]}/py.typed" in names
     assert re.search(rf"^{folder} = {PACKAGES[folder]}:\w+$", entry_points, re.MULTILINE)
+
+
+# only-tls, which was written from the docs alone.
+
+ONLY_TLS = """
+[[filter]]
+name = "only TLS"
+use = "only_tls:OnlyTls"
+everywhere = true
+"""
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.path(entry="http-connect", exit="direct", transport="tcp")
+def test_nothing_but_tls_passes(
+    serve: Any, origin: Any, client: Any, program_path: Callable[[str], str], tmp_path: Path
+) -> None:
+    """curl with https gets its answer; curl with http, and whoever waits for the server to speak, gets nothing."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as secure:
+            secure.recv(65536)
+            secure.sendall(b"HTTP/1.0 200 OK\r\n\r\nin secret")
+
+    def ssh(sock: socket.socket) -> None:
+        sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        client.to_end(sock)
+
+    path = os.pathsep.join((str(TOP), str(TOP / "examples")))
+    firewall = serve(ONLY_TLS, env={"PYTHONPATH": path})
+    host, port = firewall.address()
+    command = [program_path("curl"), "-q", "-sS", "--noproxy", "", "-p", "-x", f"http://{host}:{port}"]
+    command += ["--cacert", str(tmp_path / "authority.pem"), "--max-time", "30"]
+
+    secure = "https://{}:{}/".format(*origin(answer).address)
+    assert subprocess.run([*command, secure], capture_output=True, check=True, timeout=60).stdout == b"in secret"
+    plain = origin(ssh).address
+    refused = subprocess.run([*command, "http://{}:{}/".format(*plain)], capture_output=True, check=False, timeout=60)
+    assert (refused.returncode, refused.stdout) == (56, b""), refused.stderr
+    row = firewall.wait_row(filters="only TLS", DestinationPort=plain[1])
+    assert row["reason"] == "the client does not speak TLS"
+    firewall.wait_base_line()

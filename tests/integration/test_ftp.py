@@ -147,7 +147,7 @@ def test_curl(shared: Any, server: FileServer, curl: Curl, eventually: Any, way:
 @pytest.mark.requires("curl")
 @pytest.mark.parametrize("mode", ["PASV", "EPSV"])
 def test_without_the_filter(service: Any, python_server: PythonServer, curl: Curl, mode: str) -> None:
-    """The control: nothing but the control port is open."""
+    """B6.4: without it the control connection passes, unfiltered, and no other port is open."""
     firewall = service(python_server, filters="")
     host, port = firewall.address("proxy")
     got = curl(python_server.port, "--proxy", f"socks5://{host}:{port}", *MODES[mode])

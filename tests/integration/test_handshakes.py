@@ -44,7 +44,7 @@ WRONG = {
     "SOCKS4 user": (b"\x04\x01\x00\x50\x7f\x00\x00\x01" + b"u" * 999, b"\x00\x5b", "SOCKS4 user id over 255"),
     "SOCKS4a name": (b"\x04\x01\x00\x50\0\0\0\x01\0a b\0", b"\x00\x5b", "'a b' is not a host name"),
     "SOCKS5 password": (b"\x05\x01\x02", b"\x05\xff", "SOCKS5 methods 02 lack 00"),
-    "SOCKS5 resolve": (b"\x05\x01\x00\x05\xf0\x00\x01\x7f\0\0\x01\0\x50", b"\x05\x00\x05\x07", "command 0xf0 is not"),
+    "SOCKS5 command": (b"\x05\x01\x00\x05\xf2\x00\x01\x7f\0\0\x01\0\x50", b"\x05\x00\x05\x07", "command 0xf2 is not"),
     "SOCKS5 address type": (b"\x05\x01\x00\x05\x01\x00\x02\0\0\0\0", b"\x05\x00\x05\x08", "address type 0x02"),
     "SOCKS5 port 0": (b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01\0\0", b"\x05\x00\x05\x01", "port 0 is outside 1 to"),
     "no proxy's GET": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 400 ", "target '/' is not in absolute form"),

@@ -125,3 +125,66 @@ def test_a_name_that_is_denied(serve: Any, origin: Any, curl: Any, client: Any) 
     assert server.connections == 0
     assert curl(*ways(firewall)[0], f"http://127.0.0.1:{server.port}/") == (0, b"page\n")
     firewall.wait_base_line()
+
+
+RESOLVES = """
+@sdk.implementer(sdk.IFWXSessionFilter)
+class Session(sdk.Unknown):
+    def FirewallEventHandler(self, pProxyEvent):
+        from ipaddress import ip_address
+        by_name = pProxyEvent.EventType == sdk.fwx_GetHostByName
+        details = pProxyEvent.Parameters.GetHostByName if by_name else pProxyEvent.Parameters.GetHostByAddr
+        question = details.Hostname if by_name else str(ip_address(details.Address))
+        if question in ("www.example", "192.0.2.80") and details.fBeforeAction:
+            details.piGetXByY.SetResult(sdk.Hostent("www.example", (), (ip_address("192.0.2.80"),)))
+        elif question in ("denied.example", "192.0.2.81"):
+            details.piGetXByY.Deny(0)
+
+    def Detach(self):
+        pass
+
+class Filter(Filter):
+    def FilterInit(self, pIFWXFirewall):
+        return sdk.FwxFilterHookEvents(sdk.fwx_GetHostByName | sdk.fwx_GetHostByAddr | sdk.fwxSourceWSP)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        return Session()
+"""
+DOCUMENTATION = """
+[[rule]]
+name = "documentation"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["localhost", "any"]
+"""
+
+
+@pytest.mark.requires("tor-resolve")
+@pytest.mark.parametrize("loop", LOOPS)
+def test_look_ups_by_socks(serve: Any, program_path: Callable[[str], str], loop: str) -> None:
+    """B2.25, B2.28: tor-resolve gets addresses by SOCKS4a and SOCKS5, and names, from the hosts file and a filter."""
+    firewall = serve(DOCUMENTATION, filters={"names": RESOLVES}, loop=loop)
+    host, port = firewall.address()
+
+    def resolve(*arguments: str) -> tuple[int, str]:
+        command = [program_path("tor-resolve"), *arguments, f"{host}:{port}"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return result.returncode, result.stdout.strip()
+
+    for version in ("-4", "-5"):
+        assert resolve(version, "localhost") == (0, "127.0.0.1")
+        assert resolve(version, "www.example") == (0, "192.0.2.80")
+        assert resolve(version, "denied.example")[0] != 0
+    assert resolve("-x", "192.0.2.80") == (0, "www.example")
+    assert resolve("-x", "127.0.0.1") == (0, "localhost")
+    assert resolve("-x", "192.0.2.81")[0] != 0
+    rows = firewall.wait_rows(6, Action=int(Action.GHBN)) + firewall.wait_rows(3, Action=int(Action.GHBA))
+    missing = int(HRESULT_FROM_WIN32(WSAHOST_NOT_FOUND))
+    assert [row["resultcode"] for row in rows] == [0, 0, missing] * 2 + [0, 0, missing]
+    assert {(row["rule"], row["SourceIP"]) for row in rows} == {("documentation", "127.0.0.1")}
+    assert [(row["DestinationIP"], row["DestinationName"]) for row in rows[6:8]] == [
+        ("192.0.2.80", "www.example"),
+        ("127.0.0.1", "localhost"),
+    ]
+    firewall.wait_base_line()

@@ -418,11 +418,13 @@ def test_lockdown_by_hand(gateway: Any, three: Namespaces, outside: Outside, for
 def test_a_helper_that_is_killed(
     gateway: Any, three: Namespaces, outside: Outside, server: None, eventually: Any
 ) -> None:
-    """No port can be opened any more, what was established goes on, and an alert says so."""
+    """No port can be opened any more, what was established goes on, and an alert says so; no zombie is left."""
     firewall = gateway()
     passing = outside.ask(7004)
-    os.kill(helper_of(firewall), signal.SIGKILL)
+    helper = helper_of(firewall)
+    os.kill(helper, signal.SIGKILL)
     eventually(lambda: firewall.alerts(), "the alert")
+    eventually(lambda: not Path(f"/proc/{helper}").exists(), "the end of the process")
     (alert,) = firewall.alerts()
     assert alert["event"] == "Packet filter failure"
     assert "the packet filter is lost" in alert["message"]

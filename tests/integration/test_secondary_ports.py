@@ -18,6 +18,7 @@ import pytest
 
 import fwx
 from fwx.impl.logrecord import Action
+from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED
 from tests.integration.ftp_server import FILE, FtpServer
 from tests.integration.namespaces import CLIENT4, INSIDE4, OTHER4, OUTSIDE4, SERVER4, Gateway, gateway_of, socket_in
 
@@ -71,6 +72,8 @@ filters = ["ftp-ports"]
 """
 # Clients ask for it with the port of their target.
 PORTS = f"""
+from ipaddress import IPv4Address
+
 class Session(Session):
     announced = []
 
@@ -92,6 +95,19 @@ class Session(Session):
             target = sdk.SocketAddress("{SERVER4}", {TARGET_PORT})
             self.announced += self.session.QueryInterface(sdk.IFWXSession2).RedirectConnectionsReservedPorts(
                 [target], None, None, Session.reserved, None, None, tcp, 0, null, None, None)
+        elif port == 7005:
+            client, outside = sdk.SocketAddress("{CLIENT4}", {CLIENT_PORT}), sdk.SocketAddress("{OUTSIDE4}", {BOUND})
+            server = self.firewall.CreateIpFilter()
+            server.IncludeRange(IPv4Address("{SERVER4}"), IPv4Address("{SERVER4}"))
+            self.announced += self.session.BindForClient(
+                [client], None, outside, None, sdk.FWX_PROTOCOL_UDP, None, 0, 5, null, None, None, server)[1]
+        elif port == 7006:
+            udp, inside = sdk.FWX_PROTOCOL_UDP, sdk.SocketAddress("{INSIDE4}", {REDIRECTED})
+            target = sdk.SocketAddress("{SERVER4}", {TARGET_PORT})
+            leaves_from = sdk.SocketAddress("{OUTSIDE4}", {BOUND})
+            reserved = self.firewall.QueryInterface(sdk.IFWXFirewall3).ReservePorts(udp, inside, None, 1)
+            self.announced += self.session.QueryInterface(sdk.IFWXSession2).RedirectConnectionsReservedPorts(
+                [target], None, None, reserved, leaves_from, None, udp, 0, null, None, None)
         elif port == 7004:
             while self.announced:
                 last = self.announced.pop()
@@ -160,21 +176,29 @@ class Ways:
         with self.asking(port):
             """It has asked."""
 
-    def holes(self) -> list[int]:
-        """The ports of the firewall's addresses that the kernel lets others reach."""
-        command = [
-            *self.three.prefix(self.three.firewall),
-            self._nft,
-            "-j",
-            "list",
-            "set",
-            "inet",
-            "fwx_gateway",
-            "port4",
-        ]
+    def bind(self, name: str, host: str, port: int = 0) -> socket.socket:
+        """A UDP socket."""
+        sock = self._opened.enter_context(socket_in(name, kind=socket.SOCK_DGRAM))
+        sock.bind((host, port))
+        sock.settimeout(10)
+        return sock
+
+    def elements(self, name: str) -> list[tuple[Any, ...]]:
+        """What is in one of the packet filter's sets for IPv4, without the protocol."""
+        show = (self._nft, "-j", "list", "set", "inet", "fwx_gateway", f"{name}4")
+        command = [*self.three.prefix(self.three.firewall), *show]
         shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["nftables"]
         (found,) = [each["set"] for each in shown if "set" in each]
-        return sorted(each["elem"]["val"]["concat"][2] for each in found.get("elem", []))
+        return sorted(tuple(each["elem"]["val"]["concat"][1:]) for each in found.get("elem", []))
+
+    def holes(self) -> list[int]:
+        """The ports of the firewall's addresses that the kernel lets others reach."""
+        return sorted(port for _, port in self.elements("port"))
+
+    def is_all(self, *flows: tuple[str, int, str, int]) -> bool:
+        """Nothing is open but the proxy port and *flows*."""
+        rest = [self.elements(name) for name in ("any", "port", "peer")]
+        return rest == [[], [(INSIDE4, 1080)], []] and self.elements("flow") == sorted(flows)
 
 
 @pytest.fixture
@@ -186,7 +210,7 @@ def ways(namespace: str, program_path: Callable[[str], str]) -> Iterator[Ways]:
 @pytest.fixture
 def servers(ways: Ways) -> None:
     """What the client asks for."""
-    for port in (7001, 7002, 7003, 7004):
+    for port in range(7001, 7007):
         ways.asked_for[port] = ways.listen(ways.three.server, SERVER4, port)
 
 
@@ -254,6 +278,92 @@ def test_a_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> 
     eventually(lambda: ways.holes() == [1080], "the port to close")
     assert ways.connect(client, INSIDE4, REDIRECTED, CLIENT4) is None
     firewall.wait_base_line()
+
+
+def got(sock: socket.socket) -> bytes | None:
+    """What has come, ``None`` where nothing has."""
+    sock.settimeout(0.3)
+    try:
+        return sock.recv(100)
+    except TimeoutError:
+        return None
+    finally:
+        sock.settimeout(10)
+
+
+@pytest.mark.parametrize("end", ["cancel", "quiet", "session"])
+def test_a_udp_port_for_a_client(ways: Ways, servers: None, serve: Any, eventually: Any, end: str) -> None:
+    """B6.1, B6.12, B6.32: closed; open after BindForClient, for whom the IP filter lets in; then for that one alone."""
+    three, outside = ways.three, (OUTSIDE4, BOUND)
+    seconds = 0.4 if end == "quiet" else 30
+    prelude = f"import fwx.service\nfwx.service.SESSION_IDLE_SECONDS = 0.2\nfwx.service.UDP_IDLE_SECONDS = {seconds}"
+    prefix = three.prefix(three.firewall)
+    firewall = serve(SERVICE + PROXY, prefix=prefix, filters={"ports": PORTS}, prelude=prelude)
+    three.run(three.server, three.ip, "address", "add", "10.99.0.3/24", "dev", "out0")
+    client, other = ways.bind(three.client, CLIENT4, CLIENT_PORT), ways.bind(three.client, OTHER4)
+    peer, neighbour = ways.bind(three.server, SERVER4), ways.bind(three.server, SERVER4)
+    stranger = ways.bind(three.server, "10.99.0.3")
+    peer.sendto(b"early", outside)
+    with ways.asking(7005):
+        eventually(lambda: ways.holes() == [1080, BOUND], "the port to open")
+        if end != "session":
+            stranger.sendto(b"forged", outside)
+            assert got(client) is None
+            peer.sendto(b"data", outside)
+            data, inside = client.recvfrom(100)
+            assert (data, inside[0]) == (b"data", INSIDE4)
+            client.sendto(b"thanks", inside)
+            assert peer.recvfrom(100) == (b"thanks", outside)
+            if end == "cancel":
+                open_ones = ((*outside, *peer.getsockname()), (*inside, CLIENT4, CLIENT_PORT))
+                eventually(lambda: ways.is_all(*open_ones), "the port to be open to the peer alone")
+                neighbour.sendto(b"late", outside)
+                other.sendto(b"forged", inside)
+                assert (got(client), got(peer)) == (None, None)
+                ways.ask(7004)
+    eventually(lambda: ways.is_all(), "the port to close")
+    peer.sendto(b"over", outside)
+    assert got(client) is None
+    if end != "session":
+        (row,) = firewall.wait_rows(1, Action=int(Action.Terminate), DestinationPort=peer.getsockname()[1])
+        assert (row["rule"], row["bytessent"], row["bytesrecvd"]) == ("any", 6, 4)
+        (turned,) = firewall.rows(Action=int(Action.Denied))
+        assert (turned["SourceIP"], turned["resultcode"]) == ("10.99.0.3", int(FWX_E_ADDRESS_NOT_ALLOWED))
+    firewall.wait_base_line()
+
+
+@pytest.mark.parametrize("end", ["service", "session"])
+def test_a_udp_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> None:
+    """B6.1, B6.9, B6.22: for the client alone, which reaches the target from the address that the filter gave."""
+    three, inside = ways.three, (INSIDE4, REDIRECTED)
+    target, client, other = (
+        ways.bind(three.server, SERVER4, TARGET_PORT),
+        ways.bind(three.client, CLIENT4),
+        ways.bind(three.client, OTHER4),
+    )
+    client.sendto(b"early", inside)
+    with ways.asking(7006):
+        eventually(lambda: ways.holes() == [1080, REDIRECTED], "the port to open")
+        if end == "service":
+            other.sendto(b"forged", inside)
+            assert got(target) is None
+            client.sendto(b"data", inside)
+            assert target.recvfrom(100) == (b"data", (OUTSIDE4, BOUND))
+            target.sendto(b"thanks", (OUTSIDE4, BOUND))
+            assert client.recvfrom(100) == (b"thanks", inside)
+            open_ones = (*inside, *client.getsockname()), (OUTSIDE4, BOUND, SERVER4, TARGET_PORT)
+            eventually(lambda: ways.is_all(*open_ones), "the port to be open to the client alone")
+            (turned,) = firewall.wait_rows(1, Action=int(Action.Denied))
+            assert (turned["SourceIP"], turned["resultcode"]) == (OTHER4, int(FWX_E_ADDRESS_NOT_ALLOWED))
+    if end == "service":
+        client.sendto(b"more", inside)  # the end of the session's other connection changes nothing
+        assert target.recv(100) == b"more"
+        firewall.stop()
+    else:
+        eventually(lambda: ways.is_all(), "the port to close")
+        firewall.wait_base_line()
+    client.sendto(b"late", inside)
+    assert got(target) is None
 
 
 @pytest.mark.requires("curl")

@@ -261,6 +261,7 @@ def test_event_defaults() -> None:
 
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constant(name: str) -> None:
+    """B6.35: the flags among them."""
     assert getattr(constants, name) == CONSTANTS[name]
     assert type(getattr(constants, name)) is type(CONSTANTS[name])
 

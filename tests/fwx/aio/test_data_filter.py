@@ -78,7 +78,7 @@ def test_the_published_battery(filter_class: type[AsyncDataFilter]) -> None:
     """B1.31, B1.35, B3.14, B3.25, B3.26, B3.29, B3.30, B3.31: what holds for every data filter holds for these."""
     battery = check_data_filter(filter_class, dialogue=Dialogue(changes_data=filter_class is Shouting))
     battery.require()
-    assert not [check for check in battery if check.outcome == "skipped"]
+    assert [check.reason for check in battery if check.outcome == "skipped"] == ["it is no IFWXSlowDataFilter"]
 
 
 def test_both_directions(world: World) -> None:

@@ -274,3 +274,21 @@ def test_after_the_end_of_session_or_filter_data_passes_without_an_alert(scene: 
 def test_a_session_that_has_ended_takes_no_event(scene: Scene) -> None:
     scene.session.Detach()
     assert scene.session.FirewallEventHandler(connect_event(Connection())) == sdk.FWX_E_TERMINATING
+
+
+# The filter on a whole connection.
+
+
+def test_a_conversation(fwx_playbook: Any) -> None:
+    """Everything passes as it came; one alert for a client, however often and however cut the pattern passes."""
+    book = fwx_playbook(DataMonitor, {"alert_on": "EICAR"})
+    book.calls("internal.Recv", "external.Recv")
+    book.client_sends(b"an EI").server_gets(b"an EI").client_sends(b"CAR").server_gets(b"CAR").alerts(1)
+    book.server_sends(b"EICAR").client_gets(b"EICAR").alerts(0)
+    book.client_ends().server_sees_end().server_sends(b"late").client_gets(b"late").server_ends().client_sees_end()
+    book.play()
+
+
+def test_resets_of_both_sides(fwx_playbook: Any) -> None:
+    fwx_playbook(DataMonitor, {}).client_sends(b"x").server_gets(b"x").client_resets().server_sees_reset().play()
+    fwx_playbook(DataMonitor, {}).server_sends(b"x").client_gets(b"x").server_resets().client_sees_reset().play()

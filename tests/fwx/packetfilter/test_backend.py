@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from fwx.packetfilter import backend
 from fwx.packetfilter.backend import NftablesPacketFilter, hole_of
 from fwx.packetfilter.messages import MOST_RECORDS, Answer, Frames, Kind, Order, pack_answer, unpack_order
 from fwx.packetfilter.plan import Plan
+from fwx.reaping import Reaping
 
 PLAN = Plan("fwx_t", ((1, 65535),), ((1, 65535),))
 
@@ -52,9 +54,14 @@ class FakeHelper:
         self.close()
         return self.end_answer
 
+    def watch(self, poller: Poller) -> Reaping:
+        """Its process ends when its link is closed; here that is one that ends at once."""
+        self.process = subprocess.Popen(["/bin/true"])
+        return Reaping(self.process, poller)
+
     def reap(self) -> int:
         self.close()
-        return 0
+        return self.process.wait()
 
     def close(self) -> None:
         self.link.close()
@@ -301,6 +308,8 @@ def test_a_helper_that_is_lost(rig: Rig, log: list[Any], lose: Callable[[Rig], N
     rig.filter.close(opened)
     rig.turn()
     assert not rig.filter._entries
+    while rig.helper.process.returncode is None:  # it is not asked, which would reap it
+        rig.turn()
 
 
 def test_one_whose_link_is_full_is_lost(rig: Rig, log: list[Any]) -> None:

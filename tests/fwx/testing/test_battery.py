@@ -43,7 +43,7 @@ def run(*tests: Callable[[list[str]], None]) -> tuple[Battery, list[str]]:
         finally:
             closed.append("closed")
 
-    return run_rules("Thing", [Rule(test.__name__, ("B1.1",), test) for test in tests], make), closed
+    return run_rules("Thing", [Rule(test.__name__, ("C1.1",), test) for test in tests], make), closed
 
 
 def test_every_rule_is_tried_on_a_subject_of_its_own() -> None:
@@ -57,10 +57,10 @@ def test_every_rule_is_tried_on_a_subject_of_its_own() -> None:
     ]
     assert len(closed) == 5
     assert [str(check) for check in battery if check.name != "asserts"] == [
-        "keeps (B1.1): ok",
-        "breaks (B1.1): the subject: expected ['x'], found []",
-        "raises (B1.1): it raised KeyError: 'from inside'",
-        "says_nothing (B1.1): it has no such part",
+        "keeps (C1.1): ok",
+        "breaks (C1.1): the subject: expected ['x'], found []",
+        "raises (C1.1): it raised KeyError: 'from inside'",
+        "says_nothing (C1.1): it has no such part",
     ]
 
 
@@ -71,8 +71,8 @@ def test_require_raises_all_failures_at_once() -> None:
         battery.require()
     assert str(failure.value).splitlines() == [
         "Thing: 2 breaches of the contract",
-        "- breaks (B1.1): the subject: expected ['x'], found []",
-        "- raises (B1.1): it raised KeyError: 'from inside'",
+        "- breaks (C1.1): the subject: expected ['x'], found []",
+        "- raises (C1.1): it raised KeyError: 'from inside'",
     ]
     good, _ = run(keeps, says_nothing)
     assert good.passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pty
 import subprocess
@@ -10,10 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
+import fwx
+from fwx import sdk
 from fwx.commands.conform import conform
 
+TOP = Path(fwx.__file__).parent.parent
+MODULES = tuple(path.stem for path in (TOP / "examples").glob("*.py") if not path.stem.startswith("test_"))
+PACKAGES = tuple(path.parent.name for path in (TOP / "examples").glob("*/fwx_*/__init__.py"))
+FOLDERS = (".", *(path.parents[1].name for path in (TOP / "examples").glob("*/fwx_*/__init__.py")))
 MONITOR = "fwx.filters.data_monitor:DataMonitor"
 WRONG = """
 from fwx import sdk
@@ -46,7 +54,7 @@ def test_the_filter_that_ships_keeps_every_rule() -> None:
     assert lines[0].split() == ["CHECK", "FACTS", "RESULT", "REASON"]
     (row,) = (line for line in lines if line.startswith("every Recv has a completion"))
     assert row.split()[-2:] == ["B3.13", "ok"]
-    assert lines[-1] == "DataMonitor: 32 ok, 1 skipped"
+    assert lines[-1] == "DataMonitor: 35 ok, 3 skipped"
 
 
 def test_a_wrong_filter_fails_with_every_breach(wrong: str) -> None:
@@ -83,34 +91,58 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     assert words in " ".join(result.output.split())
 
 
+EXAMPLES = (
+    ("from_cache:FromCache",),
+    ("ftp_ports:FtpPorts", "--target", "198.51.100.1:21"),
+    ("fwx_collector:Collector",),
+    ("fwx_collector:Collector", "--option", "report_to=198.51.100.7:7"),
+    ("fwx_upper_case:UpperCase", "--changes-data"),
+    ("fwx_upper_case:UpperCase", "--changes-data", "--option", "direction='both'", "--option", "append=bye"),
+    ("only_tls:OnlyTls", "--script", "examples/only_tls.toml"),
+    ("refuse_telnet:RefuseTelnet",),
+    ("refuse_telnet:RefuseTelnet", "--target", "198.51.100.1:23"),
+    ("shout:Shout", "--changes-data"),
+    ("starttls:StartTls", "--option", "certificate=server.pem", "--option", "key=server.pem"),
+)
+
+
 @pytest.fixture
 def examples(source_tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for folder in ("examples", "examples/collector", "examples/upper-case"):
-        monkeypatch.syspath_prepend(source_tree / folder)
+    for folder in FOLDERS:
+        monkeypatch.syspath_prepend(source_tree / "examples" / folder)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("fwx_collector", "fwx_upper_case", "refuse_telnet", "shout")):
+        if name.startswith((*PACKAGES, *MODULES)):
             del sys.modules[name]
 
 
 @pytest.mark.usefixtures("examples")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["fwx_collector:Collector"],
-        ["fwx_collector:Collector", "--option", "report_to=198.51.100.7:7"],
-        ["fwx_upper_case:UpperCase", "--changes-data"],
-        ["fwx_upper_case:UpperCase", "--changes-data", "--option", "direction='both'", "--option", "append=bye"],
-        ["refuse_telnet:RefuseTelnet"],
-        ["shout:Shout", "--changes-data"],
-        ["refuse_telnet:RefuseTelnet", "--target", "198.51.100.1:23"],
-    ],
-)
-def test_the_examples_keep_every_rule(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", EXAMPLES, ids=" ".join)
+def test_the_examples_keep_every_rule(
+    arguments: tuple[str, ...], source_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("mail.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    (tmp_path / "examples").symlink_to(source_tree / "examples")
+    monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("examples")
+def test_there_is_no_other_example() -> None:
+    tried = {arguments[0] for arguments in EXAMPLES}
+    found = set[str]()
+    for module in (*MODULES, *PACKAGES):
+        named = vars(importlib.import_module(module)).items()
+        found |= {f"{module}:{name}" for name, value in named if isinstance(value, type) and is_filter(value)}
+    assert found == tried
+
+
+def is_filter(candidate: type) -> bool:
+    return sdk.IFWXFilter.implementedBy(candidate)
 
 
 @pytest.mark.usefixtures("examples")
@@ -145,4 +177,78 @@ def test_a_terminal_gets_a_table(source_tree: Path) -> None:
     text = output.decode()
     assert "\x1b[32mok" in text
     assert "┃" in text
-    assert "DataMonitor: 32 ok, 1 skipped" in text
+    assert "DataMonitor: 35 ok, 3 skipped" in text
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with a filter that wants to hear its protocol first, at one port alone."""
+    package = tmp_path / "fwx_greeted"
+    package.mkdir()
+    (package / "__init__.py").write_text("from fwx_greeted.filter import Greeted\n")
+    (package / "filter.py").write_text(GREETED)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.startswith("fwx_greeted")]:
+        del sys.modules[name]
+
+
+GREETED = """
+from fwx import sdk
+
+
+class Greeting(sdk.DataPump):
+    def __init__(self, word):
+        super().__init__()
+        self.word = word
+
+    def inspect(self, to_server, buffer):
+        if to_server and self.word:
+            assert bytes(buffer.GetBufferAndSize()) == self.word
+            self.word = b""
+        return buffer
+
+
+class Greeted(sdk.ConnectionFilter):
+    class Options(sdk.FilterOptions):
+        word: str
+
+    def __init__(self, options):
+        super().__init__()
+        self.word = options.word.encode()
+
+    def data_filter(self, asked):
+        return Greeting(self.word) if asked.target.port == 7 else None
+"""
+SAID = """
+options = { word = "hello" }
+target = "198.51.100.1:7"
+opening = [{ side = "client", data = "hello" }]
+"""
+
+
+@pytest.mark.parametrize("use", ["fwx_greeted:Greeted", "fwx_greeted.filter:Greeted"])
+def test_what_the_package_says_is_taken(packaged: Path, use: str) -> None:
+    assert run(use).exit_code == 2
+    (packaged / "conform.toml").write_text(SAID)
+    result = run(use)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "Greeted: 35 ok, 3 skipped")
+
+
+def test_the_command_line_has_the_last_word(packaged: Path, tmp_path: Path) -> None:
+    (packaged / "conform.toml").write_text(SAID)
+    assert run("fwx_greeted:Greeted", "--option", "word=good day").exit_code == 1
+    assert run("fwx_greeted:Greeted", "--target", "198.51.100.1:8").output.splitlines()[-1].endswith("20 skipped")
+    other = tmp_path / "other.toml"
+    other.write_text(SAID.replace("hello", "good day"))
+    assert run("fwx_greeted:Greeted", "--script", str(other), "--option", "word=hello").exit_code == 1
+    assert run("fwx_greeted:Greeted", "--script", str(other)).exit_code == 0
+
+
+def test_a_package_with_a_script_that_is_wrong(packaged: Path) -> None:
+    (packaged / "conform.toml").write_text("target = 7\n")
+    result = run("fwx_greeted:Greeted")
+    assert result.exit_code == 2
+    assert "fwx_greeted/conform.toml" in "".join(result.output.split())
+    assert "target" in result.output

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+from zope.interface import implementer
 
 from fwx.data_pump import DataPump
 from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.interfaces import COMError
-from fwx.testing import Battery, Dialogue, Outcome, check_data_filter
+from fwx.interfaces import S_FALSE, S_OK, COMError, IFWXSlowDataFilter
+from fwx.testing import Battery, Dialogue, Outcome, check_data_filter, datafilters
+from tests.fwx.testing.faulty import only
 
 
 class OtherNames(DataPump):
@@ -161,6 +163,29 @@ def mixing() -> Callable[[], DataPump]:
     return Mixes
 
 
+@implementer(IFWXSlowDataFilter)
+class Agrees(DataPump):
+    """Has something left to do as long as it has sockets."""
+
+    def OkToTerminate(self) -> Any:
+        return S_OK if self._internal is None else S_FALSE
+
+
+class NeverAgrees(Agrees):
+    def OkToTerminate(self) -> Any:
+        return S_FALSE
+
+
+class CannotBeAsked(Agrees):
+    def OkToTerminate(self) -> Any:
+        raise KeyError("nobody asks")
+
+
+class AnswersByTruth(Agrees):
+    def OkToTerminate(self) -> Any:
+        return "not yet"
+
+
 WRONG: tuple[tuple[str, Callable[[], Any], str], ...] = (
     (
         "the data filter and its completions have every member to the letter",
@@ -188,6 +213,9 @@ WRONG: tuple[tuple[str, Callable[[], Any], str], ...] = (
     ),
     ("a client that resets has both sockets closed", IgnoresTheClientsReset, "the internal socket was not closed"),
     ("a server that resets has both sockets closed", IgnoresTheServersReset, "the internal socket was not closed"),
+    ("OkToTerminate agrees in the end", NeverAgrees, "does not agree, long after both sides have gone"),
+    ("OkToTerminate agrees in the end", CannotBeAsked, "OkToTerminate, while data passes: KeyError('nobody asks')"),
+    ("OkToTerminate agrees in the end", AnswersByTruth, "'not yet'"),
     ("Detach lets go of the sockets and the connection", KeepsItsSockets, "after Detach it still holds a socket"),
     (
         "Detach lets go of the sockets and the connection",
@@ -209,13 +237,24 @@ WRONG: tuple[tuple[str, Callable[[], Any], str], ...] = (
 
 @pytest.mark.parametrize(("rule", "wrong", "reason"), WRONG)
 def test_the_rule_catches(
-    rule: str, wrong: Callable[[], Any], reason: str, caught: Callable[[Battery, str, str], None]
+    rule: str,
+    wrong: Callable[[], Any],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caught: Callable[[Battery, str, str], None],
 ) -> None:
+    only(monkeypatch, datafilters, rule)
     caught(check_data_filter(wrong), rule, reason)
 
 
 def test_there_is_a_wrong_data_filter_for_every_rule() -> None:
     assert {check.name for check in check_data_filter(DataPump)} == {rule for rule, _, _ in WRONG}
+
+
+def test_a_slow_data_filter_that_agrees() -> None:
+    battery = check_data_filter(Agrees)
+    battery.require()
+    assert {check.outcome for check in battery} == {Outcome.PASSED}
 
 
 def upper(buffer: Any) -> Any:

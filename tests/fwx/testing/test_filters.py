@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
 import pytest
 
 from fwx import sdk
 from fwx.filter_loader import FilterOptionsError
-from fwx.testing import Battery, Outcome, check_data_filter, check_filter
+from fwx.testing import Battery, Outcome, check_data_filter, check_filter, filters
+from fwx.testing.hosts import EVERYTHING
+from tests.fwx.testing.faulty import only
 
 
 @sdk.implementer(sdk.IFWXSessionFilter)
@@ -162,7 +165,101 @@ def _threads_end() -> Iterator[None]:
     LeavesAThread.end.clear()
 
 
+class SeesEverything(Right):
+    """Right, and asks for all there is."""
+
+    mask = EVERYTHING
+
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            if pProxyEvent.EventType == sdk.fwx_Connect_Tcp:
+                super().FirewallEventHandler(pProxyEvent)
+            elif pProxyEvent.EventType == sdk.fwx_AcceptedConnection:
+                accepted = pProxyEvent.Parameters.Accept.piConnectionAccepted
+                accepted.AttachDataFilter(sdk.DataPump(), sdk.fwx_dfpc_Middle, None)
+
+
+def stumbles(event_type: int, secondary: bool = False) -> type:
+    """A filter that fails one event, of secondary connections alone if *secondary*."""
+
+    class Stumbles(SeesEverything):
+        class session_class(SeesEverything.session_class):
+            def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+                details = getattr(pProxyEvent.Parameters, NAMES.get(event_type, "Connect"), None)
+                if pProxyEvent.EventType == event_type and (not secondary or details.IsSecondary):
+                    raise KeyError("unknown event")
+                super().FirewallEventHandler(pProxyEvent)
+
+    return Stumbles
+
+
+NAMES = {sdk.fwx_AcceptedConnection: "Accept"}
+
+
+class KnowsIPv4Alone(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            IPv4Address(pProxyEvent.Parameters.Connect.Address.host)
+            super().FirewallEventHandler(pProxyEvent)
+
+
+class CutsIPv6(Right):
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            if ":" in pProxyEvent.Parameters.Connect.Address.host:
+                pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Cuts(), sdk.fwx_dfpc_Middle, None)
+            else:
+                super().FirewallEventHandler(pProxyEvent)
+
+
+class Cuts(sdk.DataPump):
+    def inspect(self, to_server: bool, buffer: Any) -> Any:
+        return None
+
+
+class NeedsItsSockets(Right):
+    """Its data filter cannot be detached without sockets, which a denied connection has not got."""
+
+    class session_class(Session):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Closes(), sdk.fwx_dfpc_Middle, None)
+
+
+class Closes(sdk.DataPump):
+    def Detach(self) -> None:
+        self._internal.Close(False)  # type: ignore[union-attr]
+        super().Detach()
+
+
+class KeepsUdpConnections(SeesEverything):
+    class session_class(SeesEverything.session_class):
+        def FirewallEventHandler(self, pProxyEvent: Any) -> Any:
+            if pProxyEvent.EventType == sdk.fwx_Udp_Destination:
+                self.kept = pProxyEvent.Parameters.UdpDest.piConnection
+            super().FirewallEventHandler(pProxyEvent)
+
+
+DATAGRAMS = "handles the datagrams that it asks for"
+OTHER_EVENTS = "handles look-ups, binds and secondary connections that it asks for"
+
 WRONG: tuple[tuple[str, type, str], ...] = (
+    (
+        OTHER_EVENTS,
+        stumbles(sdk.fwx_GetHostByName),
+        "fwx_GetHostByName, and the connect behind it: Firewall",
+    ),
+    (OTHER_EVENTS, stumbles(sdk.fwx_Bind_Tcp), "a client's bind, and who came to it: FirewallEventHandler: KeyError"),
+    (OTHER_EVENTS, stumbles(sdk.fwx_Listen), "a client's bind, and who came to it: FirewallEventHandler: KeyError"),
+    (OTHER_EVENTS, stumbles(sdk.fwx_AcceptedConnection), "a client's bind, and who came to it: FirewallEventHandler"),
+    (OTHER_EVENTS, stumbles(sdk.fwx_Connect_Tcp, True), "secondary connections, outwards and inwards: Firewall"),
+    (OTHER_EVENTS, stumbles(sdk.fwx_AcceptedConnection, True), "secondary connections, outwards and inwards: Firewall"),
+    ("handles clients and servers of IPv6", KnowsIPv4Alone, "a connect of 2001:db8::1 to [2001:db8::80]:80: Firewall"),
+    ("handles clients and servers of IPv6", CutsIPv6, "from an IPv6 client to its server: 0 of 760 bytes came"),
+    (DATAGRAMS, stumbles(sdk.fwx_Bind_Udp), "datagrams of fwxSourceWSP: FirewallEventHandler: KeyError"),
+    (DATAGRAMS, stumbles(sdk.fwx_Udp_Destination), "datagrams of fwxSourceWSP: FirewallEventHandler: KeyError"),
+    (DATAGRAMS, KeepsUdpConnections, "a UDP connection that has ended is still held"),
+    ("bears that another filter denies", NeedsItsSockets, "a connect that another filter denied behind it: Detach"),
+    ("bears that another filter denies", KeepsConnections, "that another filter has denied is still held"),
     (
         "has every member of IFWXFilter to the letter",
         OtherNames,
@@ -202,7 +299,14 @@ WRONG: tuple[tuple[str, type, str], ...] = (
 
 
 @pytest.mark.parametrize(("rule", "wrong", "reason"), WRONG)
-def test_the_rule_catches(rule: str, wrong: type, reason: str, caught: Callable[[Battery, str, str], None]) -> None:
+def test_the_rule_catches(
+    rule: str,
+    wrong: type,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caught: Callable[[Battery, str, str], None],
+) -> None:
+    only(monkeypatch, filters, rule)
     caught(check_filter(wrong), rule, reason)
 
 
@@ -214,6 +318,13 @@ def test_there_is_a_wrong_filter_for_every_rule(shared_rules: tuple[str, ...]) -
     rules = {check.name for check in battery}
     assert of_data_filters < rules
     assert rules - of_data_filters - set(shared_rules) == {rule for rule, _, _ in WRONG}
+
+
+def test_a_filter_that_asks_for_everything() -> None:
+    battery = check_filter(SeesEverything)
+    battery.require()
+    outcomes = {check.name: check.outcome for check in battery}
+    assert outcomes[OTHER_EVENTS] is outcomes[DATAGRAMS] is Outcome.PASSED
 
 
 class Wants(sdk.FilterOptions):

@@ -13,6 +13,7 @@ from fwx.filters.data_monitor import DataMonitor, MonitoredConnection
 from fwx.handles import DescriptorHandles
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.iobuffer import FWXIOBuffer
+from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import FWX_PROTOCOL_TCP, FWX_PROTOCOL_UDP, SocketAddress
 from fwx.network import Poller, SocketNetwork
 from fwx.testing import (
@@ -20,6 +21,7 @@ from fwx.testing import (
     Battery,
     Dialogue,
     MemoryFirewall,
+    MemoryHost,
     Outcome,
     OverlappedMaker,
     PlainBuffer,
@@ -28,12 +30,20 @@ from fwx.testing import (
     SocketPair,
     check_buffer,
     check_completion,
+    check_connection,
     check_data_filter,
     check_datagram_socket,
     check_filter,
+    check_firewall,
+    check_name_events,
+    check_net_config,
     check_network_socket,
     check_overlapped,
+    check_recoverer,
+    check_session,
     check_socket,
+    check_udp_destination,
+    check_user,
     memory_pair,
     neighbour_pair,
 )
@@ -129,6 +139,29 @@ def test_overlapped_operations_of_the_host(poller: Poller, turn: Callable[[], No
     require(check_overlapped(maker))
 
 
+SLOW = "OkToTerminate agrees in the end"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_connection,
+        check_firewall,
+        check_name_events,
+        check_net_config,
+        check_recoverer,
+        check_session,
+        check_udp_destination,
+    ],
+)
+def test_the_objects_of_a_firewall(check: Callable[..., Battery]) -> None:
+    require(check(MemoryHost))
+
+
+def test_users() -> None:
+    require(check_user(lambda: FWXAuthenticatedUser("ann", ("staff", "admins"))))
+
+
 class Session:
     """Stands for the session filter of a monitored connection."""
 
@@ -144,12 +177,13 @@ class Session:
     ],
 )
 def test_data_filters(maker: Callable[[], Any]) -> None:
-    require(check_data_filter(maker))
+    require(check_data_filter(maker), SLOW)
 
 
 @pytest.mark.parametrize("options", [{}, {"alert_on": "hello"}])
 def test_the_filter_that_ships(options: dict[str, Any]) -> None:
-    require(check_filter(DataMonitor, options), "its optional interfaces have every member to the letter")
+    optional, udp = "its optional interfaces have every member to the letter", "handles the datagrams that it asks for"
+    require(check_filter(DataMonitor, options), optional, udp, SLOW)
 
 
 @pytest.mark.parametrize("target", ["198.51.100.1:80", "[2001:db8::1]:443"])

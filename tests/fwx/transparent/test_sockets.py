@@ -160,10 +160,11 @@ def test_no_descriptor_left(with_maker: Any) -> None:
 
 
 def test_a_maker_that_is_gone(with_maker: Any) -> None:
-    """Whoever waits is told, and so is whoever comes later."""
+    """Whoever waits is told, and so is whoever comes later; no zombie waits for the stop."""
 
     async def use(maker: SocketMaker) -> None:
         assert maker._process is not None
+        process = maker._process
         os.kill(maker._process.pid, signal.SIGSTOP)
         waiting = asyncio.ensure_future(made(maker, Kind.STREAM, FOREIGN4))
         await asyncio.sleep(0)
@@ -171,6 +172,12 @@ def test_a_maker_that_is_gone(with_maker: Any) -> None:
         assert await waiting == (None, errno.ENETDOWN)
         with pytest.raises(OSError, match=os.strerror(errno.ENETDOWN)):
             maker.order(Kind.STREAM, FOREIGN4, lambda sock, code: None)
+        async with asyncio.timeout(20):
+            while process.returncode is None:  # noqa: ASYNC110  it is not asked, which would reap it
+                await asyncio.sleep(0)
+        assert process.returncode == -signal.SIGKILL
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
 
     (failure,) = with_maker(use)
     assert failure.startswith("the maker of transparent sockets is lost: ")

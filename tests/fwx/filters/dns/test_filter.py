@@ -203,6 +203,16 @@ def test_datagrams_that_are_refused(published: Published, fwx_firewall: MemoryFi
     assert len(fwx_firewall.alerts) == 1
 
 
+def test_a_playbook_of_datagrams(fwx_playbook: Any) -> None:
+    """Through the proxy port: what is refused goes nowhere and is answered, the server's garbage is not passed on."""
+    book = fwx_playbook(DnsFilter, {"refuse_names": ["bad"]}, target=SERVER, transport="udp")
+    book.client_sends(query()).server_gets(query()).server_sends(response()).client_gets(response())
+    book.client_sends(query("www.bad")).client_gets(refusal()).alerts(1)
+    book.client_sends(query(number=8)).server_gets(query(number=8)).server_sends(b"garbage")
+    book.server_sends(response(number=8)).client_gets(response(number=8))
+    book.play()
+
+
 def test_a_server_that_is_not_there(published: Published) -> None:
     """What the network reports is no fault of the filter."""
     published.server.datagrams.close(True)
