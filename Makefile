@@ -8,8 +8,8 @@ METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
 DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base freeradius gcc gnutls-bin haproxy \
-    iproute2 lftp microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl procps python3-venv \
-    slapd socat squid swaks systemd tcpdump tinyproxy-bin tor util-linux vsftpd wget
+    iproute2 lftp microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl procps \
+    python3-venv slapd socat squid swaks systemd tcpdump tinyproxy-bin tor util-linux vsftpd wget
 
 .DEFAULT_GOAL := help
 FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \

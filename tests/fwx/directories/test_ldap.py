@@ -27,6 +27,11 @@ BOB = b"bob's own"
 
 
 @pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
 def slapd(program_path: Any, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     certificates.issue("slapd", "127.0.0.1")
     tls = (certificates.folder / "slapd.crt", certificates.folder / "slapd.key", certificates.ca)
