@@ -6,18 +6,23 @@ import logging
 import math
 import socket
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import ldap3
-from ldap3.core.exceptions import LDAPException
 from zope.interface import implementer
 
 from fwx.directories.ldap_names import escape, fill_filter
 from fwx.impl.authentication import WRONG, Checked, IPasswordAuthenticator
 from fwx.impl.user import LDAP_NAMESPACE
+
+with warnings.catch_warnings():
+    # ldap3 is from before these names of pyasn1 were.
+    warnings.filterwarnings("ignore", "(tag|type)Map is deprecated", DeprecationWarning)
+    import ldap3
+    from ldap3.core.exceptions import LDAPException
 
 if TYPE_CHECKING:
     from fwx.directories.context import DirectoryContext
