@@ -47,13 +47,14 @@ class FWXAuthenticatedUser(Unknown):
     _can_return = True
 
     def __init__(
-        self, name: str, groups: Iterable[str] = (), namespace: str = LOCAL_NAMESPACE, also: Who = NOBODY
+        self, name: str, groups: Iterable[str] = (), namespace: str = LOCAL_NAMESPACE, who: Who | None = None
     ) -> None:
-        """Made by who checks passwords. *also*: by which further names rules know the user."""
+        """Made by who checks passwords. *who*: by which names rules know the user, if not by *name* and *groups*."""
         self._name = name
         self._namespace = namespace
         self._groups = tuple(groups)
-        self.who: Who = also | {AUTHENTICATED, user_key(name), *map(group_key, self._groups)}
+        known = (user_key(name), *map(group_key, self._groups))
+        self.who: Who = frozenset({AUTHENTICATED, *known}) if who is None else who
 
     @property
     def face(self) -> IFWXAuthenticatedUser:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from fwx.directories import SEPARATOR
-from fwx.impl.user import FWXAuthenticatedUser, Who, group_key, user_key
+from fwx.impl.user import AUTHENTICATED, FWXAuthenticatedUser, Who, group_key, user_key
 
 
 class DirectoryContext(NamedTuple):
@@ -38,10 +38,12 @@ class DirectoryContext(NamedTuple):
     def user(self, name: str, groups: Iterable[str], namespace: str) -> FWXAuthenticatedUser:
         """Return the user *name* of this directory, who is called ``directory\\name``.
 
-        Rules know it by that name and, unless a user of the configuration has it, by its own; its groups by both.
+        Rules know it by that name and, unless a user of the configuration has it, by its own; its groups by both. A
+        name or a group with a backslash in it is known in full alone: it could be that of another directory.
         """
         known, full = tuple(dict.fromkeys(groups)), f"{self.name}{SEPARATOR}{name}"
-        also: set[str] = {group_key(f"{self.name}{SEPARATOR}{group}") for group in known}
-        if name not in self.local_names:
-            also.add(user_key(name))
-        return FWXAuthenticatedUser(full, known, namespace, also=Who(also))
+        who = {AUTHENTICATED, user_key(full), *(group_key(f"{self.name}{SEPARATOR}{group}") for group in known)}
+        who |= {group_key(group) for group in known if SEPARATOR not in group}
+        if name not in self.local_names and SEPARATOR not in name:
+            who.add(user_key(name))
+        return FWXAuthenticatedUser(full, known, namespace, Who(who))

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from fwx.directories.ldap_names import escape, fill_filter
 from fwx.impl.authentication import WRONG, Checked, IPasswordAuthenticator
 from fwx.impl.user import LDAP_NAMESPACE
+from fwx.proxy.request import printable
 
 with warnings.catch_warnings():
     # ldap3 is from before these names of pyasn1 were.
@@ -33,6 +34,9 @@ Done = Callable[[Checked], None]
 
 MOST_GROUPS: Final = 1000
 """Groups of one user that are read; a user with more is not let in."""
+
+# What is kept of a server's own words.
+_LONGEST_FAULT: Final = 300
 
 _SUCCESS: Final = 0
 _SIZE_LIMIT_EXCEEDED: Final = 4
@@ -137,7 +141,8 @@ class LdapUsers:
                     return
                 known = isinstance(error, LDAPException | LdapError | OSError)
                 logger.debug("directory %r: %s failed", self._context.name, servers[index], exc_info=not known)
-                faults.append(f"{servers[index]}: {error if known else f'{type(error).__name__}: {error}'}")
+                text = str(error) if known else f"{type(error).__name__}: {error}"
+                faults.append(f"{servers[index]}: {printable(text)[:_LONGEST_FAULT]}")
                 words = f"directory {self._context.name!r}: {faults[-1]}"
                 self._context.warn(f"{self._context.name} {servers[index]}", words)
                 continue

@@ -51,6 +51,19 @@ def test_who_a_user_of_a_directory_is(place: Place) -> None:
     assert other.who == common
 
 
+def test_a_directory_has_no_users_and_groups_of_another() -> None:
+    """Whatever it calls them: rules that name ``branch``'s are not about those of ``corp``."""
+    user = Bench().context.user(r"branch\carol", (r"branch\staff", "night"), "LDAP")
+    assert (user.Username, user.UserGroups) == (r"corp\branch\carol", r"branch\staff;night")
+    assert user.who == {
+        "authenticated",
+        r"user corp\branch\carol",
+        r"group corp\branch\staff",
+        r"group corp\night",
+        "group night",
+    }
+
+
 def test_a_right_password_is_remembered_as_long_as_the_file_says(place: Place) -> None:
     assert place.ask(place.right) == place.right
     place.bench.now += 59.9

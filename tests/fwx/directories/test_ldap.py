@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fwx.directories import ldap
-from fwx.directories.ldap import LdapSettings, LdapUsers
+from fwx.directories.ldap import LdapError, LdapSettings, LdapUsers
 from fwx.impl.authentication import WRONG, Checked, IPasswordAuthenticator
 from fwx.workers import WorkerPool
 from tests.directory_servers import ACCOUNT, ACCOUNT_PASSWORD, BASE, Slapd
@@ -183,6 +183,18 @@ def test_no_name_finds_somebody_else(asker: Any) -> None:
         assert result == WRONG or " ".join(name.split()) == "bob", name
 
     try_name()
+
+
+def test_the_servers_own_words_are_one_short_line(asker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go into the log and the alerts."""
+
+    def fail(*args: Any) -> None:
+        raise LdapError("no\nDenied\x1b[31m " + "x" * 5000)
+
+    monkeypatch.setattr(LdapUsers, "_ask", fail)
+    reason = asker().check("bob", BOB).reason
+    assert reason.isprintable()
+    assert len(reason) < 400
 
 
 def test_called_off(asker: Any) -> None:
