@@ -16,6 +16,7 @@ from fwx.interfaces.hresult import E_INVALIDARG, E_POINTER, COMError
 if TYPE_CHECKING:
     from fwx.impl.authentication import Checked, IRadiusUsers
     from fwx.impl.engine import Engine
+    from fwx.impl.strand import Strand
 
 ERROR_LOGON_FAILURE: Final = 1326
 """``Win32ErrorCode``: the user is unknown, or the password is wrong."""
@@ -46,8 +47,8 @@ class FWXRadiusAuthenticator(Unknown):
         pIFWXAuthenticationCompletion: IFWXAuthenticationCompletion,
         UserData: object,
     ) -> None:
-        """Start the authentication; ``CompleteAsyncAuthentication`` is called once, later, on the loop thread. Any
-        thread may call.
+        """Start the authentication; ``CompleteAsyncAuthentication`` is called once, later, on the loop thread, or for a
+        blocking filter where its calls are. Any thread may call.
 
         :raises COMError: ``E_POINTER`` no name, password or completion; ``E_INVALIDARG`` something else;
             ``FWX_E_TERMINATING`` the service stops.
@@ -66,17 +67,18 @@ class FWXRadiusAuthenticator(Unknown):
             password = bstrUserPassword.encode()
         except UnicodeEncodeError:
             raise COMError(E_INVALIDARG, "the password has characters that UTF-8 has not") from None
-        on_loop(self._engine.queue, self._start, bstrUserName, password, completion, UserData)
+        complete = partial(self._complete, self._engine.strands.current, completion, UserData)
+        on_loop(self._engine.queue, self._users.check, bstrUserName, password, complete)
 
-    def _start(self, name: str, password: bytes, completion: Any, user_data: object) -> None:
-        self._users.check(name, password, partial(self._complete, completion, user_data))
-
-    def _complete(self, completion: Any, user_data: object, result: Checked) -> None:
+    def _complete(self, strand: Strand | None, completion: Any, user_data: object, result: Checked) -> None:
         code = 0
         if result.user is None:
             code = ERROR_LOGON_FAILURE if result.counts else ERROR_NO_LOGON_SERVERS
-        _, error = attempt(
-            completion, "CompleteAsyncAuthentication", result.user is not None, code, result.user, user_data
-        )
+        outcome = result.user is not None, code, result.user, user_data
+        failed = partial(self._engine.faults.report, type(completion).__name__, "CompleteAsyncAuthentication")
+        if strand is not None:
+            strand.tell(completion, "CompleteAsyncAuthentication", outcome, failed)
+            return
+        _, error = attempt(completion, "CompleteAsyncAuthentication", *outcome)
         if error is not None:
-            self._engine.faults.report(type(completion).__name__, "CompleteAsyncAuthentication", error)
+            failed(error)
