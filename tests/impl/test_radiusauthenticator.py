@@ -153,3 +153,24 @@ def test_from_another_thread(rig: Rig, servers: Servers) -> None:
         thread.join(0.001)
     rig.settle()
     assert [call[4] for call in completion.calls] == [threading.get_ident()]
+
+
+def test_of_a_blocking_filter(rig: Rig, servers: Servers) -> None:
+    """B5.4: the completion comes on a thread of the pool, behind the call that has asked."""
+    seen: list[str] = []
+
+    @implementer(IFWXAuthenticationCompletion)
+    class Noting(Unknown):
+        def CompleteAsyncAuthentication(self, *args: Any) -> None:
+            seen.append(f"told {threading.current_thread().name}")
+
+    completion = Noting()
+
+    def handle(event: Any) -> None:
+        rig.firewall.CreateRadiusAuthenticator().AuthenticateRadiusUser("carol", "x", completion, 1)
+        seen.append(f"asked {threading.current_thread().name}")
+
+    host = rig.host(blocking=True, handle=handle)
+    assert rig.through(rig.connection().raise_connect_event((host,)))
+    rig.until(lambda: len(seen) == 2)
+    assert [words.partition("-worker")[0] for words in seen] == ["asked fwx", "told fwx"]
