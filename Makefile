@@ -7,13 +7,13 @@ EXAMPLES := $(wildcard examples/*/pyproject.toml)
 METADATA := setup.cfg pyproject.toml $(wildcard examples/*/setup.cfg) $(EXAMPLES)
 
 # Every Debian package whose programs the tests call; tests/conftest.py names the programs.
-DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base gcc gnutls-bin haproxy iproute2 lftp \
-    microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl postgresql procps \
-    python3-venv socat squid swaks systemd tcpdump tinyproxy-bin tor util-linux vsftpd wget
+DEBIAN_PACKAGES := bind9-dnsutils curl dante-client dante-server dnsmasq-base freeradius gcc gnutls-bin haproxy \
+    iproute2 lftp microsocks mingw-w64-tools mount ncat nftables nginx openssh-client openssh-server openssl postgresql \
+    procps python3-venv slapd socat squid swaks systemd tcpdump tinyproxy-bin tor util-linux vsftpd wget
 
 .DEFAULT_GOAL := help
 FUZZ_TARGETS := socks4 socks5 http_connect http_request http_response proxy_header socks5_answer \
-    http_connect_answer socks5_datagram client_hello smtp_dialogue ftp_dialogue dns_message
+    http_connect_answer socks5_datagram client_hello smtp_dialogue ftp_dialogue dns_message radius_answer
 FUZZ_SECONDS ?= 30
 # The tests that start the service and wait for other programs; two halves of them run beside those of the parts. Coverage
 # is that of the parts' tests alone: to measure it costs half as much processor time again, and two cores are all there is.

@@ -21,6 +21,7 @@ TARGETS = (
     "smtp_dialogue",
     "ftp_dialogue",
     "dns_message",
+    "radius_answer",
 )
 
 

@@ -10,6 +10,7 @@ from fwx.config_deep import deep_problems
 from fwx.config_model import Configuration
 from fwx.config_problems import ConfigurationError, Problem
 from fwx.config_source import Source, read_source
+from fwx.directories.plugin import load_authenticator
 from fwx.filter_loader import FilterLoadError, load_filter_class, option_problems
 
 
@@ -23,6 +24,7 @@ def load_checked(path: Path, *, deep: bool = False) -> Configuration:
     source = read_source(path)
     configuration, problems = parse(source)
     problems += filter_problems(source)
+    problems += plugin_problems(source)
     if deep and configuration is not None and not problems:
         problems += deep_problems(configuration)
     if configuration is None or problems:
@@ -43,3 +45,18 @@ def filter_problems(source: Source) -> Iterator[Problem]:
             continue
         if isinstance(options, dict):
             yield from option_problems(filter_class, options, source, (*path, "options"))
+
+
+def plugin_problems(source: Source) -> Iterator[Problem]:
+    """Yield what is wrong with the plugins and the options of the ``[[directory]]`` tables of *source*."""
+    for path, table in source.tables("directory"):
+        use, options = table.get("use"), table.get("options", {})
+        if table.get("kind") != "plugin" or not isinstance(use, str):
+            continue
+        try:
+            loaded = load_authenticator(use)
+        except ValueError as error:
+            yield source.problem((*path, "use"), str(error))
+            continue
+        if isinstance(options, dict):
+            yield from option_problems(loaded, options, source, (*path, "options"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -12,16 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fwx.config_model import Configuration, PublishListener, TransparentListener
-from fwx.config_problems import KeyPath, Problem
+from fwx.config_problems import ConfigurationError, KeyPath, Problem
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.logs.sqldatabase import SqlDatabase
 from fwx.secret_file import read_secret
+from fwx.user_directories import directory_faults, read_directories
 
 _ARGON2_HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
 
 
 def deep_problems(configuration: Configuration) -> list[Problem]:
-    """Return what is wrong outside the file. Nothing is created or changed.
+    """Return what is wrong outside the file. Nothing is created or changed; directories are asked over the network.
 
     The answers hold for the user who asks: a folder that only root may write is a fault for others.
     """
@@ -31,7 +33,8 @@ def deep_problems(configuration: Configuration) -> list[Problem]:
         *_secrets(configuration),
         *_log_paths(configuration),
     ]
-    return [configuration.source.problem(path, message) for path, message in found]
+    problems = [configuration.source.problem(path, message) for path, message in found]
+    return problems + _directory_problems(configuration)
 
 
 def _service(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
@@ -105,6 +108,18 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
     for index, user in enumerate(configuration.users):
         if not _ARGON2_HASH.fullmatch(user.password):
             yield ("user", index, "password"), "is no complete Argon2id hash; expected what 'fwx user add' prints"
+
+
+def _directory_problems(configuration: Configuration) -> list[Problem]:
+    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account."""
+    if not configuration.directories:
+        return []
+    try:
+        makers = read_directories(configuration)
+    except ConfigurationError as error:
+        return error.problems
+    faults = asyncio.run(directory_faults(configuration, makers))
+    return [configuration.source.problem(("directory", index, "servers"), words) for index, words in faults]
 
 
 def _secret_mode_faults(path: KeyPath, file: Path) -> Iterator[tuple[KeyPath, str]]:

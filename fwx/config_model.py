@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from fwx.config_directories import Directory
 from fwx.config_problems import KeyPath
 from fwx.config_source import Source
+from fwx.config_table import Table
 from fwx.config_values import (
     Array,
     Bind,
@@ -50,12 +52,6 @@ _DIRECTORY = "the path of a directory"
 _RANGES = "addresses and ranges, such as 10.1.0.0/16, 10.1.0.1 or 10.1.0.1-10.1.0.9"
 _COUNT = "a whole number from 1 up"
 _PORT = "a port from 0 to 65535"
-
-
-class Table(BaseModel):
-    """What every table is: frozen, strictly typed, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class Service(Table):
@@ -397,6 +393,9 @@ class Configuration(Table):
     )
     protocols: Array[Protocol] = Field(default=(), alias="protocol", description="tables [[protocol]]")
     users: Array[User] = Field(default=(), alias="user", description="tables [[user]]")
+    directories: Array[Annotated[Directory, Field(discriminator="kind")]] = Field(
+        default=(), alias="directory", description="tables [[directory]]"
+    )
     schedules: Array[Schedule] = Field(default=(), alias="schedule", description="tables [[schedule]]")
     upstreams: Array[Upstream] = Field(default=(), alias="upstream", description="tables [[upstream]]")
     filters: Array[Filter] = Field(default=(), alias="filter", description="tables [[filter]]")

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from fwx.config_model import Limits
 from fwx.config_problems import KeyPath, Problem, did_you_mean
 from fwx.config_source import Source
 from fwx.config_values import read_bind
+from fwx.directories import SEPARATOR
 from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.protocols import by_title
 
@@ -30,6 +32,7 @@ _NAME_SPACES: tuple[tuple[str, ...], ...] = (
     ("listener",),
     ("protocol",),
     ("user",),
+    ("directory",),
     ("schedule",),
     ("upstream",),
     ("filter",),
@@ -49,6 +52,8 @@ def reference_problems(source: Source) -> list[Problem]:
         *_repeated_names(source),
         *_unknown_names(source),
         *_groups_of_everybody(source),
+        *_users_of_directories(source),
+        *_late_directories(source),
         *_loops(source),
         *_repeated_binds(source),
     ]
@@ -84,8 +89,39 @@ def _unknown_names(source: Source) -> Iterator[Problem]:
         for path, data in source.tables(table):
             for reference in possible:
                 for place, name in _written_names((*path, reference.key), data.get(reference.key)):
-                    if name not in reference.known:
+                    if name not in reference.known and not _may_be_in_directory(source, name, reference):
                         yield source.problem(place, _unknown(name, reference, source))
+
+
+def _may_be_in_directory(source: Source, name: str, reference: _Reference) -> bool:
+    """Users and groups of directories are not known here; those that name a directory must name one that there is."""
+    if reference.key not in ("users", "groups"):
+        return False
+    directories = {directory for _, directory in _named(source, "directory")}
+    prefix, separator, rest = name.partition(SEPARATOR)
+    return prefix in directories and bool(rest) if separator else bool(directories)
+
+
+def _users_of_directories(source: Source) -> Iterator[Problem]:
+    """Find users of the configuration whose names are those of a directory's users."""
+    directories = {directory for _, directory in _named(source, "directory")}
+    for path, name in _named(source, "user"):
+        prefix, separator, _ = name.partition(SEPARATOR)
+        if separator and prefix in directories:
+            message = f"{name!r} is the name of a user of the directory {prefix!r}; expected another name"
+            yield source.problem(path, message)
+
+
+def _late_directories(source: Source) -> Iterator[Problem]:
+    """Find directories that may take longer than a client is waited for."""
+    limits = source.data.get("limits")
+    handshake = limits.get("handshake_seconds") if isinstance(limits, dict) else None
+    longest = handshake if isinstance(handshake, int | float) else Limits.model_fields["handshake_seconds"].default
+    for path, table in source.tables("directory"):
+        seconds = table.get("timeout_seconds")
+        if isinstance(seconds, int | float) and seconds >= longest:
+            message = f"{seconds:g} is not less than handshake_seconds in [limits], {longest:g}: clients would be gone"
+            yield source.problem((*path, "timeout_seconds"), message)
 
 
 def _groups_of_everybody(source: Source) -> Iterator[Problem]:

@@ -145,9 +145,10 @@ def _unknown_key(key: str, owner: type[BaseModel] | None) -> str:
 
 
 def _expected(details: ErrorDetails, field: FieldInfo | None) -> str | None:
-    """The description of the key, or the kinds of a listener, whose errors stand at the listener itself."""
-    if details["type"].startswith("union_tag"):
-        return "'proxy', 'transparent' or 'publish'"
+    """The description of the key, or the kinds of a table, whose errors stand at the table itself."""
+    if details["type"].startswith("union_tag") and field is not None:
+        *kinds, last = (repr(tag) for table in _table_classes(field.annotation) for tag in _tags(table))
+        return f"{', '.join(kinds)} or {last}"
     if field is None or field.description is not None:
         return None if field is None else field.description
     return type_name(field.annotation) if details["type"] == "missing" else None

@@ -220,6 +220,17 @@ def read_user_name(text: str) -> str:
     return text
 
 
+def read_ldap_url(text: str) -> str:
+    """Read ``ldap://host``, ``ldap://host:port`` or the same with ``ldaps``; nothing may follow."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("ldap", "ldaps"):
+        raise ValueError("does not begin with ldap:// or ldaps://")
+    host = rest.removesuffix("/")
+    # An IPv6 address stands in brackets; what has no port gets one, to be read as what has.
+    read_target(host if host.rpartition(":")[2].isdigit() and not host.endswith("]") else f"{host}:389")
+    return f"{scheme}://{host}"
+
+
 def read_database_url(text: str) -> str:
     if not _DATABASE_URL.fullmatch(text):
         raise ValueError("is not a database URL")
@@ -313,3 +324,4 @@ W3cFields = Annotated[
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_reject_boolean), Field(gt=0, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, BeforeValidator(_reject_boolean), Field(ge=0, allow_inf_nan=False)]

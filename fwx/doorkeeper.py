@@ -7,29 +7,32 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from fwx.impl.authentication import Checked
+from zope.interface import implementer
+
+from fwx.impl.authentication import Checked, IPasswordAuthenticator, IRadiusUsers
 
 if TYPE_CHECKING:
-    from fwx.impl.authentication import IPasswordAuthenticator
     from fwx.limits import AttemptLimits
     from fwx.proxy import Credentials
 
 MOST_ATTEMPTS: Final = 10
 """Wrong passwords of one client address within :data:`ATTEMPT_SECONDS`, after which it is refused as long."""
 
+MOST_ATTEMPTS_OF_USER: Final = 30
+"""Wrong passwords for one user within :data:`ATTEMPT_SECONDS`, from anywhere, after which it is refused as long."""
+
 ATTEMPT_SECONDS: Final = 60.0
 
-_REFUSED: Final = Checked(None, f"{MOST_ATTEMPTS} wrong passwords came from this address within {ATTEMPT_SECONDS:g} s")
-
 Done = Callable[[Checked], None]
+Ask = Callable[[Done], object]
 
 
 class _Attempt:
-    __slots__ = ("address", "credentials", "done")
+    __slots__ = ("ask", "done", "key")
 
-    def __init__(self, address: str, credentials: Credentials, done: Done) -> None:
-        self.address = address
-        self.credentials = credentials
+    def __init__(self, key: str, ask: Ask, done: Done) -> None:
+        self.key = key
+        self.ask = ask
         self.done: Done | None = done
 
     def tell(self, result: Checked) -> None:
@@ -38,30 +41,29 @@ class _Attempt:
             done(result)
 
 
-class Doorkeeper:
-    """Has the passwords of clients checked, of one address no more at a time than it may get wrong; the others wait.
+class AttemptGate:
+    """Has passwords checked, for one key no more at a time than it may get wrong; the others wait their turn."""
 
-    One for a service: an address that is refused at one listener is refused at all.
-    """
-
-    def __init__(
-        self, authenticator: IPasswordAuthenticator, attempts: AttemptLimits, post: Callable[..., None]
-    ) -> None:
-        """*post* calls a function on the loop thread, later."""
-        self._authenticator = authenticator
+    def __init__(self, attempts: AttemptLimits, refusal: str, post: Callable[..., None]) -> None:
+        """*refusal* are the words for the log where a key is refused; *post* calls a function on the loop thread."""
         self._attempts = attempts
+        self._refused = Checked(None, refusal)
         self._post = post
         self._under_way: Counter[str] = Counter()
         self._waiting: dict[str, deque[_Attempt]] = {}
 
-    def check(self, address: str, credentials: Credentials, done: Done) -> Callable[[], None]:
-        """Check *credentials* of the client at *address*; *done* is called once, later, unless it is cancelled.
+    def __len__(self) -> int:
+        """The number of keys with attempts that are under way or wait."""
+        return len(self._under_way.keys() | self._waiting.keys())
+
+    def check(self, key: str, ask: Ask, done: Done) -> Callable[[], None]:
+        """Have *ask* called when it is the turn of *key*; *done* is called once, later, unless it is cancelled.
 
         Returns what cancels it.
         """
-        attempt = _Attempt(address, credentials, done)
-        self._waiting.setdefault(address, deque()).append(attempt)
-        self._start_waiting(address)
+        attempt = _Attempt(key, ask, done)
+        self._waiting.setdefault(key, deque()).append(attempt)
+        self._start_waiting(key)
 
         def cancel() -> None:
             # A password that is being compared still counts when it is wrong: who leaves early guesses no more often.
@@ -69,29 +71,81 @@ class Doorkeeper:
 
         return cancel
 
-    def _start_waiting(self, address: str) -> None:
-        waiting = self._waiting.get(address)
+    def _start_waiting(self, key: str) -> None:
+        waiting = self._waiting.get(key)
         while waiting:
-            allowance = self._attempts.allowance(address)
-            if allowance and self._under_way[address] >= allowance:
+            allowance = self._attempts.allowance(key)
+            if allowance and self._under_way[key] >= allowance:
                 return
             attempt = waiting.popleft()
             if attempt.done is None:
                 continue
             if allowance:
-                self._under_way[address] += 1
-                name, password = attempt.credentials.user, attempt.credentials.password
-                self._authenticator.check(name, password, partial(self._checked, attempt))
+                self._under_way[key] += 1
+                attempt.ask(partial(self._checked, attempt))
             else:
-                self._post(attempt.tell, _REFUSED)
-        self._waiting.pop(address, None)
+                self._post(attempt.tell, self._refused)
+        self._waiting.pop(key, None)
 
     def _checked(self, attempt: _Attempt, result: Checked) -> None:
-        address = attempt.address
-        self._under_way[address] -= 1
-        if not self._under_way[address]:
-            del self._under_way[address]
+        key = attempt.key
+        self._under_way[key] -= 1
+        if not self._under_way[key]:
+            del self._under_way[key]
         if result.counts:
-            self._attempts.failed(address)
+            self._attempts.failed(key)
         attempt.tell(result)
-        self._start_waiting(address)
+        self._start_waiting(key)
+
+
+@implementer(IPasswordAuthenticator, IRadiusUsers)
+class GuardedUsers:
+    """Limits the wrong passwords for one user, wherever they come from; the spelling of the name does not matter.
+
+    ``corp\\ann`` and ``ann`` are two names here: each has its own limit.
+    """
+
+    def __init__(self, authenticator: IPasswordAuthenticator | IRadiusUsers, gate: AttemptGate) -> None:
+        """*gate* is one for all that check passwords in a service."""
+        self._authenticator = authenticator
+        self._gate = gate
+
+    def check(self, name: str, password: bytes, done: Done) -> Callable[[], None]:
+        """Check as :class:`~fwx.impl.authentication.IPasswordAuthenticator` says; refused after too many that were
+        wrong.
+        """
+        # Directories take no notice of case and of additional blanks; who guesses must not gain by that.
+        key = " ".join(name.casefold().split())
+        return self._gate.check(key, partial(self._authenticator.check, name, password), done)
+
+
+class Doorkeeper:
+    """Has the passwords of clients checked, and limits those that are wrong of each address.
+
+    One for a service: an address that is refused at one listener is refused at all.
+    """
+
+    def __init__(self, authenticator: IPasswordAuthenticator, gate: AttemptGate) -> None:
+        """*gate* counts by addresses."""
+        self._authenticator = authenticator
+        self._gate = gate
+
+    def check(self, address: str, credentials: Credentials, done: Done) -> Callable[[], None]:
+        """Check *credentials* of the client at *address*; *done* is called once, later, unless it is cancelled.
+
+        Returns what cancels it.
+        """
+        ask = partial(self._authenticator.check, credentials.user, credentials.password)
+        return self._gate.check(address, ask, done)
+
+
+def address_gate(attempts: AttemptLimits, post: Callable[..., None]) -> AttemptGate:
+    """Return what counts by client addresses; *attempts* is for :data:`MOST_ATTEMPTS`."""
+    words = f"{MOST_ATTEMPTS} wrong passwords came from this address within {ATTEMPT_SECONDS:g} s"
+    return AttemptGate(attempts, words, post)
+
+
+def user_gate(attempts: AttemptLimits, post: Callable[..., None]) -> AttemptGate:
+    """Return what counts by users; *attempts* is for :data:`MOST_ATTEMPTS_OF_USER`."""
+    words = f"{MOST_ATTEMPTS_OF_USER} wrong passwords came for this user within {ATTEMPT_SECONDS:g} s"
+    return AttemptGate(attempts, words, post)

@@ -176,13 +176,19 @@ def make_filter(filter_class: type, options: Mapping[str, Any]) -> IFWXFilter:
     return factory() if model is None else factory(_validated(model, options))
 
 
+def read_options(owner: type, options: Mapping[str, Any]) -> BaseModel | None:
+    """Return *options*, which fit, as what *owner* calls its ``Options``; ``None`` where it has none."""
+    model = _options_class(owner)
+    return None if model is None else _validated(model, options)
+
+
 def option_problems(
     filter_class: type, options: Mapping[str, Any], source: Source, root: KeyPath = ()
 ) -> list[Problem]:
     """Return what is wrong with *options*, which stand (or would stand) at *root* in *source*."""
     model = _options_class(filter_class)
     if model is None:
-        message = f"unknown option; the filter {filter_class.__name__} has no options"
+        message = f"unknown option; {filter_class.__name__} has no options"
         return [source.problem((*root, name), message) for name in options]
     try:
         _validated(model, options)

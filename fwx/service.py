@@ -10,17 +10,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
+from fwx.authenticators import Authenticators, Directories
 from fwx.composition import filters_of, log_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
 from fwx.courses import ended
-from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
+from fwx.doorkeeper import (
+    ATTEMPT_SECONDS,
+    MOST_ATTEMPTS,
+    MOST_ATTEMPTS_OF_USER,
+    Doorkeeper,
+    GuardedUsers,
+    address_gate,
+    user_gate,
+)
 from fwx.filter_reload import FilterReloader
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts
-from fwx.impl.authentication import IPasswordAuthenticator
+from fwx.impl.authentication import IPasswordAuthenticator, IRadiusUsers
 from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
@@ -48,12 +57,13 @@ from fwx.service_events import ServiceEvents
 from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
+from fwx.user_directories import DirectorySurroundings, UserDirectories, read_directories
 from fwx.watchdog import Watchdog
 from fwx.ways_in import WaysIn
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.filterhost import FilterHost
@@ -113,6 +123,7 @@ class Service:
         faults = FaultReporter(self._events.filter_fault)
         filters = filters_of(configuration, faults)
         users = users_of(configuration)
+        directory_makers = read_directories(configuration)
         ways_out = routes(upstreams_of(configuration, self._events.upstream_failure))
         tls = listeners_tls(configuration)
         self.poller = Poller(self._loop)
@@ -139,6 +150,10 @@ class Service:
         self._interim = InterimRecords(self.engine, configuration.log.intermediate_seconds)
         self.gateway.stragglers.on_empty = self._note_idle
         self.registry: Registry = build_registry(self.engine, configuration.service.name)
+        around = DirectorySurroundings(
+            self._loop, self.poller.queue.post, self._resolver, self._events.directory_failure.signal
+        )
+        self._directories = UserDirectories(configuration, directory_makers, around)
         # Passwords are hashed here, not by the threads of filters, which may be busy.
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
         doorkeeper = self._make_doorkeeper(users)
@@ -228,6 +243,8 @@ class Service:
     async def _close(self) -> int:
         self._interim.close()
         self.firewall.end_notices()
+        self._directories.close()
+        self._run_queue_dry()  # so that filters hear of what they have asked for
         hosts = (*self.engine.filters, *self.engine.retired)
         shutting = [host.stop() for host in hosts]
         with suppress(TimeoutError):
@@ -299,13 +316,26 @@ class Service:
         )
 
     def _make_doorkeeper(self, users: tuple[LocalUser, ...]) -> Doorkeeper:
-        """Have passwords checked by what a plugin has registered, or else by *users*."""
-        post = self.poller.queue.post
-        if self.registry.queryUtility(IPasswordAuthenticator) is None:
-            checks = LocalUsers(users, self._hashing, post, time.monotonic)
-            self.registry.register_utility(checks, IPasswordAuthenticator)
-        attempts = AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic)
-        return Doorkeeper(self.registry.getUtility(IPasswordAuthenticator), attempts, post)
+        """Have passwords checked by what a plugin has registered, or else by *users* and the directories."""
+        post, registry = self.poller.queue.post, self.registry
+        for name, directory in self._directories.by_name.items():
+            if registry.queryUtility(IPasswordAuthenticator, name) is None:
+                registry.register_utility(directory, IPasswordAuthenticator, name)
+        if registry.queryUtility(IPasswordAuthenticator) is None:
+            local = LocalUsers(users, self._hashing, post, time.monotonic)
+            everybody = Authenticators(local, local.names, self._registered(self._directories.by_name))
+            registry.register_utility(everybody, IPasswordAuthenticator)
+        of_address = AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic)
+        of_user = user_gate(AttemptLimits(MOST_ATTEMPTS_OF_USER, ATTEMPT_SECONDS, time.monotonic), post)
+        if self._directories.radius:
+            radius = self._registered(self._directories.radius)
+            registry.register_utility(GuardedUsers(radius, of_user), IRadiusUsers)
+        guarded = GuardedUsers(registry.getUtility(IPasswordAuthenticator), of_user)
+        return Doorkeeper(guarded, address_gate(of_address, post))
+
+    def _registered(self, names: Iterable[str]) -> Directories:
+        """Return what asks the directories of *names* in turn, as they are in the registry."""
+        return Directories({name: self.registry.getUtility(IPasswordAuthenticator, name) for name in names})
 
     def _make_packet_filter(self) -> MemoryPacketFilter | NftablesPacketFilter:
         if self.configuration.packet_filter.backend == "memory":
@@ -335,7 +365,7 @@ class Service:
 
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
-        for pool in (self.workers, self._hashing):
+        for pool in (self.workers, self._hashing, *self._directories.pools):
             pool.close()
             if len(pool):
                 await asyncio.to_thread(pool.join, self._worker_seconds)

@@ -15,6 +15,7 @@ class ServiceEvents:
     """Defines them once for a service, whose parts signal them."""
 
     __slots__ = (
+        "directory_failure",
         "filter_blocks",
         "filter_fault",
         "log_failure",
@@ -34,4 +35,5 @@ class ServiceEvents:
             "Packet filter changed by others", Severity.WARNING, Category.SECURITY
         )
         self.socket_maker_failure: EventDefinition = define("Transparent listener failure", Severity.ERROR, service)
+        self.directory_failure: EventDefinition = define("Directory failure", Severity.ERROR, service)
         self.upstream_failure: EventDefinition = define("Upstream failure", Severity.WARNING, service)

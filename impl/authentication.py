@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from zope.interface import Interface
 
@@ -21,8 +21,15 @@ class Checked(NamedTuple):
     counts: bool = False
 
 
+WRONG: Final = Checked(None, "the user or the password is wrong", counts=True)
+"""An unknown user or a wrong password; nobody is told which."""
+
+
 class IPasswordAuthenticator(Interface):
-    """Checks names and passwords; a utility of the registry. Used on the loop thread alone."""
+    """Checks names and passwords; a utility of the registry. Used on the loop thread alone.
+
+    The unnamed one is asked by the ways in; each ``[[directory]]`` has one by its name, which that one asks.
+    """
 
     def check(name: str, password: bytes, done: Callable[[Checked], None]) -> Callable[[], None]:
         """Check whether *password* is that of the user *name*; *done* is called once, later, on the loop thread.
@@ -30,3 +37,12 @@ class IPasswordAuthenticator(Interface):
         An unknown user and a wrong password must take the same time. Returns what cancels the check: *done* is then not
         called.
         """
+
+
+class IRadiusUsers(Interface):
+    """Checks names and passwords with the RADIUS servers alone, for ``IFWXFirewall2.CreateRadiusAuthenticator``; a
+    utility of the registry where a directory of that kind is configured. Used on the loop thread alone.
+    """
+
+    def check(name: str, password: bytes, done: Callable[[Checked], None]) -> Callable[[], None]:
+        """Check as :meth:`IPasswordAuthenticator.check` does."""

@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from fwx.impl.announcement import check_protocol
 from fwx.impl.argument import whole
+from fwx.impl.authentication import IRadiusUsers
 from fwx.impl.externalio import ExternalIO
 from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
@@ -18,6 +19,7 @@ from fwx.impl.netconfig import FWXNetConfigDetector
 from fwx.impl.networkrelation import network_relation
 from fwx.impl.overlapped import FWXOverlapped
 from fwx.impl.portrun import MOST_PORTS
+from fwx.impl.radiusauthenticator import FWXRadiusAuthenticator
 from fwx.impl.reservedports import Reservations
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.sockets import check_address
@@ -27,7 +29,7 @@ from fwx.impl.tlsparameters import parameters_of
 from fwx.impl.unknown import Unknown
 from fwx.impl.user import session_user
 from fwx.interfaces import GUID_NULL, IFWXFirewall3, IFWXNetworkSocket
-from fwx.interfaces.hresult import E_INVALIDARG, E_NOTIMPL, COMError
+from fwx.interfaces.hresult import E_INVALIDARG, FWX_E_NOT_SUPPORTED, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
@@ -243,7 +245,14 @@ class FWXFirewall(Unknown):
         self._tasks.post(pIFWXTaskCompletion, UserData)
 
     def CreateRadiusAuthenticator(self) -> IFWXRadiusAuthenticator:
-        raise COMError(E_NOTIMPL)
+        """Return a new authenticator that asks the directories of the kind ``radius``.
+
+        :raises COMError: ``FWX_E_NOT_SUPPORTED`` the configuration has none.
+        """
+        users = self.engine.registry.queryUtility(IRadiusUsers)
+        if users is None:
+            raise COMError(FWX_E_NOT_SUPPORTED, "the configuration has no [[directory]] of the kind 'radius'")
+        return FWXRadiusAuthenticator(self.engine, users)
 
     def GetNetConfigDetector(self) -> IFWXNetConfigDetector:
         """Return what tells of networks, adapters and addresses, always the same object (B13.10)."""

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.engine import Engine
-    from fwx.impl.user import SessionUser
+    from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import FwxFirewallEventSource, SocketAddress
 
 
-_Key: TypeAlias = tuple[str, int, tuple[str, str] | None]
+# A user whose groups have changed has another session: the policy holds for what it is now.
+_Key: TypeAlias = tuple[str, int, "tuple[str, str, Who] | None"]
 
 
 class Sessions:
@@ -106,4 +107,4 @@ class Sessions:
 
 
 def _key(client: SocketAddress, source: FwxFirewallEventSource, user: SessionUser | None) -> _Key:
-    return client.host, source, None if user is None else (user.Namespace, user.Username)
+    return client.host, source, None if user is None else (user.Namespace, user.Username, user.who)

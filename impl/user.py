@@ -16,6 +16,9 @@ from fwx.interfaces.hresult import E_INVALIDARG, COMError
 LOCAL_NAMESPACE: Final = "fwx"
 """``Namespace`` of the users of the configuration; Windows has ``AD``, RADIUS servers ``RADIUS`` (B10.2)."""
 
+LDAP_NAMESPACE: Final = "LDAP"
+"""``Namespace`` of the users of LDAP directories."""
+
 AUTHENTICATED: Final = "authenticated"
 """What rules call every user that is known."""
 
@@ -43,12 +46,15 @@ class FWXAuthenticatedUser(Unknown):
     # Nothing of the outside hangs on the count.
     _can_return = True
 
-    def __init__(self, name: str, groups: Iterable[str] = (), namespace: str = LOCAL_NAMESPACE) -> None:
-        """Made by who checks passwords."""
+    def __init__(
+        self, name: str, groups: Iterable[str] = (), namespace: str = LOCAL_NAMESPACE, who: Who | None = None
+    ) -> None:
+        """Made by who checks passwords. *who*: by which names rules know the user, if not by *name* and *groups*."""
         self._name = name
         self._namespace = namespace
         self._groups = tuple(groups)
-        self.who: Who = frozenset({AUTHENTICATED, user_key(name), *map(group_key, self._groups)})
+        known = (user_key(name), *map(group_key, self._groups))
+        self.who: Who = frozenset({AUTHENTICATED, *known}) if who is None else who
 
     @property
     def face(self) -> IFWXAuthenticatedUser:
@@ -57,12 +63,12 @@ class FWXAuthenticatedUser(Unknown):
 
     @property
     def Username(self) -> str:
-        """The name that the client authenticated itself with."""
+        """The name of the user; that of a directory's user is ``directory\\name``."""
         return self._name
 
     @property
     def Namespace(self) -> str:
-        """``fwx`` for a user of the configuration."""
+        """``fwx`` for a user of the configuration, ``LDAP`` or ``RADIUS`` for one of such a directory."""
         return self._namespace
 
     @property

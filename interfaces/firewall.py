@@ -255,7 +255,7 @@ class IFWXFirewall2(IFWXFirewall):
         """Make an authenticator, good for any number of users. Called by a filter; each call makes a new one.
 
         :returns: *ppIFWXRadiusAuthenticator*.
-        :raises COMError: the SDK names no code. ``E_NOTIMPL``, not in this version.
+        :raises COMError: the SDK names no code. Here ``FWX_E_NOT_SUPPORTED``, no RADIUS server is configured.
         """
 
     def GetNetConfigDetector() -> Annotated[IFWXNetConfigDetector, Out("ppNetConfigDetector")]:

@@ -29,7 +29,9 @@ class IFWXAuthenticationCompletion(IUnknown):
         one that failed; when and on which thread is not specified, here after that call and on the loop thread.
 
         :param fSuccess: whether the user is who he says.
-        :param Win32ErrorCode: why not, a Windows error number; without meaning on success.
+        :param Win32ErrorCode: why not, a Windows error number; without meaning on success. Here
+            ``ERROR_LOGON_FAILURE`` (1326), an unknown user or a wrong password, or ``ERROR_NO_LOGON_SERVERS`` (1311),
+            nobody could say.
         :param pIFWXAuthenticatedUser: the user; ``None`` on failure.
         :param UserData: what was given to ``AuthenticateRadiusUser``.
         :returns: ``None`` or ``S_OK``; the filter deals with its errors itself.
@@ -39,7 +41,7 @@ class IFWXAuthenticationCompletion(IUnknown):
 
 class IFWXRadiusAuthenticator(IUnknown):
     """Authenticates users by RADIUS without blocking. Made by ``IFWXFirewall2.CreateRadiusAuthenticator``; implemented
-    by the service. One serves any number of users. This version makes none: that method answers ``E_NOTIMPL``.
+    by the service. One serves any number of users (B5.4).
     """
 
     taggedValue("iid", UUID("3CF0A893-7B44-477D-9FA1-70576840962B"))
@@ -58,5 +60,7 @@ class IFWXRadiusAuthenticator(IUnknown):
         :param bstrUserPassword: the password that the user gave.
         :param pIFWXAuthenticationCompletion: told the outcome; never ``None``.
         :param UserData: handed over then.
-        :raises COMError: the Windows error as an HRESULT: it was not started and no completion follows.
+        :raises COMError: the Windows error as an HRESULT: it was not started and no completion follows. Here
+            ``E_POINTER``, a ``None``; ``E_INVALIDARG``, an argument of another type; ``FWX_E_TERMINATING``, the service
+            stops.
         """

@@ -39,8 +39,8 @@ class IFWXAuthenticatedUser(IFWXImpersonator):
 
     Had from ``IFWXSession.GetAuthenticatedUser`` or as the product of a RADIUS authentication. Its properties are
     read-only attributes on the Python face, ``get_`` methods on the COM face. On the COM face the caller frees the
-    strings (B1.46). The service's users are those of its configuration, with the name space ``fwx``; a session's user
-    does not change.
+    strings (B1.46). The service's users are those of its configuration, with the name space ``fwx``, and those of its
+    directories, with ``LDAP`` or ``RADIUS``, whose names are ``directory\\name``; a session's user does not change.
     """
 
     taggedValue("iid", UUID("E1C9B61E-7DAA-4AEF-9607-5E25711F6E23"))

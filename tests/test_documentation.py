@@ -20,6 +20,7 @@ import fwx.impl
 import fwx.interfaces
 import fwx.testing
 from fwx import interfaces
+from fwx.authenticators import Directories
 from fwx.cli import COMMANDS
 from fwx.config import load
 from fwx.config_support import REFUSALS, SUPPORTED_KEYS, unsupported
@@ -28,6 +29,7 @@ from fwx.impl.connection import FWXConnection
 from fwx.impl.firewallaction import FWXFirewallAction
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.logrecord import Action
+from fwx.impl.radiusauthenticator import FWXRadiusAuthenticator
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import E_NOTIMPL, FWX_PROTOCOL_TCP, COMError, SocketAddress, fwxSourceWSP, methods
@@ -38,6 +40,7 @@ from fwx.testing import Playbook
 CALLED = {
     "IClassFactory",
     "IFWXAcceptCompletion",
+    "IFWXAuthenticationCompletion",
     "IFWXDataFilter",
     "IFWXExternalIOCompletion",
     "IFWXFilter",
@@ -79,6 +82,7 @@ OBJECTS: dict[str, Callable[[Service], Any]] = {
     "IFWXSession": lambda service: service.sessions.of(CLIENT, fwxSourceWSP),
     "IFWXImpersonator": lambda _service: FWXAuthenticatedUser("ann"),
     "IFWXAuthenticatedUser": lambda _service: FWXAuthenticatedUser("ann"),
+    "IFWXRadiusAuthenticator": lambda service: FWXRadiusAuthenticator(service.engine, Directories({})),
     "IFWXConnection": connection_of,
     "IFWXSocket": lambda service: FWXSocket(service.engine.queue, Nobody()),
     "IFWXNetworkSocket": lambda service: service.firewall.CreateNetworkSocket(FWX_PROTOCOL_TCP),

@@ -22,7 +22,7 @@ from fwx.interfaces import (
     COMInterfaceClass,
     IFWXIpFilter,
     IFWXNetworkSocket,
-    IFWXRadiusAuthenticator,
+    IFWXPolicyChangeNotification,
     IFWXSocket,
     IUnknown,
     MethodInfo,
@@ -338,9 +338,9 @@ def test_a_method_stands_with_its_slot_its_idl_and_its_results(reference: Module
             ],
         ),
         (
-            IFWXRadiusAuthenticator,
+            IFWXPolicyChangeNotification,
             [
-                ":IID: ``3CF0A893-7B44-477D-9FA1-70576840962B``",
+                ":IID: ``74465D64-6A2E-486E-A1CE-A7F2140868B4``",
                 ":Slots: 3 to 3 of the vtable",
                 ":Implemented by: no class of this version",
             ],

@@ -50,6 +50,7 @@ def test_a_target_notices(targets: Any, monkeypatch: pytest.MonkeyPatch, name: s
         monkeypatch.setattr(f"{place}.receive", broken)
     monkeypatch.setattr("fwx.proxy.socks5_datagram.parse_datagram", lambda data: broken(None, data))
     monkeypatch.setattr("fwx.impl.clienthello._message", lambda data: broken(None, data))
+    monkeypatch.setattr("fwx.directories.radius_packet.read_response", lambda data, *_, **__: broken(None, data))
     for filter_name in ("smtp", "ftp"):
         monkeypatch.setattr(f"fwx.filters.{filter_name}.dialogue.Dialogue.from_client", broken)
     monkeypatch.setattr("fwx.filters.dns.guard.parse", lambda data: broken(None, data))

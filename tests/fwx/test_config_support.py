@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from fwx.config import Configuration, load
+from fwx.config_directories import Directory
 from fwx.config_model import Listener
 from fwx.config_support import REFUSALS, SUPPORTED_KEYS, SUPPORTED_VALUES, unsupported
 from fwx.config_validation import keys_of
@@ -66,8 +67,9 @@ def keys_of_the_format() -> list[str]:
     """Every ``table.key`` of the format."""
     found: list[str] = []
     for table, field in keys_of(Configuration).items():
-        if table == "listener":
-            models: list[type[BaseModel]] = list(get_args(Listener))
+        unions: dict[str, object] = {"listener": Listener, "directory": Directory}
+        if table in unions:
+            models: list[type[BaseModel]] = list(get_args(unions[table]))
         else:
             models = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
             models = [kind for kind in models if issubclass(kind, BaseModel)]

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from fwx.doorkeeper import MOST_ATTEMPTS, Doorkeeper
+from fwx.doorkeeper import (
+    MOST_ATTEMPTS,
+    MOST_ATTEMPTS_OF_USER,
+    Doorkeeper,
+    GuardedUsers,
+    address_gate,
+    user_gate,
+)
 from fwx.impl.authentication import Checked
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.limits import AttemptLimits
@@ -25,8 +32,11 @@ class Hall:
         self.asked: list[Callable[[Checked], None]] = []
         self.posted: list[Callable[[], None]] = []
         self.results: dict[int, Checked] = {}
-        attempts = AttemptLimits(MOST_ATTEMPTS, 60, lambda: self.now)
-        self.keeper = Doorkeeper(self, attempts, self.post)  # type: ignore[arg-type]
+        clock = lambda: self.now  # noqa: E731
+        self.address_gate = address_gate(AttemptLimits(MOST_ATTEMPTS, 60, clock), self.post)
+        self.user_gate = user_gate(AttemptLimits(MOST_ATTEMPTS_OF_USER, 60, clock), self.post)
+        users = GuardedUsers(self, self.user_gate)  # type: ignore[arg-type]
+        self.keeper = Doorkeeper(users, self.address_gate)
         self._numbers = iter(range(10_000))
 
     # The authenticator.
@@ -40,10 +50,10 @@ class Hall:
 
     # The clients.
 
-    def come(self, address: str = "10.0.0.1") -> Callable[[], None]:
+    def come(self, address: str = "10.0.0.1", user: str = "ann") -> Callable[[], None]:
         number = next(self._numbers)
         return self.keeper.check(
-            address, Credentials("ann", b"%d" % number), lambda result: self.results.__setitem__(number, result)
+            address, Credentials(user, b"%d" % number), lambda result: self.results.__setitem__(number, result)
         )
 
     def answer(self, result: Checked, count: int = 1) -> None:
@@ -132,5 +142,32 @@ def test_nothing_is_kept(hall: Hall) -> None:
     for number in range(20):
         hall.come(f"10.0.1.{number}")()
     hall.answer(RIGHT, 20)
-    assert not hall.keeper._waiting
-    assert not hall.keeper._under_way
+    assert (len(hall.address_gate), len(hall.user_gate)) == (0, 0)
+
+
+def test_one_user_from_many_addresses(hall: Hall) -> None:
+    """The limit of a user holds wherever the guesses come from and however the name is written; others are let in."""
+    for number in range(MOST_ATTEMPTS_OF_USER):
+        hall.come(f"10.0.1.{number}", ("ann", "ANN", " ann ")[number % 3])
+        hall.answer(WRONG)
+    hall.come("10.0.2.1", "Ann")
+    assert hall.asked == []
+    hall.run()
+    assert hall.results[MOST_ATTEMPTS_OF_USER].reason == "30 wrong passwords came for this user within 60 s"
+    hall.come("10.0.2.1", "bob")
+    hall.answer(RIGHT)
+    assert hall.results[MOST_ATTEMPTS_OF_USER + 1] == RIGHT
+    hall.now += 60
+    hall.come("10.0.2.1", "ann")
+    hall.answer(RIGHT)
+    assert (len(hall.address_gate), len(hall.user_gate)) == (0, 0)
+
+
+def test_guesses_for_one_user_wait_their_turn(hall: Hall) -> None:
+    """A hundred addresses at a time guess no more often than one after the other; with the right password all go in."""
+    for number in range(100):
+        hall.come(f"10.0.1.{number}")
+    assert len(hall.asked) == MOST_ATTEMPTS_OF_USER
+    while hall.asked:
+        hall.answer(RIGHT)
+    assert list(hall.results.values()) == [RIGHT] * 100

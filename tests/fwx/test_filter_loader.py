@@ -189,7 +189,7 @@ def test_a_filter_without_options_is_made_without(install: Callable[..., None]) 
     filter_class = load_filter_class("fwx_probe:Plain")
     assert IFWXFilter.providedBy(make_filter(filter_class, {}))
     assert describe_options(filter_class) == ()
-    with pytest.raises(FilterOptionsError, match=r"^x: unknown option; the filter Plain has no options$"):
+    with pytest.raises(FilterOptionsError, match=r"^x: unknown option; Plain has no options$"):
         make_filter(filter_class, {"x": 1})
 
 

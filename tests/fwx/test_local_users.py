@@ -8,7 +8,7 @@ from collections.abc import Callable
 import argon2
 import pytest
 
-from fwx import local_users
+from fwx import local_users, remembered_checks
 from fwx.impl.authentication import Checked, IPasswordAuthenticator
 from fwx.interfaces import E_OUTOFMEMORY, COMError
 from fwx.local_users import LocalUser, LocalUsers
@@ -103,7 +103,7 @@ def test_what_was_right_is_remembered_for_a_while(bench: Workbench) -> None:
 
 
 def test_what_is_remembered_is_bounded(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_users, "MOST_REMEMBERED", 1)
+    monkeypatch.setattr(remembered_checks, "MOST_REMEMBERED", 1)
     bench.checked("ann", b"secret")
     bench.checked("zoë", "gehëim".encode())
     bench.check("zoë", "gehëim".encode())
@@ -138,14 +138,14 @@ def test_cancelled(bench: Workbench) -> None:
 
 def test_too_many_at_a_time(bench: Workbench) -> None:
     """Who is refused so has not guessed."""
-    for number in range(local_users.MOST_WAITING):
+    for number in range(remembered_checks.MOST_WAITING):
         bench.check("ann", b"%d" % number)
     bench.check("ann", b"one more")
     bench.run()
     busy, *wrong = bench.results
     assert busy == Checked(None, "256 passwords are being checked already")
-    assert [result.counts for result in wrong] == [True] * local_users.MOST_WAITING
-    assert not bench.users._under_way
+    assert [result.counts for result in wrong] == [True] * remembered_checks.MOST_WAITING
+    assert len(bench.users._checks) == 0
 
 
 def test_no_thread(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_no_thread(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.user is None
     assert "could not be checked" in result.reason
     assert not result.counts
-    assert not bench.users._under_way
+    assert len(bench.users._checks) == 0
 
 
 def test_a_hash_that_cannot_be_computed() -> None:

@@ -34,7 +34,7 @@ from fwx.interfaces import (
     SocketAddress,
     fwxSourceWSP,
 )
-from fwx.interfaces.hresult import E_FAIL, E_NOTIMPL, E_POINTER, COMError
+from fwx.interfaces.hresult import E_FAIL, E_POINTER, COMError
 from fwx.registry import ENTRY_POINTS, Registry, RegistryError, build_registry
 
 
@@ -317,15 +317,3 @@ def test_tasks(engine: Engine, registry: Registry, answer: Any, reports: int) ->
     with pytest.raises(COMError) as error:
         firewall.PostTaskCompletion(None, 0)
     assert error.value.hresult == E_POINTER
-
-
-UNWRITTEN: dict[str, tuple[Any, ...]] = {
-    "CreateRadiusAuthenticator": (),
-}
-
-
-@pytest.mark.parametrize("name", UNWRITTEN)
-def test_what_this_version_lacks(registry: Registry, name: str) -> None:
-    with pytest.raises(COMError) as error:
-        getattr(registry.getUtility(IFWXFirewall2), name)(*UNWRITTEN[name])
-    assert error.value.hresult == E_NOTIMPL

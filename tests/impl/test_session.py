@@ -268,6 +268,17 @@ def test_one_session_per_user(rig: Rig) -> None:
     assert [session.who == NOBODY for session in sessions] == [True, False, False, False]
 
 
+def test_a_user_whose_groups_have_changed_has_another_session(rig: Rig) -> None:
+    """What was allowed by the old groups is not allowed to new connections."""
+    client = SocketAddress("10.0.0.4")
+    before = rig.sessions.of(client, fwxSourceWSP, FWXAuthenticatedUser("ann", ("staff",), "LDAP"))
+    after = rig.sessions.of(client, fwxSourceWSP, FWXAuthenticatedUser("ann", (), "LDAP"))
+    assert after is not before
+    assert "group staff" in before.who
+    assert "group staff" not in after.who
+    assert rig.sessions.of(client, fwxSourceWSP, FWXAuthenticatedUser("ann", ("staff",), "LDAP")) is before
+
+
 def test_a_users_session_ends_when_it_is_idle(rig: Rig) -> None:
     session = rig.sessions.of(SocketAddress("10.0.0.5"), fwxSourceWSP, FWXAuthenticatedUser("ann"))
     connection = rig.connection(session)
