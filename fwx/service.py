@@ -39,6 +39,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
+from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
@@ -139,6 +140,7 @@ class Service:
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
         doorkeeper = self._make_doorkeeper(users)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self._period_watch = PeriodWatch(self.engine, self._loop.call_later)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
         self._control = ControlServer(
             configuration.state_dir,
@@ -192,6 +194,7 @@ class Service:
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._period_watch.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -239,6 +242,7 @@ class Service:
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._period_watch.stop()
         self.poller.close()
         if not self._started:
             return 0

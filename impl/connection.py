@@ -64,6 +64,7 @@ class FWXConnection(ConnectionBase):
         "_server",
         "_server_transport",
         "address",
+        "candidates",
         "claimed_user",
         "proxy_header",
         "source_proxy",
@@ -89,6 +90,8 @@ class FWXConnection(ConnectionBase):
         self.proxy_header: object = None
         # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
+        # The literal addresses that the rules have allowed, of which one will be that.
+        self.candidates: list[SocketAddress] | None = None
         # Whom the client says that it is, where nothing vouches for it.
         self.claimed_user = ""
         self._junctions: list[Any] = []

@@ -298,6 +298,7 @@ class Opening:
         if self._permission is not None:
             self._permission.take()
         connection = self._make_connection()
+        connection.candidates = addresses
         hosts = self._gateway.hosts_of(connection.verdict)
         if not connection.raise_connect_event(hosts, addresses or ()):
             result, reason = connection.result

@@ -14,8 +14,6 @@ from fwx.config_validation import keys_of
 DATA = Path(__file__).parent.parent / "data"
 
 REFUSED_IN_FULL = [
-    ("[[schedule]]", "schedule"),
-    ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),
     ("w3c = ", "log.w3c"),
     ("sql = ", "log.sql"),
