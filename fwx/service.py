@@ -16,6 +16,7 @@ from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
+from fwx.explain_control import ExplainControl
 from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
 from fwx.handles import DescriptorHandles
@@ -145,7 +146,10 @@ class Service:
         self._control = ControlServer(
             configuration.state_dir,
             {"reload filter": self._reloader.reload},
-            {"trace": TraceControl(configuration, self.engine).trace},
+            {
+                "trace": TraceControl(configuration, self.engine).trace,
+                "explain": ExplainControl(configuration, self.engine).explain,
+            },
         )
         self.ways_in = WaysIn(
             configuration,
