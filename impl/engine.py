@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from fwx.impl.blocking import BlockingOperations
 from fwx.impl.datafilterfactory import DataFilterFactories
 from fwx.impl.lookups import LookUps
 from fwx.impl.lowresource import FWXLowResourceRecoverer
 from fwx.impl.permissions import Permissions
+from fwx.impl.strand import Strands
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -89,6 +91,7 @@ class Engine:
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar keeps_client_addresses: servers see the address of the client, whichever way it has come in.
     :ivar accepting: tells whether a client may begin something new; it may not while the log fails (B9.18).
+    :ivar stopping: the service takes no more clients, and filters begin nothing for them.
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
@@ -98,7 +101,8 @@ class Engine:
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
     :ivar tracer: who records connections, while somebody does.
-    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block;
+        :attr:`strands`, the calls of blocking filters there; :attr:`blocking`, which threads block for long.
     """
 
     server_name: str
@@ -126,12 +130,15 @@ class Engine:
     retired: tuple[FilterHost, ...] = ()
     keeps_client_addresses: bool = False
     accepting: Callable[[], bool] = lambda: True
+    stopping: bool = False
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)
     gateway: Gateway = field(init=False)
     permissions: Permissions = field(init=False)
     recoverer: FWXLowResourceRecoverer = field(init=False)
+    strands: Strands = field(init=False)
+    blocking: BlockingOperations = field(init=False)
     more_time: Callable[[int], None] = lambda _milliseconds: None
     tracer: Tracer | None = None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -140,3 +147,5 @@ class Engine:
     def __post_init__(self) -> None:
         self.permissions = Permissions(self)
         self.recoverer = FWXLowResourceRecoverer(self)
+        self.strands = Strands(self)
+        self.blocking = BlockingOperations(self)
