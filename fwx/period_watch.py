@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fwx.impl.rejudgement import end_disallowed
+from fwx.impl.rejudgement import end_in_turns
 
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
@@ -46,5 +46,5 @@ class PeriodWatch:
             return
         begun, ended = sorted(period - self._seen), sorted(self._seen - period)
         self._seen = period
-        count = end_disallowed(self._engine)
-        logger.info("schedules begun: %s; ended: %s; %d connections ended", begun or "none", ended or "none", count)
+        words = "schedules begun: %s; ended: %s; %d connections ended"
+        end_in_turns(self._engine, lambda count: logger.info(words, begun or "none", ended or "none", count))

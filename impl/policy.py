@@ -27,6 +27,7 @@ from fwx.impl.rulematch import (
     Match,
     Miss,
     Question,
+    RuleIndex,
     Step,
     Tried,
     compile_rules,
@@ -146,6 +147,7 @@ class Policy:
         )
         self._period = self._calendar.holding
         self._in_force = self._holding_in(self._period)
+        self._index = RuleIndex(self._in_force)
         # Where a port may make a difference that the port before it does not.
         spans = [span for rule in self.rules for span in rule.source_ports]
         self._port_edges = sorted({edge for first, last in spans for edge in (first, last + 1)})
@@ -210,7 +212,7 @@ class Policy:
         if verdict is None:
             traffic = self._protocols.traffic(transport, destination.port, arrives)
             verdict = self._verdicts[key] = self._judge(
-                source, source_port, destination, traffic, resolved, who, self._in_force, None
+                source, source_port, destination, traffic, resolved, who, None, None
             )
         return verdict
 
@@ -310,6 +312,7 @@ class Policy:
         """Judge by the rules that hold from now on."""
         self._period = self._calendar.holding
         self._in_force = self._holding_in(self._period)
+        self._index = RuleIndex(self._in_force)
         for name in ("_deciding", "_reaching"):
             self.__dict__.pop(name, None)
         self._clear()
@@ -398,7 +401,7 @@ class Policy:
         traffic: Traffic,
         resolved: str | Address | None,
         who: Who,
-        rules: tuple[CompiledRule, ...],
+        rules: tuple[CompiledRule, ...] | None,
         tried: Tried,
     ) -> Verdict:
         literal = destination.address
@@ -410,7 +413,8 @@ class Policy:
             name = normalise_name(destination.host) if literal is None else None
         except ValueError as error:
             return _denied(Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
-        return self._first_match(Question(traffic, client, name, target, text, who, source_port), rules, tried)
+        question = Question(traffic, client, name, target, text, who, source_port)
+        return self._first_match(question, self._index.fitting(question) if rules is None else rules, tried)
 
     def _first_match(self, question: Question, rules: tuple[CompiledRule, ...], tried: Tried) -> Verdict:
         # The first rule that would allow it a user, and whom the rules before that deny it.

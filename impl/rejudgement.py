@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fwx.impl.acceptedconnection import FWXAcceptedConnection
 from fwx.impl.admission import admit, admit_arrival
@@ -14,11 +14,14 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
+
+AT_ONCE: Final = 100
+"""Connections that are judged in one round of the loop."""
 
 
 class Disallowed(NamedTuple):
@@ -40,12 +43,31 @@ class Disallowed(NamedTuple):
 def end_disallowed(engine: Engine) -> int:
     """End every connection, and every destination over UDP, that the rules do not allow any more; return how many.
 
-    Called when a schedule has begun or ended, and when there is another policy; on the loop thread.
+    On the loop thread, which does nothing else until then.
     """
     found = list(disallowed(engine))
     for each in found:
         each.end()
     return len(found)
+
+
+def end_in_turns(engine: Engine, done: Callable[[int], None]) -> None:
+    """Do :func:`end_disallowed` a few connections at a time, so that others go on meanwhile; *done* gets the number.
+
+    What is opened meanwhile has been judged by what the rules say now.
+    """
+    _take_turn(engine, engine.sessions.connections(), 0, done)
+
+
+def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Callable[[int], None]) -> None:
+    turn = [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
+    del left[-AT_ONCE:]
+    for each in turn:
+        each.end()
+    if left:
+        engine.queue.defer(_take_turn, engine, left, count + len(turn), done)
+    else:
+        done(count + len(turn))
 
 
 def disallowed(engine: Engine) -> Iterator[Disallowed]:
@@ -55,12 +77,16 @@ def disallowed(engine: Engine) -> Iterator[Disallowed]:
     of the rule that let it in.
     """
     for connection in engine.sessions.connections():
-        if connection.terminating:
-            continue
-        if isinstance(connection, FWXDatagramConnection):
-            yield from _destinations(connection)
-        elif reason := _complaint(connection):
-            yield Disallowed(connection, reason)
+        yield from _disallowed(connection)
+
+
+def _disallowed(connection: ConnectionBase) -> Iterator[Disallowed]:
+    if connection.terminating:
+        return
+    if isinstance(connection, FWXDatagramConnection):
+        yield from _destinations(connection)
+    elif reason := _complaint(connection):
+        yield Disallowed(connection, reason)
 
 
 def judge_again(connection: FWXConnection) -> Verdict:

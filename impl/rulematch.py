@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from fwx.impl.domainset import DomainSet
 from fwx.impl.networks import ANY, LOCALHOST
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fwx.impl.policy import Rule, Verdict
     from fwx.impl.protocol import Traffic
     from fwx.interfaces import SocketAddress
+
+_MOST_FOUND: Final = 4096
 
 
 class Match(Enum):
@@ -120,6 +122,36 @@ class CompiledRule:
     def is_for_any_client(self) -> bool:
         """Whether it is about every address and port that a client can have."""
         return self.source >= {ANY, LOCALHOST} and not self.rule.source_ports
+
+
+class RuleIndex:
+    """Finds the rules that can match, in their order, without walking them all.
+
+    Connections that protocols and networks do not tell apart share what is found.
+    """
+
+    def __init__(self, rules: tuple[CompiledRule, ...]) -> None:
+        self._rules = rules
+        self._found: dict[tuple[object, ...], tuple[CompiledRule, ...]] = {}
+
+    def fitting(self, question: Question) -> tuple[CompiledRule, ...]:
+        """Return all rules but those that do not fit whatever the client's port, the name and the user are."""
+        is_name = question.name is not None
+        key = (question.traffic.names, question.client, question.target, is_name)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            plain = replace(question, name=None, port=None)
+            found = tuple(each for each in self._rules if _can_fit(each, each.match(plain), is_name))
+            self._found[key] = found
+        return found
+
+
+def _can_fit(compiled: CompiledRule, without_name: Match | Miss, is_name: bool) -> bool:
+    if without_name is Miss.DESTINATION:
+        return is_name and bool(compiled.domains)
+    return not isinstance(without_name, Miss)
 
 
 Tried: TypeAlias = "list[Step] | None"

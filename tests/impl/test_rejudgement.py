@@ -14,7 +14,7 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
-from fwx.impl.rejudgement import disallowed, end_disallowed
+from fwx.impl.rejudgement import AT_ONCE, disallowed, end_disallowed, end_in_turns
 from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED, FWX_E_POLICY_RULES_DENIED
@@ -253,3 +253,17 @@ def test_one_destination_ends_and_the_others_go_on(rig: Rig, wall: Wall) -> None
         association.say(b"four", named)
         assert (rig.records[1].resultcode, rig.records[1].rule) == (FWX_E_POLICY_RULES_DENIED, "no names")
         association.end()
+
+
+def test_many_are_judged_in_turns(rig: Rig, wall: Wall) -> None:
+    """The loop goes round meanwhile, and every connection is judged."""
+    by(rig, wall, rule("no names", "deny", to=("own",), schedule="evening"), rule("by day", schedule="work"))
+    opened = [rig.connection() for _ in range(2 * AT_ONCE + 1)]
+    counts: list[int] = []
+    wall.now = EVENING
+    end_in_turns(rig.engine, counts.append)
+    assert sum(connection.terminating for connection in opened) == AT_ONCE
+    assert counts == []
+    rig.until(lambda: counts)
+    assert counts == [len(opened)]
+    rig.until(lambda: len(closed(rig)) == len(opened))
