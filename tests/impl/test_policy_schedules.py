@@ -65,7 +65,7 @@ def explain(policy: Policy, to: str = "203.0.113.1:80", **asked: Any) -> Explana
 
 
 def test_a_rule_decides_while_its_schedule_holds() -> None:
-    """B7.7: schedule or always; B7.9."""
+    """B7.7: schedule or always."""
     wall = Wall()
     policy = make(
         rule("by day", schedule="work"),

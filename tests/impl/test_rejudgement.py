@@ -76,7 +76,7 @@ def closed(rig: Rig) -> list[str]:
 
 
 def test_a_connection_ends_with_its_period(rig: Rig, wall: Wall, door: Door) -> None:
-    """B7.19, B7.18: the schedule is checked all the time; the result is FWX_E_POLICY_CONNECTION_CLOSED."""
+    """B7.19: the schedule is checked all the time; the result is FWX_E_POLICY_CONNECTION_CLOSED."""
     by(rig, wall, rule("by day", schedule="work"))
     door.open()
     server = door.accept()
