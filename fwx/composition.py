@@ -17,7 +17,9 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
-from fwx.impl.policy import Policy, Protocol, Rule
+from fwx.impl.policy import Policy, Rule
+from fwx.impl.protocol import Protocol
+from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.local_users import LocalUser
 from fwx.logs.retention import Keep
@@ -92,9 +94,21 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
                 rule.upstream or "",
                 rule.users,
                 rule.groups,
+                rule.schedule or "",
+                rule.source_ports,
+                rule.shadow,
             )
             for rule in configuration.rules
         ),
+        calendar_of(configuration),
+    )
+
+
+def calendar_of(configuration: Configuration) -> Calendar:
+    """Return the schedules of *configuration*, by the clock of this machine."""
+    return Calendar(
+        Schedule(each.name, each.days, tuple((hours.start, hours.end) for hours in each.hours))
+        for each in configuration.schedules
     )
 
 

@@ -58,9 +58,26 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "options",
         }
     ),
+    "schedule": frozenset({"name", "days", "hours"}),
     "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
     "filter": frozenset({"name", "use", "on_error", "everywhere", "options"}),
-    "rule": frozenset({"name", "action", "protocols", "from", "to", "users", "groups", "upstream", "filters", "log"}),
+    "rule": frozenset(
+        {
+            "name",
+            "action",
+            "protocols",
+            "from",
+            "to",
+            "users",
+            "groups",
+            "source_ports",
+            "schedule",
+            "shadow",
+            "upstream",
+            "filters",
+            "log",
+        }
+    ),
     "log": frozenset(
         {
             "sqlite",
@@ -87,8 +104,6 @@ SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
-    "schedule": "this version knows no schedules; leave the table out",
-    "rule.schedule": "this version knows no schedules; leave it out",
     "rule.limits": "this version has no limits per rule; leave it out",
     "console": "this version has no console; leave the table out",
 }

@@ -26,6 +26,7 @@ from fwx.doorkeeper import (
     address_gate,
     user_gate,
 )
+from fwx.explain_control import ExplainControl
 from fwx.filter_reload import FilterReloader
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts
@@ -49,6 +50,7 @@ from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
+from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
@@ -158,11 +160,15 @@ class Service:
         self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
         doorkeeper = self._make_doorkeeper(users)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
+        self._period_watch = PeriodWatch(self.engine, self._loop.call_later)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
         self._control = ControlServer(
             configuration.state_dir,
             {"reload filter": self._reloader.reload},
-            {"trace": TraceControl(configuration, self.engine).trace},
+            {
+                "trace": TraceControl(configuration, self.engine).trace,
+                "explain": ExplainControl(configuration, self.engine).explain,
+            },
         )
         self.ways_in = WaysIn(
             configuration,
@@ -213,6 +219,7 @@ class Service:
         await self._control.start()
         self._watchdog.start()
         self._interim.start()
+        self._period_watch.start()
         self._flush_alerts()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
@@ -270,6 +277,7 @@ class Service:
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._period_watch.stop()
         self.poller.close()
         if not self._started:
             return 0

@@ -11,9 +11,12 @@ from fwx.interfaces import GUID_NULL
 from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, FWX_E_IS_BUSY, FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fwx.impl.engine import Engine
     from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
+    from fwx.impl.route import Route
     from fwx.impl.session import FWXSession
     from fwx.impl.user import Who
     from fwx.interfaces import SocketAddress
@@ -145,7 +148,12 @@ def _judge(
     engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
 ) -> Verdict:
     verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
-    if verdict.upstream and transport != "TCP" and (refusal := engine.routes[verdict.upstream].no_datagrams):
+    return by_route(engine.routes, verdict, transport)
+
+
+def by_route(routes: Mapping[str, Route], verdict: Verdict, transport: str) -> Verdict:
+    """Return *verdict*, denied where the way out that it names carries no datagrams, which are to take it."""
+    if verdict.upstream and transport != "TCP" and (refusal := routes[verdict.upstream].no_datagrams):
         # To go straight out instead would be another way than the rule's.
         reason = f"{verdict.reason}, {refusal}"
         return replace(verdict, allowed=False, hresult=FWX_E_POLICY_RULES_DENIED, reason=reason)

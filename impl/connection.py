@@ -68,6 +68,7 @@ class FWXConnection(ConnectionBase):
         "_server",
         "_server_transport",
         "address",
+        "candidates",
         "claimed_user",
         "nat_address",
         "proxy_header",
@@ -94,6 +95,8 @@ class FWXConnection(ConnectionBase):
         self.proxy_header: object = None
         # The literal address that was connected to; none where an upstream has resolved the name.
         self.address: SocketAddress | None = None
+        # The literal addresses that the rules have allowed, of which one will be that.
+        self.candidates: list[SocketAddress] | None = None
         # Whom the client says that it is, where nothing vouches for it.
         self.claimed_user = ""
         # The firewall's own address that it has left from.

@@ -59,7 +59,7 @@ def record_of(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=connection.reason_with_remarks(reason),
+        reason=noted(connection.reason_with_remarks(reason), verdict),
         nat_address=connection.nat_address,
         logged_before=connection.logged_before,
     )
@@ -193,8 +193,13 @@ def _own(
         session_id=session.id,
         connection_id=number,
         interface=connection.interface,
-        reason=reason,
+        reason=noted(reason, verdict),
     )
+
+
+def noted(reason: str, verdict: Verdict | None) -> str:
+    """Return *reason* for the log, with what shadow rules would have decided."""
+    return reason if verdict is None or not verdict.shadows else "; ".join(filter(None, (reason, verdict.remark)))
 
 
 def destination_record(
@@ -240,7 +245,7 @@ def destination_record(
         connection_id=connection.id,
         interface=connection.interface,
         filters=filters,
-        reason=connection.reason_with_remarks(reason),
+        reason=noted(connection.reason_with_remarks(reason), verdict),
         logged_before=destination.logged_before,
     )
 

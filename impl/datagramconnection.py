@@ -165,6 +165,10 @@ class FWXDatagramConnection(HasDestinations):
         """It has had a destination, of which the log was told as the rule has it."""
         return self._destinations.has_met_anyone
 
+    def end_destination(self, destination: Destination, result: int, reason: str) -> None:
+        """Forget *destination*, and log why; what the client sends there next is judged anew."""
+        self._destinations.expire(destination, result, reason)
+
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         return self._servers.names if protocol == FWX_PROTOCOL_UDP else ()
 

@@ -305,6 +305,7 @@ class Opening:
         if self._permission is not None:
             self._permission.take()
         connection = self._make_connection()
+        connection.candidates = addresses
         hosts = self._gateway.hosts_of(connection.verdict)
         is_watched = any(host.is_blocking for host in hosts)
         if is_watched:  # it may take long

@@ -34,11 +34,11 @@ def check_question(filter_guid: Any, protocol: Any, host: Any, source_port: Any,
         raise COMError(E_INVALIDARG, f"dwFlags has {flags & ~_KNOWN_FLAGS:#x}, which no header defines")
 
 
-def check_access(session: FWXSession, protocol: UUID, host: Hostent) -> None:
+def check_access(session: FWXSession, protocol: UUID, host: Hostent, source_port: int) -> None:
     """Ask the rules as for a connection of the client: the name, and each of the addresses; on the loop thread.
 
     Asked is for the first connection that a client begins in *protocol*. For ``GUID_NULL`` those rules count that are
-    about every protocol. No rule depends on MIME types, paths or source ports.
+    about every protocol. The client connects from *source_port*. No rule depends on MIME types or paths.
 
     :raises COMError: ``FWX_E_POLICY_RULES_DENIED``; ``E_INVALIDARG`` no protocol has the GUID, or none that a client
         begins; ``FWX_E_TERMINATING`` the session has ended.
@@ -49,12 +49,12 @@ def check_access(session: FWXSession, protocol: UUID, host: Hostent) -> None:
     begins = ("TCP", 0) if protocol == GUID_NULL else engine.policy.beginning_of(protocol)
     if begins is None:
         raise COMError(E_INVALIDARG, f"no protocol that a client begins has the GUID {protocol}")
-    transport, port = begins
+    (transport, port), source = begins, session.address.with_port(source_port)
     found = [SocketAddress(address, port) for address in host.addresses]
     targets = [SocketAddress(host.name, port)] if host.name else found
     for target in targets:
         resolved = (found or None) if host.name else None
-        verdict, addresses = admit(engine, session.address, target, resolved, transport, session.who)
+        verdict, addresses = admit(engine, source, target, resolved, transport, session.who)
         if addresses or (verdict.allowed and not resolved and target.address is None):
             return
     raise COMError(FWX_E_POLICY_RULES_DENIED, verdict.reason)

@@ -11,68 +11,38 @@ to::
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal, Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from fwx.impl.domainset import DomainSet, is_address, normalise_name
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Network, Networks, normalise
-from fwx.impl.rulematch import CompiledRule, Match, Question, Traffic
+from fwx.impl.protocol import Protocol, Protocols, Traffic
+from fwx.impl.rulematch import (
+    CompiledRule,
+    Explanation,
+    Match,
+    Miss,
+    Question,
+    RuleIndex,
+    Step,
+    Tried,
+    compile_rules,
+    describe,
+    domain_sets_by_name,
+)
+from fwx.impl.schedule import Calendar
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
 from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT, S_OK
-from fwx.interfaces.protocols import (
-    GUID_NULL,
-    WELL_KNOWN_PROTOCOLS,
-    PortRange,
-    ProtocolConnection,
-    ProtocolDefinition,
-    by_title,
-)
 
 DEFAULT_RULE: Final = "Default rule"
 EMBEDDED_RULE: Final = "Embedded default"
 
 _MEMO_ENTRIES: Final = 16384
-_LAST_PORT: Final = 0xFFFF
-_NAMESPACE: Final = UUID("6b6a6c5c-3a53-5d83-9d5b-0f2f8f6f1f11")
-_OUTBOUND: Final = frozenset({"outbound", "send", "send_receive"})
-_INBOUND: Final = frozenset({"inbound", "receive", "receive_send"})
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """A protocol that rules can name, with the identifier that filters see."""
-
-    name: str
-    guid: UUID
-    connections: tuple[ProtocolConnection, ...]
-
-    @classmethod
-    def of(cls, definition: ProtocolDefinition) -> Self:
-        """Make the protocol of a well-known *definition*; its title is the name."""
-        return cls(definition.title, definition.guid, definition.connections)
-
-    @classmethod
-    def configured(cls, name: str, guid: UUID | None, connections: tuple[ProtocolConnection, ...]) -> Self:
-        """Make a configured protocol; without *guid* it has the one that its *name* is known by, else a stable own."""
-        known = by_title().get(name)
-        return cls(name, guid or (known.guid if known else uuid5(_NAMESPACE, name)), connections)
-
-    def outbound(self) -> Iterator[tuple[str, PortRange]]:
-        """Give the transport (``TCP``) and the destination ports of each connection that a client begins."""
-        return self._in_directions(_OUTBOUND)
-
-    def inbound(self) -> Iterator[tuple[str, PortRange]]:
-        """Give the transport and the ports of each connection that others begin, to where a client waits for it."""
-        return self._in_directions(_INBOUND)
-
-    def _in_directions(self, directions: frozenset[str]) -> Iterator[tuple[str, PortRange]]:
-        for known in self.connections:
-            if known.direction in directions:
-                yield from ((known.transport.upper(), ports) for ports in known.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +52,9 @@ class Rule:
     *protocols* are names of protocols or ``any``; *source* networks; *destination* networks and domain sets. ``any``,
     ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection,
     *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
-    ``authenticated``; with *groups*, ``any`` is not everybody but the groups.
+    ``authenticated``; with *groups*, ``any`` is not everybody but the groups. It holds while *schedule* does, empty for
+    always. *source_ports* are first and last ports of the client, none for any. A *shadow* rule decides nothing: what
+    it would have decided is told with the verdict.
     """
 
     name: str
@@ -95,6 +67,9 @@ class Rule:
     upstream: str = ""
     users: tuple[str, ...] = (ANY,)
     groups: tuple[str, ...] = ()
+    schedule: str = ""
+    source_ports: tuple[tuple[int, int], ...] = ()
+    shadow: bool = False
 
     @property
     def who(self) -> Who | None:
@@ -113,7 +88,7 @@ class Verdict:
     the name alone does not decide; the verdict then denies. ``hresult`` is ``S_OK`` or ``FWX_E_POLICY_RULES_DENIED``.
     ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
     route of what is allowed, empty for straight out. ``needs_user`` says that a client without a user was denied what a
-    rule allows some users.
+    rule allows some users. ``shadows`` are the shadow rules that would have decided before the rule that does.
     """
 
     allowed: bool
@@ -129,6 +104,12 @@ class Verdict:
     needs_resolution: bool = False
     upstream: str = ""
     needs_user: bool = False
+    shadows: tuple[Rule, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What the log is to say of the shadow rules; empty without one."""
+        return "; ".join(f"shadow rule {rule.name!r} would {rule.action} it" for rule in self.shadows)
 
 
 class Policy:
@@ -143,26 +124,37 @@ class Policy:
         domain_sets: Iterable[DomainSet],
         protocols: Iterable[Protocol],
         rules: Iterable[Rule],
+        calendar: Calendar | None = None,
     ) -> None:
         """Judge by *rules*. The well-known protocols are known already; *protocols* come before and may replace them.
+
+        *calendar* has the schedules that rules name, and knows the time.
 
         :raises ValueError: a name is taken or unknown, or a rule lacks a part; names the rule and the name.
         """
         self._networks = networks
-        self._domain_sets = _by_name(domain_sets, networks.names)
-        configured = tuple(protocols)
-        replaced = {protocol.name for protocol in configured}
-        well_known = (Protocol.of(known) for known in WELL_KNOWN_PROTOCOLS if known.title not in replaced)
-        self._protocols = (*configured, *well_known)
-        self._reach = tuple((*opening, protocol) for protocol in self._protocols for opening in protocol.outbound())
-        self._arrivals = tuple((*opening, protocol) for protocol in self._protocols for opening in protocol.inbound())
+        self._domain_sets = domain_sets_by_name(domain_sets, networks.names)
+        self._calendar = calendar or Calendar()
+        self._protocols = Protocols(protocols)
         self.rules: tuple[Rule, ...] = tuple(rules)
-        self._compiled = self._compile()
-        self._traffic: dict[tuple[str, int, bool], Traffic] = {}
+        self._compiled = compile_rules(
+            self.rules,
+            networks.names,
+            self._domain_sets,
+            self._protocols.names,
+            self._calendar.names,
+            DEFAULT_RULE,
+        )
+        self._period = self._calendar.holding
+        self._in_force = self._holding_in(self._period)
+        self._index = RuleIndex(self._in_force)
+        # Where a port may make a difference that the port before it does not.
+        spans = [span for rule in self.rules for span in rule.source_ports]
+        self._port_edges = sorted({edge for first, last in spans for edge in (first, last + 1)})
         # The names that tell clients apart; all other names of a client change nothing.
         self._names = NOBODY.union((AUTHENTICATED,), *(compiled.who or () for compiled in self._compiled))
         self._known: dict[Who, Who] = {}
-        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who, bool], Verdict] = {}
+        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who, bool, int], Verdict] = {}
         self._look_ups: dict[tuple[str, str, Who], Verdict] = {}
         self._generation = networks.generation
 
@@ -177,6 +169,21 @@ class Policy:
         rule = Rule(EMBEDDED_RULE, "allow", (ANY,), (LOCALHOST,), (ANY, LOCALHOST))
         return cls(Networks((), local), (), (), (rule,))
 
+    @property
+    def period(self) -> frozenset[str]:
+        """The schedules that hold now. When it changes, live connections are to be judged again (B7.19)."""
+        return self._calendar.holding
+
+    @property
+    def has_schedules(self) -> bool:
+        """Whether a rule depends on the time."""
+        return any(rule.schedule for rule in self.rules)
+
+    def is_in_force(self, name: str) -> bool:
+        """Tell whether there is a rule *name* that decides now."""
+        self._forget()
+        return any(each.rule.name == name and not each.rule.shadow for each in self._in_force)
+
     def judge(
         self,
         source: str,
@@ -189,22 +196,69 @@ class Policy:
     ) -> Verdict:
         """Judge a connection from the address *source* to *destination*; called for every connection.
 
-        *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. No
-        rule depends on *source_port* yet. A domain set judges the name that the client used, never a reverse look-up.
-        *who* is by which names the rules know the client. What *arrives* where somebody waits for it is also what a
-        protocol calls inbound; *who* is then who waits.
+        *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. A
+        domain set judges the name that the client used, never a reverse look-up. *who* is by which names the rules know
+        the client. What *arrives* where somebody waits for it is also what a protocol calls inbound; *who* is then who
+        waits.
 
         :raises ValueError: *source* or *resolved* is no address.
         """
         self._forget()
         if who:
             who = self._known_names(who)
-        key = (source, destination.host, destination.port, transport, resolved, who, arrives)
+        kind = bisect_right(self._port_edges, source_port) if self._port_edges else 0
+        key = (source, destination.host, destination.port, transport, resolved, who, arrives, kind)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            traffic = self._traffic_of(transport, destination.port, arrives)
-            verdict = self._verdicts[key] = self._judge(source, destination, traffic, resolved, who)
+            traffic = self._protocols.traffic(transport, destination.port, arrives)
+            verdict = self._verdicts[key] = self._judge(
+                source, source_port, destination, traffic, resolved, who, None, None
+            )
         return verdict
+
+    def explain(
+        self,
+        source: str,
+        source_port: int,
+        destination: SocketAddress,
+        transport: str = "TCP",
+        resolved: str | Address | None = None,
+        who: Who = NOBODY,
+        arrives: bool = False,
+        moment: float | None = None,
+    ) -> Explanation:
+        """Judge as :meth:`judge` does, at *moment* in seconds since the epoch or now, and say which rules were tried.
+
+        :raises ValueError: *source* or *resolved* is no address.
+        """
+        self._forget()
+        period = self._period if moment is None else self._calendar.holding_at(moment)
+        in_force = self._holding_in(period)
+        tried: list[Step] = []
+        verdict = self._judge(
+            source,
+            source_port,
+            destination,
+            self._protocols.traffic(transport, destination.port, arrives),
+            resolved,
+            self._known_names(who),
+            in_force,
+            tried,
+        )
+        return Explanation(verdict, tuple(self._all_steps(tried, in_force, verdict.rule)))
+
+    def _all_steps(self, tried: list[Step], in_force: tuple[CompiledRule, ...], decider: str) -> Iterator[Step]:
+        """Put the rules out of their period between those that were *tried*, up to the *decider*."""
+        if in_force and not tried:
+            return  # what is no name fits no rule
+        left, holding = iter(tried), {compiled.rule.name for compiled in in_force}
+        for compiled in self._compiled:
+            if compiled.rule.name not in holding:
+                yield Step(compiled.rule, Miss.SCHEDULE)
+            elif (step := next(left, None)) is not None:
+                yield step
+            if compiled.rule.name == decider:
+                return
 
     def judge_waiting(self, local: SocketAddress, who: Who = NOBODY, transport: str = "TCP") -> Verdict:
         """Judge whether a client that is known as *who* may wait for others at the literal address *local*.
@@ -213,14 +267,12 @@ class Policy:
         """
         self._forget()
         who = self._known_names(who)
-        traffic, target = self._traffic_of(transport, local.port, True), self._networks.of(local.host)
+        traffic, target = self._protocols.traffic(transport, local.port, True), self._networks.of(local.host)
         question = Question(traffic, ("",), None, target, f"waiting for {traffic.name} at {local} ({target[0]})", who)
-        for compiled in self._compiled:
+        for compiled in self._deciding:
             if not compiled.is_about(who) or not compiled.reaches(question):
                 continue
-            if compiled.rule.action == "allow":
-                return _decided(question, compiled.rule)
-            if compiled.source >= {ANY, LOCALHOST}:
+            if compiled.rule.action == "allow" or compiled.is_for_any_client:
                 return _decided(question, compiled.rule)
         return _denied(question, f"no rule allows {question.text}")
 
@@ -248,13 +300,27 @@ class Policy:
 
     def _forget(self) -> None:
         """Drop what is remembered when an address may have got other names, or when it is too much."""
+        if self._calendar.holding is not self._period:
+            self._change_period()
         generation = self._networks.generation
         remembered = len(self._verdicts) + len(self._look_ups) + len(self._known)
         if generation != self._generation or remembered >= _MEMO_ENTRIES:
-            self._verdicts.clear()
-            self._look_ups.clear()
-            self._known.clear()
+            self._clear()
             self._generation = generation
+
+    def _change_period(self) -> None:
+        """Judge by the rules that hold from now on."""
+        self._period = self._calendar.holding
+        self._in_force = self._holding_in(self._period)
+        self._index = RuleIndex(self._in_force)
+        for name in ("_deciding", "_reaching"):
+            self.__dict__.pop(name, None)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._verdicts.clear()
+        self._look_ups.clear()
+        self._known.clear()
 
     def _judge_look_up(self, source: str, host: str, who: Who) -> Verdict:
         client = self._networks.of(source)
@@ -264,60 +330,57 @@ class Policy:
         try:
             name = None if literal else normalise_name(host)
         except ValueError as error:
-            return _denied(Question(self._any_traffic, client, None, target, text, who), f"{error}; denied {text}")
-        question = Question(self._any_traffic, client, name, target, text, who)
-        left = self._traffic_kinds
+            return _denied(
+                Question(self._protocols.any_traffic, client, None, target, text, who), f"{error}; denied {text}"
+            )
+        question = Question(self._protocols.any_traffic, client, name, target, text, who)
+        left = self._protocols.kinds
         for compiled, kinds in self._reaching:
             match = compiled.match(question)
-            if match is Match.NO or left.isdisjoint(kinds) or not compiled.is_about(who):
+            if match.__class__ is Miss or left.isdisjoint(kinds) or not compiled.is_about(who):
                 continue
             if compiled.rule.action == "allow":
                 return _decided(question, compiled.rule)
-            if match is not Match.UNDECIDED:
+            if match is not Match.UNDECIDED and not compiled.rule.source_ports:
                 left -= kinds
                 if not left:
                     return _decided(question, compiled.rule)
         return _denied(question, f"no rule allows {text}")
 
     @cached_property
-    def _any_traffic(self) -> Traffic:
-        return Traffic(frozenset(protocol.name for protocol in self._protocols) | {ANY}, "", GUID_NULL)
-
-    @cached_property
-    def _traffic_kinds(self) -> frozenset[frozenset[str]]:
-        """What the rules can tell apart: the sets of names that the protocols of one transport and port have."""
-        edges = {
-            (transport, port)
-            for transport, ports, _ in self._reach
-            for port in (ports.first, ports.last + 1)
-            if port <= _LAST_PORT
-        }
-        return frozenset(self._traffic_of(*edge).names for edge in edges | {("TCP", 1), ("UDP", 1)})
-
-    @cached_property
     def _reaching(self) -> tuple[tuple[CompiledRule, frozenset[frozenset[str]]], ...]:
         """Each rule with the kinds of traffic that it speaks of."""
         return tuple(
-            (compiled, frozenset(kind for kind in self._traffic_kinds if not compiled.protocols.isdisjoint(kind)))
-            for compiled in self._compiled
+            (compiled, frozenset(kind for kind in self._protocols.kinds if not compiled.protocols.isdisjoint(kind)))
+            for compiled in self._deciding
         )
+
+    @cached_property
+    def _deciding(self) -> tuple[CompiledRule, ...]:
+        """The rules in force that are no shadows."""
+        return tuple(compiled for compiled in self._in_force if not compiled.rule.shadow)
+
+    def _holding_in(self, period: frozenset[str]) -> tuple[CompiledRule, ...]:
+        return tuple(each for each in self._compiled if not each.rule.schedule or each.rule.schedule in period)
 
     def protocol_name(self, guid: UUID) -> str | None:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""
-        return next((protocol.name for protocol in self._protocols if protocol.guid == guid), None)
+        protocol = self._protocols.known(guid)
+        return None if protocol is None else protocol.name
 
     def beginning_of(self, guid: UUID) -> tuple[str, int] | None:
         """Return the transport and the lowest port of the first connection that a client begins in the protocol *guid*;
         ``None`` where there is no such protocol or connection.
         """
-        protocol = next((protocol for protocol in self._protocols if protocol.guid == guid), None)
+        protocol = self._protocols.known(guid)
         first = None if protocol is None else next(protocol.outbound(), None)
         return None if first is None else (first[0], first[1].first)
 
     def rule_for(self, source: str, guid: UUID, who: Who = NOBODY) -> Rule | None:
         """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere."""
+        self._forget()
         wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)
-        for compiled in self._compiled:
+        for compiled in self._deciding:
             applies = compiled.is_about(who) and not compiled.source.isdisjoint(client)
             if applies and compiled.rule.action == "allow" and not compiled.protocols.isdisjoint(wanted):
                 return compiled.rule
@@ -331,26 +394,43 @@ class Policy:
         return self._networks.of(address)
 
     def _judge(
-        self, source: str, destination: SocketAddress, traffic: Traffic, resolved: str | Address | None, who: Who
+        self,
+        source: str,
+        source_port: int,
+        destination: SocketAddress,
+        traffic: Traffic,
+        resolved: str | Address | None,
+        who: Who,
+        rules: tuple[CompiledRule, ...] | None,
+        tried: Tried,
     ) -> Verdict:
         literal = destination.address
         known = literal if literal is not None else resolved
         client = self._networks.of(source)
         target = () if known is None else self._networks.of(known)
-        text = _describe(traffic, source, client, destination, None if known is None else normalise(known), target)
+        text = describe(traffic, source, client, destination, None if known is None else normalise(known), target)
         try:
             name = normalise_name(destination.host) if literal is None else None
         except ValueError as error:
             return _denied(Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
-        return self._first_match(Question(traffic, client, name, target, text, who))
+        question = Question(traffic, client, name, target, text, who, source_port)
+        return self._first_match(question, self._index.fitting(question) if rules is None else rules, tried)
 
-    def _first_match(self, question: Question) -> Verdict:
+    def _first_match(self, question: Question, rules: tuple[CompiledRule, ...], tried: Tried) -> Verdict:
         # The first rule that would allow it a user, and whom the rules before that deny it.
         barred: CompiledRule | None = None
         turned_away: set[str] = set()
-        for compiled in self._compiled:
+        shadows: list[Rule] = []
+        for compiled in rules:
             match = compiled.match(question)
-            if match is Match.NO:
+            if tried is not None:
+                fits = isinstance(match, Miss) or compiled.is_about(question.who)
+                tried.append(Step(compiled.rule, match if fits else Miss.USER))
+            if isinstance(match, Miss):
+                continue
+            if compiled.rule.shadow:
+                if match is not Match.UNDECIDED and compiled.is_about(question.who):
+                    shadows.append(compiled.rule)
                 continue
             if not compiled.is_about(question.who):
                 if compiled.rule.action == "deny":
@@ -363,6 +443,9 @@ class Policy:
             break
         else:
             verdict = _denied(question, f"no rule allows {question.text}")
+        if shadows:
+            log = verdict.log or any(rule.log for rule in shadows)
+            verdict = replace(verdict, shadows=tuple(shadows), log=log)
         if barred is None or verdict.allowed:
             return verdict
         reason = f"{verdict.reason} without a user; rule {barred.rule.name!r} is about users"
@@ -380,72 +463,6 @@ class Policy:
             )
             return _denied(question, reason, compiled.rule)
         return _decided(question, compiled.rule)
-
-    def _traffic_of(self, transport: str, port: int, arrives: bool = False) -> Traffic:
-        traffic = self._traffic.get((transport, port, arrives))
-        if traffic is None:
-            found = [
-                protocol
-                for known_transport, ports, protocol in ((*self._arrivals, *self._reach) if arrives else self._reach)
-                if known_transport == transport and ports.first <= port <= ports.last
-            ]
-            name, guid = (found[0].name, found[0].guid) if found else (f"unidentified {transport}", GUID_NULL)
-            names = frozenset(protocol.name for protocol in found) | {ANY}
-            traffic = self._traffic[transport, port, arrives] = Traffic(names, name, guid)
-        return traffic
-
-    def _compile(self) -> tuple[CompiledRule, ...]:
-        networks = self._networks.names
-        protocols = {protocol.name for protocol in self._protocols} | {ANY}
-        compiled: dict[str, CompiledRule] = {}
-        for rule in self.rules:
-            if rule.name in compiled or rule.name == DEFAULT_RULE:
-                raise ValueError(f"rule {rule.name!r}: the name is taken; choose another one")
-            if rule.action not in ("allow", "deny"):
-                raise ValueError(f"rule {rule.name!r}: action {rule.action!r}, expected 'allow' or 'deny'")
-            compiled[rule.name] = CompiledRule(
-                rule,
-                _known(rule, "protocols", rule.protocols, protocols),
-                _known(rule, "source", rule.source, networks),
-                _known(rule, "destination", rule.destination, networks | self._domain_sets.keys()) & networks,
-                tuple(self._domain_sets[name] for name in rule.destination if name in self._domain_sets),
-                rule.who,
-            )
-        return tuple(compiled.values())
-
-
-def _by_name(domain_sets: Iterable[DomainSet], taken: frozenset[str]) -> dict[str, DomainSet]:
-    known: dict[str, DomainSet] = {}
-    for domains in domain_sets:
-        if domains.name in taken or domains.name in known:
-            raise ValueError(
-                f"domain set {domains.name!r}: the name is taken; networks and domain sets share their names"
-            )
-        known[domains.name] = domains
-    return known
-
-
-def _known(rule: Rule, part: str, names: tuple[str, ...], known: Iterable[str]) -> frozenset[str]:
-    if not names:
-        raise ValueError(f"rule {rule.name!r}: {part} is empty; name at least one, or {ANY!r}")
-    wanted = frozenset(names)
-    if missing := wanted.difference(known):
-        raise ValueError(f"rule {rule.name!r}: {part} names {min(missing)!r}, which is not defined")
-    return wanted
-
-
-def _describe(
-    traffic: Traffic,
-    source: str,
-    client: tuple[str, ...],
-    destination: SocketAddress,
-    address: Address | None,
-    target: tuple[str, ...],
-) -> str:
-    text = f"{traffic.name} from {source} ({client[0]}) to {destination}"
-    if address is None:
-        return text
-    return f"{text} ({target[0]})" if str(address) == destination.host else f"{text} ({address}, {target[0]})"
 
 
 def _decided(question: Question, rule: Rule) -> Verdict:

@@ -100,4 +100,4 @@ class SessionRequests(Unknown):
             MIME type, so ``FWX_E_MIME_NEEDED`` never comes.
         """
         check_question(FilterGuid, ProtocolGuid, Hostent, SrcPort, dwFlags)
-        on_loop(self.engine.queue, check_access, self._session, ProtocolGuid, Hostent)
+        on_loop(self.engine.queue, check_access, self._session, ProtocolGuid, Hostent, SrcPort)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fwx.impl.connectionrecord import noted
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.route import path_of
 
@@ -82,6 +83,6 @@ class SocketLog:
                 session_id=0 if session is None else session.id,
                 connection_id=next(engine.connection_ids),
                 interface=self.owner_name,
-                reason=reason,
+                reason=noted(reason, verdict),
             )
         )

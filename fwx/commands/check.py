@@ -10,6 +10,7 @@ import click
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_check import load_checked
 from fwx.config_support import unsupported
+from fwx.rule_warnings import unreachable_rules
 
 
 @click.command()
@@ -18,7 +19,8 @@ from fwx.config_support import unsupported
 def check(file: Path, deep: bool) -> None:
     """Judge the configuration FILE and the options of its filters.
 
-    Prints every fault as file:line: key: what is wrong, what was expected. Exit code 0: none, 1: some.
+    Prints every fault as file:line: key: what is wrong, what was expected, and warns of rules that can never match.
+    Exit code 0: no fault, 1: some.
     """
     try:
         configuration = load_checked(file, deep=deep)
@@ -26,6 +28,8 @@ def check(file: Path, deep: bool) -> None:
         click.echo(error, err=True)
         sys.exit(1)
     click.echo(f"{file}: ok: {_counts(configuration)}")
+    for problem in unreachable_rules(configuration):
+        click.echo(f"{problem.file}:{problem.line}: {problem.key}: warning: {problem.message}", err=True)
     for problem in unsupported(configuration):
         click.echo(
             f"{problem.file}:{problem.line}: {problem.key}: 'fwx serve' refuses this: {problem.message}", err=True

@@ -15,8 +15,6 @@ from fwx.config_validation import keys_of
 DATA = Path(__file__).parent.parent / "data"
 
 REFUSED_IN_FULL = [
-    ("[[schedule]]", "schedule"),
-    ('schedule = "work"', "rule.schedule"),
     ("limits = {", "rule.limits"),
     ("[console]", "console"),
 ]

@@ -70,6 +70,15 @@ def test_the_rules_answer(session: Any, asked: Hostent, protocol: UUID, allowed:
     assert check(session, asked, protocol) == (S_OK if allowed else FWX_E_POLICY_RULES_DENIED)
 
 
+def test_the_port_counts(rig: Rig) -> None:
+    """B7.17: SrcPort is the port that the client connects from."""
+    low = Rule("low", "deny", ("any",), ANYWHERE, ANYWHERE, source_ports=((1, 1023),))
+    rig.engine.policy = rig.policy(low, Rule("all", "allow", ("any",), ANYWHERE, ANYWHERE))
+    session = rig.session()
+    asked = host("", OUTSIDE)
+    assert [check(session, asked, port=port) for port in (1023, 1024)] == [FWX_E_POLICY_RULES_DENIED, S_OK]
+
+
 def test_the_user_counts(rig: Rig) -> None:
     """B7.17: it is the session's user that the rules are asked about."""
     rig.engine.policy = rig.policy(Rule("ann's", "allow", ("any",), ANYWHERE, ANYWHERE, users=("ann",)))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fwx.impl.domainset import DomainSet, normalise_name
 from fwx.impl.networks import LocalAddresses, Network, Networks
-from fwx.impl.policy import Policy, Protocol, Rule, Verdict
+from fwx.impl.policy import Policy, Rule, Verdict
+from fwx.impl.protocol import Protocol
 from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, S_OK
 from fwx.interfaces.protocols import GUID_NULL, HTTP_PROTOCOL_GUID, PortRange, ProtocolConnection

@@ -10,7 +10,8 @@ import pytest
 from fwx import sdk
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.networks import Networks
-from fwx.impl.policy import Policy, Protocol
+from fwx.impl.policy import Policy
+from fwx.impl.protocol import Protocol
 from fwx.impl.tlscredentials import TlsCredentials
 from fwx.interfaces import (
     fwxServerSide,

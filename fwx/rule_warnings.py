@@ -1,0 +1,108 @@
+"""Rules that can never match, because an earlier one matches all that they could."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from fwx.impl.domainset import DomainSet, normalise_name
+from fwx.impl.networks import ALWAYS_LOCAL, ANY, EXTERNAL, LOCALHOST, PREDEFINED, AddressRange, AddressSet
+from fwx.impl.user import AUTHENTICATED
+
+if TYPE_CHECKING:
+    from fwx.config_model import Configuration, Rule
+    from fwx.config_problems import Problem
+
+
+def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
+    """Yield each rule of *configuration* that one earlier rule leaves nothing to match; ``fwx check`` warns of it.
+
+    Only what is certain is told: whatever the addresses of the firewall, the users and the time, and one earlier rule
+    suffices. What several of them match together is not found.
+    """
+    coverage = _Coverage(configuration)
+    for later, rule in enumerate(configuration.rules):
+        for earlier, other in enumerate(configuration.rules[:later]):
+            if not other.shadow and coverage.covers(other, rule):
+                line = configuration.line(("rule", earlier, "name"))
+                words = (
+                    f"rule {rule.name!r} can never match: rule {other.name!r} in line {line} matches all of it first"
+                )
+                yield configuration.source.problem(("rule", later, "name"), words)
+                break
+
+
+_LOCAL: Final = AddressSet(ALWAYS_LOCAL)
+# A range of so few addresses may be made of the firewall's own.
+_FEW: Final = 16
+
+
+class _Coverage:
+    """Compares rules by what they match."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._ranges = {
+            network.name: tuple(AddressRange.parse(text) for text in network.ranges)
+            for network in configuration.networks
+        }
+        self._domains = {each.name: each.names for each in configuration.domains}
+
+    def covers(self, wide: Rule, narrow: Rule) -> bool:
+        """Tell whether *wide* matches all that *narrow* does."""
+        return (
+            (ANY in wide.protocols or set(narrow.protocols) <= set(wide.protocols))
+            and wide.schedule in (None, narrow.schedule)
+            and _has_users(wide, narrow)
+            and _has_ports(wide.source_ports, narrow.source_ports)
+            and self._has_places(wide.source, narrow.source)
+            and self._has_places(wide.destination, narrow.destination)
+        )
+
+    def _has_places(self, wide: Iterable[str], narrow: Iterable[str]) -> bool:
+        names = frozenset(wide)
+        if names >= {ANY, LOCALHOST}:
+            return True
+        return all(name in names or self._has_place(names, name) for name in narrow)
+
+    def _has_place(self, wide: frozenset[str], name: str) -> bool:
+        """Tell whether what is called *name* is in networks or sets of domains of other names."""
+        if name in self._domains:
+            known = tuple(each for other in wide for each in self._domains.get(other, ()))
+            return all(_has_name(known, each) for each in self._domains[name])
+        if name == EXTERNAL:
+            return ANY in wide
+        if name in PREDEFINED or any(map(self._may_be_local, self._ranges[name])):
+            return False
+        if ANY in wide:
+            return True
+        ranges = AddressSet(each for other in wide for each in self._ranges.get(other, ()))
+        return all(ranges.covers(each) for each in self._ranges[name])
+
+    def _may_be_local(self, wanted: AddressRange) -> bool:
+        """Tell whether the range can hold an address of the firewall itself, which a wider range never does."""
+        return wanted.last - wanted.first < _FEW or _LOCAL.covers(wanted)
+
+
+def _has_users(wide: Rule, narrow: Rule) -> bool:
+    if ANY in wide.users and not wide.groups:
+        return True
+    if ANY in narrow.users and not narrow.groups:
+        return False
+    if AUTHENTICATED in wide.users:
+        return True
+    users, groups = set(narrow.users) - {ANY}, set(narrow.groups)
+    return users <= set(wide.users) and groups <= set(wide.groups)
+
+
+def _has_ports(wide: tuple[tuple[int, int], ...], narrow: tuple[tuple[int, int], ...]) -> bool:
+    if not wide:
+        return True
+    return bool(narrow) and all(any(low <= first and last <= high for low, high in wide) for first, last in narrow)
+
+
+def _has_name(known: tuple[str, ...], name: str) -> bool:
+    """Tell whether *name*, or every name below it where it begins with ``*.``, is in a set of the names *known*."""
+    if not name.startswith("*."):
+        return DomainSet("known", known).matches(normalise_name(name))
+    below = tuple(each for each in known if each.startswith("*."))
+    return DomainSet("known", below).matches(f"x.{normalise_name(name[2:])}")

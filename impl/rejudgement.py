@@ -1,0 +1,143 @@
+"""Live connections, judged again: the rules may say something else now than when they began (B7.18, B7.19)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from fwx.impl.acceptedconnection import FWXAcceptedConnection
+from fwx.impl.admission import admit, admit_arrival
+from fwx.impl.connection import FWXConnection
+from fwx.impl.datagramconnection import FWXDatagramConnection
+from fwx.impl.listeningconnection import FWXListeningConnection
+from fwx.impl.udpdestination import STANDING, Destination
+from fwx.interfaces import SocketAddress
+from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fwx.impl.connectionbase import ConnectionBase
+    from fwx.impl.engine import Engine
+    from fwx.impl.policy import Verdict
+
+AT_ONCE: Final = 100
+"""Connections that are judged in one round of the loop."""
+
+
+class Disallowed(NamedTuple):
+    """What the rules do not allow any more, and why: a connection, or one *destination* of a UDP connection."""
+
+    connection: ConnectionBase
+    reason: str
+    destination: Destination | None = None
+
+    def end(self) -> None:
+        """End it; the log gets ``FWX_E_POLICY_CONNECTION_CLOSED``."""
+        reason = f"no longer allowed: {self.reason}"
+        if self.destination is None:
+            self.connection.end(FWX_E_POLICY_CONNECTION_CLOSED, reason)
+        elif isinstance(self.connection, FWXDatagramConnection):
+            self.connection.end_destination(self.destination, FWX_E_POLICY_CONNECTION_CLOSED, reason)
+
+
+def end_disallowed(engine: Engine) -> int:
+    """End every connection, and every destination over UDP, that the rules do not allow any more; return how many.
+
+    On the loop thread, which does nothing else until then.
+    """
+    found = list(disallowed(engine))
+    for each in found:
+        each.end()
+    return len(found)
+
+
+def end_in_turns(engine: Engine, done: Callable[[int], None]) -> None:
+    """Do :func:`end_disallowed` a few connections at a time, so that others go on meanwhile; *done* gets the number.
+
+    What is opened meanwhile has been judged by what the rules say now.
+    """
+    _take_turn(engine, engine.sessions.connections(), 0, done)
+
+
+def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Callable[[int], None]) -> None:
+    turn = [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
+    del left[-AT_ONCE:]
+    for each in turn:
+        each.end()
+    if left:
+        engine.queue.defer(_take_turn, engine, left, count + len(turn), done)
+    else:
+        done(count + len(turn))
+
+
+def disallowed(engine: Engine) -> Iterator[Disallowed]:
+    """Go through what the rules do not allow any more; nothing is ended.
+
+    A connection that is allowed by another rule now goes on as it began: with the filters, the way out and the log flag
+    of the rule that let it in.
+    """
+    for connection in engine.sessions.connections():
+        yield from _disallowed(connection)
+
+
+def _disallowed(connection: ConnectionBase) -> Iterator[Disallowed]:
+    if connection.terminating:
+        return
+    if isinstance(connection, FWXDatagramConnection):
+        yield from _destinations(connection)
+    elif reason := _complaint(connection):
+        yield Disallowed(connection, reason)
+
+
+def judge_again(connection: FWXConnection) -> Verdict:
+    """Return what the rules say now to a TCP connection that a client has asked for, or that has arrived for one."""
+    engine, who = connection.engine, connection.session.who
+    if isinstance(connection, FWXAcceptedConnection):
+        return admit_arrival(engine, connection.target, connection.local, who)
+    verdict, _ = admit(engine, connection.client_address, connection.target, _addresses(connection), who=who)
+    return verdict
+
+
+def _addresses(connection: FWXConnection) -> list[SocketAddress] | None:
+    """Return what a name stands for; ``None`` where the target is no name, or an upstream looks it up."""
+    return connection.candidates if connection.address is None else _resolved(connection)
+
+
+def _resolved(what: FWXConnection | Destination) -> list[SocketAddress] | None:
+    return None if what.target.address is not None or what.address is None else [what.address]
+
+
+def _complaint(connection: ConnectionBase) -> str:
+    """Say why *connection* is not allowed any more; nothing if it is."""
+    if connection.verdict.needs_resolution:
+        return ""  # its name is being looked up, and judged then
+    if not connection.is_secondary and isinstance(connection, FWXConnection):
+        verdict = judge_again(connection)
+    elif not connection.is_secondary and isinstance(connection, FWXListeningConnection) and connection.bound:
+        verdict = connection.engine.policy.judge_waiting(connection.bound, connection.session.who)
+    else:
+        return _without_rule(connection, connection.verdict)
+    return "" if verdict.allowed else verdict.reason
+
+
+def _without_rule(connection: ConnectionBase, verdict: Verdict) -> str:
+    """Judge what a filter has announced, or what waits for others: it stands under a rule, which holds or does not."""
+    if not verdict.allowed or connection.engine.policy.is_in_force(verdict.rule):
+        return ""
+    return f"rule {verdict.rule!r}, under which it stands, is not in force"
+
+
+def _destinations(connection: FWXDatagramConnection) -> Iterator[Disallowed]:
+    engine, who = connection.engine, connection.session.who
+    for destination in connection.destinations:
+        verdict = destination.verdict
+        if destination.state not in STANDING or verdict is None:
+            continue
+        if destination.secondary or destination.permission is not None:
+            reason = _without_rule(connection, verdict)
+        else:
+            client, target = connection.client_address, destination.target
+            verdict, _ = admit(engine, client, target, _resolved(destination), "UDP", who)
+            reason = "" if verdict.allowed else verdict.reason
+        if reason:
+            yield Disallowed(connection, reason, destination)
