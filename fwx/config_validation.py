@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, time
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -103,8 +104,17 @@ def keys_of(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
 
 
 def type_name(annotation: object) -> str:
-    """Return a type as it reads in Python source."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
+    """Return a type as it reads in Python source, without what ``Annotated`` says besides."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(type_name, arguments))
+    if isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(type_name, arguments))}]"
+    if annotation is NoneType or annotation is ...:
+        return "None" if annotation is NoneType else "..."
+    if isinstance(annotation, type):
         return annotation.__name__
     return str(annotation).replace("typing.", "")
 

@@ -22,6 +22,7 @@ from fwx.filter_options import FilterOptions
 from fwx.impl.alert import Category, EventDefinition, Severity
 from fwx.impl.alerting import IAlerts
 from fwx.impl.blocking import IBlocking
+from fwx.impl.clienthello import Greeting, read_greeting
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
@@ -49,6 +50,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "DataPump",
     "EventDefinition",
     "FilterOptions",
+    "Greeting",
     "IBlocking",
     "IComponentLookup",
     "IHostNames",
@@ -69,6 +71,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "get_host_by_name",
     "implementer",
     "pump",
+    "read_greeting",
     "signal",
     "spawn",
     "together",

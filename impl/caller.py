@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from fwx.impl.filterhost import FilterHost
 
-TAKES_SOCKETS: ContextVar[FilterHost | None] = ContextVar("TAKES_SOCKETS", default=None)
-"""The filter whose data filter is given its sockets. The tasks that it starts there keep it, and so do theirs."""
+STARTS_TASKS: ContextVar[FilterHost | None] = ContextVar("STARTS_TASKS", default=None)
+"""The filter that is initialised, or whose data filter is given its sockets. The tasks that it starts there keep it,
+and so do theirs."""
 
 
 def calling_host(frame: FrameType | None) -> FilterHost | None:
@@ -21,7 +22,7 @@ def calling_host(frame: FrameType | None) -> FilterHost | None:
 
     *frame* is the innermost one of the calling thread; ``None`` is returned where neither is so.
     """
-    host = TAKES_SOCKETS.get()
+    host = STARTS_TASKS.get()
     while host is None and frame is not None:
         caller = frame.f_locals.get("self") if frame.f_code.co_name == "_complete" else None
         if isinstance(caller, Operation):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.boundary import attempt
-from fwx.impl.caller import TAKES_SOCKETS
+from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.datagramjunction import datagram_junction
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
@@ -97,11 +97,11 @@ class Member:
         """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26); return the fault, if any."""
         made, error = attempt(self, "_both_sockets")
         if error is None and self.data_filter is not None:
-            token = TAKES_SOCKETS.set(self.host)
+            token = STARTS_TASKS.set(self.host)
             try:
                 _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
             finally:
-                TAKES_SOCKETS.reset(token)
+                STARTS_TASKS.reset(token)
         return error
 
     def _both_sockets(self) -> tuple[IFWXSocket, IFWXSocket | None]:

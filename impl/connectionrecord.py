@@ -10,7 +10,6 @@ from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED
 
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
-    from fwx.impl.accepting import Accepted
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.datagramconnection import FWXDatagramConnection
@@ -106,16 +105,16 @@ def arrival_record(
 
 
 def turned_away_record(
-    connection: FWXListeningConnection, accepted: Accepted, verdict: Verdict, outcome: tuple[int, str]
+    connection: FWXListeningConnection, peer: SocketAddress, local: SocketAddress, verdict: Verdict
 ) -> LogRecord:
-    """Make the record of what has arrived for a client and may not connect; *outcome* is the result and why."""
+    """Make the record of *peer*, who has come to *local* for a client and may not connect, as *verdict* says."""
     number = next(connection.engine.connection_ids)
-    own = _own(connection, verdict, number, Action.Denied, outcome)
+    own = _own(connection, verdict, number, Action.Denied, (int(verdict.hresult), verdict.reason))
     return own._replace(
-        source_ip=accepted.remote.host,
-        source_port=accepted.remote.port,
-        destination_ip=accepted.local.host,
-        destination_port=accepted.local.port,
+        source_ip=peer.host,
+        source_port=peer.port,
+        destination_ip=local.host,
+        destination_port=local.port,
         original_client_ip=connection.client_address.host,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fwx.impl.admission import admit_arrival
 from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
 from fwx.impl.datafilterfactory import asker
@@ -49,7 +50,7 @@ class FWXEmulatedForClient(FWXListeningConnection):
             session,
             client,
             self,
-            _nobody_arrives,
+            lambda peer, local: admit_arrival(session.engine, peer, local, session.who),
             gateway.hosts_of,
             interface="emulated for client",
             on_ended=self._gone,
@@ -127,7 +128,3 @@ def _bind(
         raise COMError(result, reason)
     session.secondary.keep(connection)
     return connection
-
-
-def _nobody_arrives(peer: SocketAddress, local: SocketAddress) -> Verdict:
-    raise AssertionError(f"{peer} arrived at {local}, where nobody listens")

@@ -89,6 +89,7 @@ class Engine:
     :ivar is_own_listener: tells whether this service listens on an address, for ``TCP`` or ``UDP``; never a target.
     :ivar keeps_client_addresses: servers see the address of the client, whichever way it has come in.
     :ivar accepting: tells whether a client may begin something new; it may not while the log fails (B9.18).
+    :ivar stopping: the service takes no more clients, and filters begin nothing for them.
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
@@ -126,6 +127,7 @@ class Engine:
     retired: tuple[FilterHost, ...] = ()
     keeps_client_addresses: bool = False
     accepting: Callable[[], bool] = lambda: True
+    stopping: bool = False
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)

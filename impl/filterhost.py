@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from fwx.impl.boundary import attempt
+from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
 from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
@@ -81,7 +82,11 @@ class FilterHost:
         events: Any = None
         if error is None and made is not None:
             self._filter = made
-            events, error = attempt(made, "FilterInit", firewall)
+            token = STARTS_TASKS.set(self)
+            try:
+                events, error = attempt(made, "FilterInit", firewall)
+            finally:
+                STARTS_TASKS.reset(token)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
             error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:

@@ -186,6 +186,7 @@ class Gateway:
 
     def close(self) -> None:
         """Refuse what is still being opened, and let nobody in for clients any more: the service stops."""
+        self.engine.stopping = True
         for opening in list(self.opening):
             opening.give_up(FWX_E_TERMINATING, "the service is stopping")
         end_all(self.sessions.connections(), FWX_E_TERMINATING, "the service is stopping")

@@ -30,6 +30,7 @@ from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
+    FWX_E_IS_BUSY,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -252,19 +253,21 @@ class FWXListeningConnection(ConnectionBase):
         """Return *accepted* if the peer may connect; who may not is logged (B6.34)."""
         if not self.engine.accepting():
             return None  # fails closed (B9.18); there is nowhere to log it to
-        peer, approval = accepted.remote, self.approval
+        verdict = self._decide(accepted.remote, accepted.local)
+        return accepted._replace(verdict=verdict) if verdict.allowed else None
+
+    def _decide(self, peer: SocketAddress, local: SocketAddress) -> Verdict:
+        """Say whether *peer* may connect to *local*; who may not is logged (B6.34)."""
+        approval = self.approval
         if self.admits(peer):
             ask = self._judge if approval is None else approval.verdict
-            verdict = ask(peer, accepted.local)
-            if verdict.allowed:
-                return accepted._replace(verdict=verdict)
-            result, reason = int(verdict.hresult), verdict.reason
+            verdict = ask(peer, local)
         else:
-            verdict, result = self.verdict, int(FWX_E_ADDRESS_NOT_ALLOWED)
             reason = f"the IP filter does not include {peer}"
-        if verdict.log:
-            self.engine.write_record(turned_away_record(self, accepted, verdict, (result, reason)))
-        return None
+            verdict = replace(self.verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
+        if not verdict.allowed and verdict.log:
+            self.engine.write_record(turned_away_record(self, peer, local, verdict))
+        return verdict
 
     def _accepted(self, _accept: PostedAccept, accepted: Accepted | None, code: int) -> None:
         if accepted is not None:
@@ -303,7 +306,11 @@ class FWXListeningConnection(ConnectionBase):
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
         if self.emulation is None:
             raise winsock_error(WSAEINVAL, "no filter emulates the connection")
-        verdict = replace(self.verdict, source_network=self.engine.policy.networks_of(remote.host)[0])
+        if not self.engine.accepting():
+            raise COMError(FWX_E_IS_BUSY, "the firewall log fails")  # fails closed (B9.18)
+        verdict = self._decide(remote, local)
+        if not verdict.allowed:
+            raise COMError(verdict.hresult, verdict.reason)
         connection = FWXAcceptedConnection(self, None, remote, local, verdict, self._accepted_ended)
         try:
             connection.emulate(self.emulation.host, data_filter)
@@ -347,10 +354,13 @@ class FWXListeningConnection(ConnectionBase):
         LocalAddressLength: int | None = None,
     ) -> IFWXConnection:
         """Make a connection to the client, with *piDataFilter* as the peer: it gets the internal socket alone (B3.35,
-        B3.37). The client is told *RemoteAddress* where its protocol tells it who has come (B3.36). From any thread.
+        B3.37). The client is told *RemoteAddress* where its protocol tells it who has come (B3.36). The rules are asked
+        as for anybody who comes from there to *LocalAddress*. From any thread.
 
         :raises COMError: ``WSAEINVAL`` no filter emulates the bind; ``E_POINTER``, ``E_INVALIDARG`` no data filter, or
-            no literal addresses; ``FWX_E_TERMINATING``; why the connection was refused, by a filter for one.
+            no literal addresses; ``FWX_E_POLICY_RULES_DENIED`` the rules let nobody come from there, or
+            ``FWX_E_ADDRESS_NOT_ALLOWED`` the IP filter; ``FWX_E_IS_BUSY`` the log fails; ``FWX_E_TERMINATING``; why
+            the connection was refused, by a filter for one.
         """
         for address, length in ((RemoteAddress, RemoteAddressLength), (LocalAddress, LocalAddressLength)):
             check_address(address, length)

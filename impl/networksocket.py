@@ -16,6 +16,7 @@ from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
 from fwx.impl.ownedsocket import OwnedSocket
+from fwx.impl.recorded import IRecorded, Remarks
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.sockets import check_address
 from fwx.interfaces import FwxTimeoutType, IFWXNetworkSocket, SocketAddress
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _NOWHERE = SocketAddress("0.0.0.0", 0)  # noqa: S104  stands for no address, nothing is bound to it
 
 
-@implementer(IFWXNetworkSocket)
+@implementer(IFWXNetworkSocket, IRecorded)
 class FWXNetworkSocket(OwnedSocket):
     """A TCP socket that a filter made through the service."""
 
@@ -60,6 +61,7 @@ class FWXNetworkSocket(OwnedSocket):
         "_first_data",
         "_linger",
         "_local",
+        "_remarks",
         "_remote",
         "_started",
         "_verdict",
@@ -75,6 +77,7 @@ class FWXNetworkSocket(OwnedSocket):
         self._first_data: Timer | None = None
         self._linger: Deadline | None = None
         self._verdict: Verdict | None = None
+        self._remarks: Remarks | None = None
         self._local: SocketAddress | None = None
         self._remote: SocketAddress | None = None
         self._started = engine.clock()
@@ -164,6 +167,32 @@ class FWXNetworkSocket(OwnedSocket):
         super().Close(fAbortive)
         if self._neighbour is None:
             self._queue.call(self._close_bound)
+
+    # IRecorded.
+
+    @property
+    def rule(self) -> str:
+        return "" if self._verdict is None else self._verdict.rule
+
+    @property
+    def user(self) -> str:
+        return "" if self.session is None else self.session.user_name
+
+    @property
+    def upstream(self) -> str:
+        return "" if self._verdict is None else self._verdict.upstream
+
+    @property
+    def client(self) -> SocketAddress:
+        """The session's client; of a socket that belongs to no user who has connected to it, else nowhere."""
+        if self.session is not None:
+            return self.session.address
+        return _NOWHERE if self._remote is None else self._remote
+
+    def remark(self, words: str) -> None:
+        if self._remarks is None:
+            self._remarks = Remarks()
+        self._remarks.add(words)
 
     # The service's side.
 
@@ -458,11 +487,14 @@ class FWXNetworkSocket(OwnedSocket):
             self._first_data.cancel()
         traffic = self._traffic()
         traffic.sent, traffic.received = endpoint.sent, endpoint.received
-        self._log.write(Action.Terminate, traffic, HRESULT_FROM_WIN32(endpoint.broken))
+        self._log.write(Action.Terminate, traffic, HRESULT_FROM_WIN32(endpoint.broken), self._with_remarks(""))
         self._gone()
 
     def _write(self, action: Action, result: int, reason: str) -> None:
-        self._log.write(action, self._traffic(), result, reason)
+        self._log.write(action, self._traffic(), result, self._with_remarks(reason))
+
+    def _with_remarks(self, reason: str) -> str:
+        return reason if self._remarks is None else self._remarks.after(reason)
 
     def _traffic(self, source: SocketAddress | None = None) -> SocketTraffic:
         """What a record says of this socket; of a refused *source* that it came to the socket's own address."""

@@ -9,11 +9,12 @@ LONGEST_REMARK = 300
 
 
 class IRecorded(Interface):
-    """A connection of the firewall log. Had by ``IRecorded(piConnection)``."""
+    """A connection of the firewall log, or a TCP socket that a filter has made or accepted. Had by
+    ``IRecorded(piConnection)``, ``IRecorded(socket)``.
+    """
 
     rule = Attribute("The name of the rule that allowed it; empty for a UDP socket, whose destinations have one each.")
     user = Attribute("The name of the session's user; empty where nobody has authenticated.")
-
     upstream = Attribute("The name of the upstream that it goes through; empty where it goes straight.")
 
     client = Attribute("The client's ``SocketAddress``, with its port.")

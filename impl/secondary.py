@@ -89,9 +89,12 @@ class Secondary:
         self._announced.discard(announced)
 
     def require_room(self, count: int = 1) -> None:
-        """:raises COMError: ``FWX_E_TERMINATING`` the session has ended; ``WSAENOBUFS`` too much is announced."""
+        """:raises COMError: ``FWX_E_TERMINATING`` the session has ended, or the service stops; ``WSAENOBUFS`` too much
+        is announced."""
         if self.session.terminated:
             raise COMError(FWX_E_TERMINATING, "the session has ended")
+        if self.engine.stopping:
+            raise COMError(FWX_E_TERMINATING, "the service is stopping")
         if len(self._announced) + count > MOST_ANNOUNCED:
             raise winsock_error(WSAENOBUFS, f"{len(self._announced)} secondary connections are announced")
 

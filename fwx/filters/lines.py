@@ -1,4 +1,7 @@
-"""Lines of commands and replies: they end with CRLF, and CR, LF and NUL stand nowhere else (RFC 5321, 2.3.8)."""
+"""Lines of commands and replies: they end with CRLF, and CR, LF and NUL stand nowhere else (RFC 5321, 2.3.8).
+
+In looser protocols a line may end with LF alone.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,16 @@ class LineError(ValueError):
 class Lines:
     """Cuts a stream into lines. What is wrong is found at the same byte however the stream comes in pieces."""
 
-    __slots__ = ("_data", "_limit_of")
+    __slots__ = ("_data", "_ends", "_limit_of")
 
-    def __init__(self, limit_of: Callable[[bytes], int]) -> None:
-        """*limit_of* gives the most bytes, CRLF included, of the line that begins with what it is given."""
+    def __init__(self, limit_of: Callable[[bytes], int], *, takes_lf: bool = False) -> None:
+        """*limit_of* gives the most bytes, the end included, of the line that begins with what it is given.
+
+        *takes_lf* has a line end with LF too.
+        """
         self._data = bytearray()
         self._limit_of = limit_of
+        self._ends = (b"\r\n", b"\n") if takes_lf else (b"\r\n",)
 
     def __len__(self) -> int:
         """Bytes that no line has been made of."""
@@ -41,9 +48,14 @@ class Lines:
         return rest
 
     def next(self) -> bytes | None:
-        """Return the next line without its CRLF, ``None`` if it has not come whole.
+        """Return the next line without its end, ``None`` if it has not come whole. :raises LineError: as below."""
+        found = self.next_with_end()
+        return None if found is None else found[0]
 
-        :raises LineError: a NUL, a CR or LF that is not part of a CRLF, or a line over its limit.
+    def next_with_end(self) -> tuple[bytes, bytes] | None:
+        """Return the next line and its end, ``None`` if it has not come whole.
+
+        :raises LineError: a NUL, a CR or LF that ends no line, or a line over its limit.
         """
         data = self._data
         found = _STOPS.search(data)
@@ -55,8 +67,8 @@ class Lines:
             raise LineError(f"a line of more than {limit} bytes")
         if found is None:
             return None
-        if found[0] != b"\r\n":
+        if found[0] not in self._ends:
             raise LineError(f"{_WORDS[found[0]]} in a line")
-        line = bytes(data[: found.start()])
+        line = bytes(data[: found.start()]), bytes(found[0])
         del data[: found.end()]
         return line

@@ -276,7 +276,7 @@ def _gives_sockets_up(stage: Stage) -> None:
     client, server = stage.established()
     client.shutdown()
     server.shutdown()
-    for side in ("internal", "external"):
+    for side in sorted(stage.observer.sides, reverse=True):
         given_up = any(call.startswith((f"{side}.Close", f"{side}.Shutdown")) for call in stage.observer.calls)
         expect(given_up, f"both directions have ended, and the {side} socket saw neither Close nor Shutdown")
 
@@ -287,7 +287,7 @@ def _closes_on_failure(client_leaves: bool) -> Callable[[Stage], None]:
         leaver, other = (client, server) if client_leaves else (server, client)
         leaver.reset()
         other.receive()
-        for side in ("internal", "external"):
+        for side in sorted(stage.observer.sides, reverse=True):
             closed = any(call.startswith(f"{side}.Close") for call in stage.observer.calls)
             who = "client" if client_leaves else "server"
             expect(closed, f"the {who} reset the connection, and the {side} socket was not closed")

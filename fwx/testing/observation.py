@@ -33,6 +33,7 @@ class Observer:
     :ivar calls: every call, such as ``external.Send(5)``, in order.
     :ivar faults: calls that the contract forbids.
     :ivar breaches: differences of the data filters and their completions from their interfaces.
+    :ivar sides: of which sides sockets were handed out: one that emulates has no external one (B3.6).
     :ivar sockets: the sockets that were handed out, weakly; :attr:`connections`, the connections.
     :ivar keeps_data_filters: they outlive their connections, in :attr:`data_filters`.
     :ivar watches_buffers: what is received can be written to, and :attr:`changed` tells who did.
@@ -42,6 +43,7 @@ class Observer:
         self.calls: list[str] = []
         self.faults: list[str] = []
         self.breaches: list[Breach] = []
+        self.sides: set[str] = set()
         self.sockets: list[weakref.ref[ObservedSocket]] = []
         self.connections: list[weakref.ref[Any]] = []
         self.keeps_data_filters = False
@@ -68,6 +70,7 @@ class Observer:
             self._verify(data_filter, IFWXSlowDataFilter)
         if self.keeps_data_filters:
             self.data_filters.append(data_filter)
+        self.sides.add(side)
         socket = ObservedSocket(self, answers(connection, data_filter), side)
         self.sockets.append(weakref.ref(socket))
         self.connections.append(weakref.ref(connection))

@@ -87,6 +87,61 @@ def test_what_it_remarks_is_in_the_record(fwx_firewall: MemoryFirewall) -> None:
     assert record.reason == "reset by a peer; no verb (and 1 more)"
 
 
+def test_what_it_remarks_on_what_has_arrived_is_in_the_record(fwx_firewall: MemoryFirewall) -> None:
+    """Of a client's inbound connection, and of the place where it waits."""
+    watch = Watch()
+    fwx_firewall.start(lambda: watch)
+    session: Any = fwx_firewall.session()
+    client = sdk.SocketAddress("192.0.2.1", 6000)
+    listener = fwx_firewall.network.listen(client)
+    outside = sdk.SocketAddress("203.0.113.1", 0)
+    bound, (waiting,) = session.BindForClient(
+        [client], None, outside, None, sdk.FWX_PROTOCOL_TCP, None, 0, 1, sdk.GUID_NULL, None, None, None
+    )
+    fwx_firewall.loop.run()
+    watch.events = 0
+    recorded(waiting).remark("waits")
+    peer = fwx_firewall.network.stream(2)
+    peer.start_connect(bound.sockaddr)
+    fwx_firewall.loop.run()
+    (arrived,) = [each for each in fwx_firewall.sessions.connections() if each is not waiting]
+    recorded(arrived).remark("has come")
+    peer.close(True)
+    fwx_firewall.loop.run()
+    reasons = [record.reason for record in fwx_firewall.records]
+    assert [reason for reason in reasons if reason.endswith("; has come")]
+    assert [reason for reason in reasons if reason.endswith("; waits")]
+    listener.close(False)
+
+
+def test_what_it_remarks_on_its_own_sockets_is_in_the_record(fwx_firewall: MemoryFirewall) -> None:
+    """Those that it has accepted, and those that it has connected for a session."""
+    place = sdk.SocketAddress("192.0.2.7", 80)
+    listening = fwx_firewall.firewall.CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
+    listening.Bind(place, None, None)
+    listening.Listen(5)
+
+    async def accept() -> None:
+        accepted = await sdk.AsyncSocket(listening).accept()
+        about = recorded(accepted.socket.socket)
+        assert (about.rule, about.user, about.client) == ("", "", accepted.remote)
+        about.remark("too late")
+        accepted.socket.close(True)
+
+    sdk.spawn(fwx_firewall.firewall, accept(), name="test")
+    socket: Any = fwx_firewall.session(user="ann").CreateNetworkSocket(sdk.FWX_PROTOCOL_TCP)
+    socket.Connect(place)
+    about = recorded(socket)
+    assert (about.rule, about.user, about.client.host) == ("everything", "ann", "192.0.2.1")
+    about.remark("out of order")
+    fwx_firewall.loop.run()
+    socket.Close(True)
+    fwx_firewall.loop.run()
+    assert sorted(record.reason for record in fwx_firewall.records) == ["out of order", "too late"]
+    listening.Close(False)
+    assert recorded(listening).client.host == "0.0.0.0"
+
+
 def test_a_remark_is_bounded() -> None:
     remarks = Remarks()
     assert remarks.after("why") == "why"

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from fwx.composition import filters_of
 from fwx.config import load
@@ -235,11 +235,21 @@ def test_options_have_defaults_that_can_be_shown() -> None:
         a: int
         b: list[str] = ["x"]  # noqa: RUF012 (pydantic copies it)
         c: str | None = None
+        d: tuple[Annotated[str, AfterValidator(str.upper)], ...] = ()
+        e: dict[str, Literal["x", 1]] | None = None
+        f: Annotated[int | None, Field(ge=1)] = 1
 
     class Holder:
         Options = Many
 
-    assert describe_options(Holder) == ("a: int", "b: list[str] = ['x']", "c: str | None = None")
+    assert describe_options(Holder) == (
+        "a: int",
+        "b: list[str] = ['x']",
+        "c: str | None = None",
+        "d: tuple[str, ...] = ()",
+        "e: dict[str, Literal['x', 1]] | None = None",
+        "f: int | None = 1",
+    )
 
 
 def test_a_clsid_belongs_to_the_name_for_ever() -> None:

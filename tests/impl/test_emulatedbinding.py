@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import weakref
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx import sdk
 from fwx.impl.gateway import Gateway
+from fwx.impl.ipfilter import FWXIpFilter
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Rule
 from fwx.interfaces import (
@@ -30,6 +33,7 @@ from fwx.interfaces.hresult import (
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_ALREADY_EMULATED,
     FWX_E_ALREADY_EXISTS,
+    FWX_E_IS_BUSY,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -39,6 +43,7 @@ from fwx.interfaces.hresult import (
     WSAEINVAL,
     COMError,
 )
+from fwx.testing import MemoryFirewall
 from tests.impl.inward import Handed, Inward
 from tests.impl.test_emulation import Cache
 
@@ -205,6 +210,41 @@ def test_what_emulate_connection_refuses(rig: Rig) -> None:
     outward.refuse(S_OK, "the test is over")
 
 
+def test_the_rules_are_asked_who_may_come(rig: Rig) -> None:
+    """B3.35, B6.34: as of those who come by themselves; who may not is logged, and nothing is left."""
+    inward, _ = waiting(rig)
+    rig.engine.policy = rig.policy(Rule("no", "deny", ("any",), ("any", "localhost"), ("any", "localhost")))
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_POLICY_RULES_DENIED
+    record = rig.records[-1]
+    assert (record.action, record.rule, record.resultcode) == (Action.Denied, "no", FWX_E_POLICY_RULES_DENIED)
+    assert (record.source_ip, record.destination_ip) == (REMOTE.host, PLACE.host)
+    rig.settle()
+    assert rig.sessions.connections() == [inward.connection]
+    inward.connection.end()
+
+
+def test_an_ip_filter_holds_for_who_comes_from_a_filter(rig: Rig) -> None:
+    """B6.32, B6.34: one that the bind had before a filter emulated it."""
+    transport, _client = rig.pair()
+    rig.host("emulating", mask=ALL, handle=binds)
+    inward = Inward(rig, Handed(transport), ip_filter=FWXIpFilter())
+    inward.listen()
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_ADDRESS_NOT_ALLOWED
+    assert rig.records[-1].reason == f"the IP filter does not include {REMOTE}"
+    inward.connection.end()
+    transport.close(False)
+
+
+def test_nobody_comes_while_the_log_fails(rig: Rig) -> None:
+    """B9.18."""
+    inward, _ = waiting(rig)
+    rig.engine.accepting = lambda: False
+    before = len(rig.records)
+    assert code_of(inward.connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_IS_BUSY
+    assert len(rig.records) == before
+    inward.connection.end()
+
+
 # ---- EmulateClientBind -----------------------------------------------------------------------------------------------
 
 
@@ -269,6 +309,57 @@ def test_it_ends_with_its_session(rig: Rig, ready: Any) -> None:
     rig.session().terminate()
     assert connection.terminating
     rig.settle()
+
+
+def test_the_rules_judge_who_comes_to_a_client_that_bound_nothing(rig: Rig, ready: Any) -> None:
+    """B6.27, B6.29."""
+    connection = emulate(rig, ready)
+    rig.engine.policy = rig.policy(Rule("no", "deny", ("any",), ("any", "localhost"), ("any", "localhost")))
+    assert code_of(connection.EmulateConnection, Cache(), REMOTE, None, PLACE) == FWX_E_POLICY_RULES_DENIED
+    assert rig.records[-1].original_client_ip == "127.0.0.1"
+    connection.end()
+    rig.settle()
+
+
+def test_nothing_begins_while_the_service_stops(rig: Rig, ready: Any) -> None:
+    """Else a filter that tries again would hold up the stop."""
+    connection = emulate(rig, ready)
+    rig.engine.gateway.close()
+    assert connection.terminating
+    assert code_of(lambda: emulate(rig, ready)) == FWX_E_TERMINATING
+    rig.settle()
+    assert not rig.sessions.connections()
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_whose_it_is(names: tuple[str, ...]) -> None:
+    """A task that a filter has started in FilterInit is known as the filter's, and so is what that starts; also of two
+    filters of one class."""
+
+    class Emulator(sdk.ConnectionFilter):
+        events = 0
+
+        def started(self, firewall: Any) -> None:
+            sdk.spawn(firewall, self.wait(firewall), name="emulator")
+
+        async def wait(self, firewall: Any) -> None:
+            await asyncio.sleep(1)
+            sdk.spawn(firewall, self.emulate(firewall), name="emulator")
+
+        async def emulate(self, firewall: Any) -> None:
+            client = SocketAddress("10.0.0.1", 80)
+            session = firewall.CreatePrivateSession(client, None, None, None, None)
+            bind = session.EmulateClientBind(client, None, PLACE, None, FWX_PROTOCOL_TCP, GUID_NULL, False)
+            bind.EmulateConnection(sdk.AsyncDataFilter(), REMOTE, None, PLACE)
+
+    memory = MemoryFirewall()
+    for name in names:
+        memory.start(Emulator, name)
+    memory.loop.advance(2)
+    memory.close()
+    assert not memory.faults
+    failed = [record.filters for record in memory.records if record.action == Action.Failed]
+    assert failed == list(names)
 
 
 def test_what_emulate_client_bind_refuses(rig: Rig, ready: Any) -> None:

@@ -502,12 +502,11 @@ def background() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.communicate()
 
 
-@pytest.fixture
-def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
-    """The name of a network namespace that reaches nothing but itself; for tests marked ``requires("ip")``."""
+@contextlib.contextmanager
+def network_namespace(ip: str, name: str) -> Iterator[str]:
+    """Make the network namespace *name*, which reaches nothing but itself; *ip* is the program."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make a network namespace")
-    ip, name = program_path("ip"), f"fwx-{os.getpid()}"
     made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode:
         if os.environ.get("FWX_CI") == "1":
@@ -518,6 +517,20 @@ def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
         yield name
     finally:
         subprocess.run([ip, "netns", "del", name], check=True)
+
+
+@pytest.fixture
+def namespace(program_path: Callable[[str], str]) -> Iterator[str]:
+    """The name of a network namespace that reaches nothing but itself; for tests marked ``requires("ip")``."""
+    with network_namespace(program_path("ip"), f"fwx-{os.getpid()}") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def namespace_for_module(program_path: Callable[[str], str]) -> Iterator[str]:
+    """As ``namespace``, for a gateway that many tests of a module use in turn."""
+    with network_namespace(program_path("ip"), f"fwx-{os.getpid()}-m") as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ class FtpServer:
 
     def _listen(self, port: int = 0) -> socket.socket:
         listener = self._open.enter_context(self._make())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one server after the other at a port
         listener.bind((self._host, port))
         listener.listen(5)
         return listener
@@ -85,7 +86,12 @@ class FtpServer:
                         data, port = self._wait()
                         say(f"227 Entering Passive Mode ({self._host.replace('.', ',')},{port >> 8},{port & 255}).")
                     case "PORT":
-                        data = self._call(argument)
+                        numbers: list[Any] = re.findall(r"\d+", argument)
+                        data = self._call(".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5]))
+                        say("200 fine")
+                    case "EPRT" if self.extended:
+                        host, port = argument.split("|")[2:4]
+                        data = self._call(host, int(port))
                         say("200 fine")
                     case "RETR" | "STOR" if data is not None:
                         say("150 here it comes")
@@ -110,14 +116,11 @@ class FtpServer:
 
         return come, port
 
-    def _call(self, argument: str) -> Callable[[], socket.socket]:
-        numbers: list[Any] = re.findall(r"\d+", argument)
-        address = ".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5])
-
+    def _call(self, host: str, port: int) -> Callable[[], socket.socket]:
         def connect() -> socket.socket:
             sock = self._make()
             sock.settimeout(20)
-            sock.connect(address)
+            sock.connect((host, port))
             return sock
 
         return connect
