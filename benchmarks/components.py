@@ -17,7 +17,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from zope.interface.registry import Components
 from fwx import sdk
 from fwx.config import load
 from fwx.impl.connection import FWXConnection
+from fwx.impl.course import proceed
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
@@ -41,6 +42,7 @@ from fwx.service import Service
 BLOCK = bytes(4096)
 RULES = 100
 RANGES = 100_000
+PATIENCE = 10.0
 
 
 class Figure(NamedTuple):
@@ -251,12 +253,35 @@ class MemoryTransport:
         """There is no descriptor."""
 
 
-def make_host(service: Service, name: str, maker: Maker | None) -> FilterHost:
-    factory = lambda: Attaching(maker)  # noqa: E731  one line for each host
+@sdk.implementer(sdk.IBlocking)
+class BlockingAttaching(Attaching):
+    """The same, called on threads of the pool."""
+
+
+def make_host(
+    service: Service, name: str, maker: Maker | None, attaching: Callable[[Maker | None], Attaching] = Attaching
+) -> FilterHost:
+    factory = lambda: attaching(maker)  # noqa: E731  one line for each host
     host = FilterHost(name, UUID(int=1), factory, service.engine.faults, everywhere=True, opens_on_error=False)
     host.start(service.firewall)
+    while host.state == "new":  # one that blocks is initialised on a thread
+        settle(service)
     assert host.state == "ready", host.reason
     return host
+
+
+def settle(service: Service) -> None:
+    """Wait for the threads of the pool, and do what they have posted."""
+    service.workers.settle(lambda: len(service.engine.queue), PATIENCE)
+    service.engine.queue.drain()
+
+
+def shown(service: Service, connection: FWXConnection, hosts: Iterable[FilterHost]) -> bool:
+    """Show the request to the filters, to its end."""
+    course = proceed(connection.raise_connect_event(hosts))
+    while not course.has_ended:
+        settle(service)
+    return course.result()
 
 
 def make_connection(service: Service) -> FWXConnection:
@@ -268,7 +293,7 @@ def make_connection(service: Service) -> FWXConnection:
 def events(plan: Plan, service: Service) -> Iterator[Figure]:
     """fwx_Connect_Tcp of one connection, shown again and again to a session filter that is there already."""
     connection, hosts = make_connection(service), (make_host(service, "looks on", None),)
-    yield Figure("fwx_Connect_Tcp through one filter", measure(plan, lambda: connection.raise_connect_event(hosts)))
+    yield Figure("fwx_Connect_Tcp through one filter", measure(plan, lambda: shown(service, connection, hosts)))
     connection.end()
     service.engine.queue.drain()
 
@@ -286,16 +311,17 @@ async def buffers(plan: Plan, service: Service) -> list[Figure]:
     """A block of 4 KiB from the client's socket to the server's: read, handed from filter to filter, sent."""
     base = ""
     figures: list[Figure] = []
-    for number, maker, words in (
-        (0, None, "no filters"),
-        (1, sdk.DataPump, "1 filter"),
-        (1, sdk.AsyncDataFilter, "1 async filter"),
-        (2, sdk.DataPump, "2 filters"),
-        (2, sdk.AsyncDataFilter, "2 async filters"),
+    for number, maker, words, attaching in (
+        (0, None, "no filters", Attaching),
+        (1, sdk.DataPump, "1 filter", Attaching),
+        (1, sdk.AsyncDataFilter, "1 async filter", Attaching),
+        (1, sdk.DataPump, "1 blocking filter", BlockingAttaching),
+        (2, sdk.DataPump, "2 filters", Attaching),
+        (2, sdk.AsyncDataFilter, "2 async filters", Attaching),
     ):
-        hosts = [make_host(service, f"pump {n}", maker) for n in range(number)]
+        hosts = [make_host(service, f"pump {n}", maker, attaching) for n in range(number)]
         connection = make_connection(service)
-        assert connection.raise_connect_event(hosts)
+        assert shown(service, connection, hosts)
         client, server = MemoryTransport(), MemoryTransport()
         transports: tuple[Any, Any] = (client, server)
         connection.establish(*transports)
@@ -309,6 +335,18 @@ async def buffers(plan: Plan, service: Service) -> list[Figure]:
             client.arrive()
             drain()
 
+        def passes_threads(
+            client: MemoryTransport = client, server: MemoryTransport = server, drain: Callable[[], None] = drain
+        ) -> None:
+            wanted = server.sent + len(BLOCK)
+            client.arrive()
+            drain()
+            while server.sent < wanted:
+                settle(service)
+
+        if attaching is BlockingAttaching:
+            passes = passes_threads
+            settle(service)
         passes()
         assert server.sent == len(BLOCK), "the block did not come through"
         name = f"4 KiB, receive to send, {words}"

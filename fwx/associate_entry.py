@@ -6,6 +6,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from fwx.impl.course import proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
@@ -156,12 +157,19 @@ class AssociateEntry:
             on_ended=self._ended,
         )
         connection.source_proxy = self._arrival.source_proxy
-        if not connection.bind(self._port.address, gateway.hosts_everywhere):
+        proceed(self._show(connection, self._port.address))
+
+    async def _show(self, connection: FWXDatagramConnection, address: SocketAddress) -> None:
+        """Have the filters see the client's bind, then let it know where its relay port is."""
+        passes = await connection.bind(address, self._entrance.gateway.hosts_everywhere)
+        if self._over:
+            return
+        if not passes:
             result, reason = connection.result
             connection.refuse(result, reason, Action.Denied)
             self._refuse(result, reason, Action.Denied, Outcome.DENIED)
             return
-        if not self._entrance.answer(self._client, self._handshake.succeeded(self._port.address)):
+        if not self._entrance.answer(self._client, self._handshake.succeeded(address)):
             self._end(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it got its relay port")
             return
         self._entrance.pending.discard(self)

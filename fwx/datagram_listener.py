@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from fwx.impl.clientdatagrams import ClientDatagrams
+from fwx.impl.course import proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
@@ -138,10 +139,7 @@ class DatagramListener:
 
     def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:  # noqa: ARG002
         """Let datagrams pass, if no filter refuses the client's bind."""
-        if connection.bind(self.address, self._gateway.hosts_everywhere):
-            connection.start()
-        else:
-            connection.refuse(*connection.result)
+        proceed(connection.open(self.address, self._gateway.hosts_everywhere))
 
     def _event(self, mask: int) -> None:
         if mask & INPUT:

@@ -13,6 +13,7 @@ from fwx.config import Configuration
 from fwx.config_problems import did_you_mean
 from fwx.control import ControlError
 from fwx.control.server import text_of
+from fwx.courses import ended
 from fwx.filter_loader import FilterLoadError
 from fwx.fresh_code import FreshCode
 from fwx.impl.engine import Engine
@@ -65,13 +66,16 @@ class FilterReloader:
         try:
             fresh = await self._import(table.use)
             try:
-                host = self._started(index, fresh.filter_class)
+                host = await self._started(index, fresh.filter_class)
             except BaseException:
                 fresh.undo()
                 raise
         except (FilterLoadError, ControlError) as error:
             logger.warning("filter %r has not been reloaded: %s", table.name, error)
             raise ControlError(f"filter {table.name!r} goes on with the code that it has: {error}") from error
+        if self._is_closed:
+            host.stop()
+            raise ControlError("the service is stopping")
         return exchange(self._engine, host)
 
     async def _import(self, use: str) -> FreshCode:
@@ -90,7 +94,7 @@ class FilterReloader:
         except TimeoutError:
             raise ControlError(f"its modules have not been imported after {IMPORT_SECONDS:g} s") from None
 
-    def _started(self, index: int, filter_class: type) -> FilterHost:
+    async def _started(self, index: int, filter_class: type) -> FilterHost:
         """Return the filter with the new code, ready.
 
         :raises ControlError: it does not take the options, it fails in ``FilterInit``, or the service is stopping.
@@ -102,7 +106,7 @@ class FilterReloader:
         if problems:
             raise ControlError("; ".join(map(str, problems)))
         host = filter_host(configuration, index, filter_class, self._engine.faults)
-        host.start(self._firewall)
+        await ended(host.start(self._firewall))
         if host.state != "ready":
             raise ControlError(host.reason)
         return host

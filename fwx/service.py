@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
+from fwx.courses import ended
 from fwx.doorkeeper import ATTEMPT_SECONDS, MOST_ATTEMPTS, Doorkeeper
 from fwx.filter_reload import FilterReloader
 from fwx.firewall_log import FirewallLog
@@ -77,8 +79,10 @@ DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
-# How long the threads of the pool have to end what filters gave them.
+# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and how long
+# after the second signal.
 WORKER_SECONDS = 5.0
+HURRIED_SECONDS = 0.5
 ALERT_FLUSH_SECONDS = 5.0
 _LAST_TURNS = 4096
 
@@ -161,6 +165,7 @@ class Service:
         self._started = False
         self._idle = asyncio.Event()
         self._is_draining = False
+        self._worker_seconds = WORKER_SECONDS
 
     async def start(self) -> None:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
@@ -188,7 +193,7 @@ class Service:
         await self.ways_in.open_ports()
         self.registry.freeze()
         for host in self.engine.filters:
-            host.start(self.firewall)
+            await ended(host.start(self.firewall))
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
@@ -208,20 +213,25 @@ class Service:
         for connection in self.sessions.connections():
             connection.end(FWX_E_TERMINATING, "the service stopped")
         self._run_queue_dry()
+        await self._let_filters_return()
         self.ways_in.send_away()
         self.gateway.stragglers.close()
         await self._tasks.settle(TASK_SECONDS)
         return await self._close()
 
     def hurry(self) -> None:
-        """End a stop's waiting for the connections; called at the second signal."""
+        """End a stop's waiting for the connections, and nearly that for threads; called at the second signal."""
+        self._worker_seconds = HURRIED_SECONDS
         self._idle.set()
 
     async def _close(self) -> int:
         self.firewall.end_notices()
         hosts = (*self.engine.filters, *self.engine.retired)
-        for host in hosts:
-            host.stop()
+        shutting = [host.stop() for host in hosts]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._worker_seconds):
+                for each in shutting:
+                    await ended(each)
         self.sessions.close()
         for host in hosts:
             host.release()
@@ -230,6 +240,8 @@ class Service:
         await self._tasks.close(TASK_SECONDS)
         self._run_queue_dry()
         await self._end_workers()
+        self.engine.strands.close()
+        self._run_queue_dry()
         for deadlines in self._deadlines.values():
             deadlines.close()
         if self._alert_timer is not None:
@@ -310,12 +322,20 @@ class Service:
                 words = "packet filter: %s/%d of %s is closed to new clients; 'except' in [packet_filter] opens it"
                 logger.warning(words, port.transport, port.port, owner or "a program")
 
+    async def _let_filters_return(self) -> None:
+        """Wait for the threads of blocking filters, whose connections are ending; one that hangs holds nobody up."""
+        if len(self.engine.strands) and not self._is_idle():
+            logger.info("waiting up to %g s for %d calls of filters", self._worker_seconds, len(self.engine.strands))
+            await self._wait_idle(self._worker_seconds)
+            self.engine.strands.abandon()
+            self._run_queue_dry()
+
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
         for pool in (self.workers, self._hashing):
             pool.close()
             if len(pool):
-                await asyncio.to_thread(pool.join, WORKER_SECONDS)
+                await asyncio.to_thread(pool.join, self._worker_seconds)
                 self._run_queue_dry()
 
     def _run_queue_dry(self) -> None:
@@ -331,12 +351,16 @@ class Service:
             return
         logger.info("waiting up to %g s for %d connections", seconds, len(self.sessions.connections()))
         self._idle.clear()
+        await self._wait_idle(seconds)
+        if not self._is_idle():
+            logger.info("ending %d connections", len(self.sessions.connections()))
+
+    async def _wait_idle(self, seconds: float) -> None:
+        """Wait until the last client has gone, or the stop is hurried, at most *seconds*."""
         self._is_draining = True
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
-        except TimeoutError:
-            logger.info("ending %d connections", len(self.sessions.connections()))
 
     def _open_log(self, account: Any) -> None:
         state = self.configuration.state_dir

@@ -43,7 +43,9 @@ class WorkerPool:
         self._seen = 0
         self._starting = 0
         self._idle = 0
-        self._blocked = 0
+        self._blocked: set[threading.Thread] = set()
+        # Those that wait for the loop thread.
+        self._awaiting: set[threading.Thread] = set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -72,7 +74,7 @@ class WorkerPool:
         """The calling thread blocks; a thread that is none of the pool's changes nothing."""
         with self._lock:
             if threading.current_thread() in self._threads:
-                self._blocked += 1
+                self._blocked.add(threading.current_thread())
                 self._rest.notify_all()
                 if not self._closed:
                     self._grow()
@@ -80,8 +82,19 @@ class WorkerPool:
     def thread_works(self) -> None:
         """The calling thread blocks no more."""
         with self._lock:
+            self._blocked.discard(threading.current_thread())
+
+    def thread_waits(self) -> None:
+        """The calling thread waits for the loop thread: :meth:`settle` does not wait for it."""
+        with self._lock:
             if threading.current_thread() in self._threads:
-                self._blocked -= 1
+                self._awaiting.add(threading.current_thread())
+                self._rest.notify_all()
+
+    def thread_goes_on(self, thread: threading.Thread) -> None:
+        """*thread*, which waited for the loop thread, has been told."""
+        with self._lock:
+            self._awaiting.discard(thread)
 
     def settle(self, news: Callable[[], object], seconds: float, *, leaves_blocked: bool = False) -> bool:
         """Wait until all work has been done, or *news* is true; :meth:`wake` has it asked again.
@@ -127,15 +140,15 @@ class WorkerPool:
         return left
 
     def _at_rest(self, leaves_blocked: bool) -> bool:
-        left = self._blocked if leaves_blocked else 0
-        return not self._waiting and len(self._threads) == self._idle + left
+        left = self._awaiting | self._blocked if leaves_blocked else self._awaiting
+        return not self._waiting and len(self._threads) == self._idle + len(left)
 
     def _grow(self) -> None:
         """Start a thread if work waits that no idle one will take; called with the lock."""
         threads = len(self._threads)
         if len(self._waiting) <= self._idle + self._starting:
             return
-        if threads - self._blocked >= self._workers or threads >= self._most:
+        if threads - len(self._blocked) >= self._workers or threads >= self._most:
             return
         thread = threading.Thread(target=self._run, name=f"fwx-worker-{self._named}", daemon=True)
         self._threads.add(thread)
@@ -180,6 +193,6 @@ class WorkerPool:
             return None
 
     def _is_to_end(self) -> bool:
-        if len(self._threads) - self._blocked > self._workers:
+        if len(self._threads) - len(self._blocked) > self._workers:
             return True
         return self._closed and not self._waiting

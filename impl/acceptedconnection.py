@@ -94,10 +94,10 @@ class FWXAcceptedConnection(FWXConnection):
         self.emulation = Emulation(host, member)
         self.emulation.name = self.local
 
-    def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
+    async def raise_accepted_event(self, hosts: Iterable[FilterHost]) -> bool:
         """Show the arrival to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why."""
         event, at = (lambda: accepted_event(self)), (self.local,)
-        if not self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at):
+        if not await self.raise_event(hosts, fwx_AcceptedConnection, event, WSAECONNABORTED, at=at):
             return False
         if not self.admits(self.target):
             self._result, self._reason = FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {self.target}"

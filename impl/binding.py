@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fwx.impl.accepting import Accepted
 from fwx.impl.admission import admit_arrival
 from fwx.impl.clientlookup import ClientLookUp, Found
+from fwx.impl.course import proceed
 from fwx.impl.dial import Dialled
 from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
@@ -113,13 +114,18 @@ class Binding:
 
     # The gateway's side.
 
-    def step(self, function: Callable[..., None], *args: Any) -> None:
-        """Go one step; a fault of ours on the way refuses the client: a firewall fails closed."""
+    def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
+        """Go one step, which may wait; a fault of ours on the way refuses the client: a firewall fails closed."""
         try:
-            function(*args)
-        except Exception as error:
-            logger.exception("binding for %s failed", self._request.client_address)
-            self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
+            course = function(*args)
+            if course is not None:
+                proceed(course, self._failed)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        logger.error("binding for %s failed", self._request.client_address, exc_info=error)
+        self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
 
     def start(self) -> None:
         """Begin; the waiter hears the outcome, the log too."""
@@ -129,9 +135,9 @@ class Binding:
         if target.address is None:
             self._resolve()
         elif target.address.is_unspecified:
-            self._wait_for([])
+            self.step(self._wait_for, [])
         else:
-            self._wait_for([target])
+            self.step(self._wait_for, [target])
 
     def give_up(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         """Refuse the client, or end its waiting."""
@@ -167,11 +173,11 @@ class Binding:
             return
         self._cancel = None
         if found.addresses:
-            self._wait_for(found.addresses)
+            self.step(self._wait_for, found.addresses)
         else:
             self.give_up(found.result, found.reason, found.action)
 
-    def _wait_for(self, peers: list[SocketAddress]) -> None:
+    async def _wait_for(self, peers: list[SocketAddress]) -> None:
         """Take a port; policy and filters say whether the client may wait there for *peers*, or for anybody."""
         local = self._local_address(peers)
         if local is None:
@@ -187,7 +193,10 @@ class Binding:
         if not verdict.allowed:
             self._deny(verdict)
             return
-        if not self._listening.bind(verdict):
+        passes = await self._listening.bind(verdict)
+        if self not in self._gateway.opening:  # the client went away meanwhile
+            return
+        if not passes:
             self.give_up(*self._listening.result, Action.Denied)
             return
         if self._listening.emulation is not None:
@@ -260,11 +269,11 @@ class Binding:
     def upstream_listens(self, bound: SocketAddress) -> None:
         self.step(self._listens_elsewhere, bound)
 
-    def _listens_elsewhere(self, bound: SocketAddress) -> None:
+    async def _listens_elsewhere(self, bound: SocketAddress) -> None:
         if bound.family not in self._families:
             reason = f"the upstream listens at {bound}, which the client's protocol cannot say"
             self.give_up(HRESULT_FROM_WIN32(WSAEAFNOSUPPORT), reason)
-        elif self._listening.listen_elsewhere(bound):
+        elif await self._listening.listen_elsewhere(bound):
             self._begin(bound)
 
     def upstream_accepted(self, peer: SocketAddress, transport: Transport, early: bytes) -> None:
@@ -275,10 +284,10 @@ class Binding:
         else:
             self.step(self._arrived_elsewhere, Accepted(transport, bound, peer, early=early))
 
-    def _arrived_elsewhere(self, accepted: Accepted) -> None:
+    async def _arrived_elsewhere(self, accepted: Accepted) -> None:
         """Nobody else will come there: who is turned away here leaves the client without a connection."""
         peer = accepted.remote
-        self._listening.arrive(accepted)
+        await self._listening.arrive(accepted)
         if self._joined is None:
             self.give_up(HRESULT_FROM_WIN32(WSAECONNREFUSED), f"{peer} has come, and was turned away")
 

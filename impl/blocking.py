@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 from zope.interface import Interface
 
@@ -19,12 +21,19 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
 
+T = TypeVar("T")
+
 
 class IBlocking(Interface):
     """Marks a filter's object whose methods may block: the service calls them on a thread of its pool.
 
-    An ``IFWXTaskCompletion`` that provides it has its ``CompleteTask`` called there.
+    An ``IFWXTaskCompletion`` that provides it has its ``CompleteTask`` called there. Of an ``IFWXFilter`` whose class
+    implements it every object is called there: those of a session one call at a time, a data filter one at a time.
     """
+
+
+class ILoopBound(Interface):
+    """Marks a completion that is the service's own, and called on the loop thread whatever it was posted for."""
 
 
 class _Depth:
@@ -85,6 +94,36 @@ class BlockingOperations:
             self._leave(depth)
         return starts
 
+    def wait(self, begin: Callable[[Callable[[T], None]], object], seconds: float) -> T:
+        """Block the calling thread, which is not the loop's, until the loop thread has an answer, and return that.
+
+        *begin* is called with what takes the answer, once. Meanwhile the thread counts as inside a heavy blocking
+        operation, if it is not and there is room for one more.
+
+        :raises queue.Empty: nothing has come within *seconds*.
+        """
+        answers: SimpleQueue[T] = SimpleQueue()
+        thread, workers, depth = threading.current_thread(), self._engine.workers, self._depth()
+
+        def tell(answer: T) -> None:
+            workers.thread_goes_on(thread)
+            answers.put(answer)
+
+        with self._lock:
+            counts = not depth.starts and len(self._blocked) < workers.most_blocked
+            if counts:
+                self._blocked.add(depth)
+        if counts:
+            workers.thread_blocks()
+        workers.thread_waits()
+        try:
+            begin(tell)
+            return answers.get(timeout=seconds)
+        finally:
+            workers.thread_goes_on(thread)
+            if counts:
+                self._leave(depth)
+
     def _leave(self, depth: _Depth) -> None:
         with self._lock:
             self._blocked.discard(depth)
@@ -101,5 +140,5 @@ class BlockingOperations:
             raise COMError(
                 FWX_E_BAD_CONTEXT,
                 f"{method} on the loop thread, which must never block: every connection would wait; post a task that"
-                " provides IBlocking",
+                " provides IBlocking, or have the filter's class implement it",
             )

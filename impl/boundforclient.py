@@ -83,9 +83,9 @@ class FWXBoundForClient(FWXListeningConnection):
         )
         permission.on_ended = self._permission_ended
 
-    def show(self, verdict: Verdict) -> bool:
+    async def show(self, verdict: Verdict) -> bool:
         """Do :meth:`bind`."""
-        return self.bind(verdict)
+        return await self.bind(verdict)
 
     def SetClientAddress(self, ClientAddress: SocketAddress, ClientAddressLength: int | None = None) -> None:
         """Say where the client listens (B6.16): who has come already is connected now. From any thread.
@@ -133,9 +133,9 @@ class FWXBoundForClient(FWXListeningConnection):
         self._dialler.close()
         self.end(S_OK, "the port is not needed any more")
 
-    def _show(self, connection: FWXAcceptedConnection) -> None:
+    async def _show(self, connection: FWXAcceptedConnection) -> None:
         self._there.add(connection)
-        super()._show(connection)
+        await super()._show(connection)
 
     def _accepted_gone(self, connection: FWXAcceptedConnection) -> None:
         self._there.discard(connection)

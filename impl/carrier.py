@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import implementer
 
+from fwx.impl.blocking import ILoopBound
 from fwx.impl.iobuffer import FWXIOBuffer, data_of
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
@@ -44,7 +45,7 @@ class CarrierOwner(Protocol):
         """*method* of the socket underneath, a filter's own, raised what it must not raise."""
 
 
-@implementer(IFWXIOCompletion)
+@implementer(IFWXIOCompletion, ILoopBound)
 class Carrier(Unknown):
     """Sends and receives for a layer over any ``IFWXSocket``.
 

@@ -11,9 +11,11 @@ from zope.interface import implementer
 from fwx.impl.boundary import attempt
 from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.datagramjunction import datagram_junction
+from fwx.impl.filterhost import tells_of_the_end
 from fwx.impl.junction import junction
 from fwx.impl.sockets import FWXSocket
 from fwx.impl.tasking import IFaults
+from fwx.impl.threadedsocket import ThreadedSocket
 from fwx.interfaces import IFWXSlowDataFilter, IFWXSocket
 from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, S_FALSE, COMError
 
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fwx.impl.connectionbase import ConnectionBase
+    from fwx.impl.course import Pending
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.sockets import Neighbour
+    from fwx.impl.strand import Outcome
     from fwx.interfaces import IFWXDataFilter, IUnknown
 
 logger = logging.getLogger("fwx.chain")
@@ -44,6 +48,7 @@ class Member:
         "priority",
         "sees_all",
         "sockets",
+        "strand",
     )
 
     def __init__(
@@ -68,6 +73,8 @@ class Member:
         self.internal: Neighbour | None = None
         self.external: Neighbour | None = None
         self.sockets: dict[str, FWXSocket] = {}
+        # The calls of a blocking filter's data filter, one at a time.
+        self.strand = connection.engine.strands.strand(host) if host.is_blocking else None
 
     def socket(self, side: str) -> FWXSocket:
         """Make the service's own socket of one *side*, ``internal`` or ``external``, or return the one there is.
@@ -86,7 +93,12 @@ class Member:
                 raise COMError(
                     FWX_E_BAD_CONTEXT, words if missing else "a data filter has its sockets from SetSockets on"
                 )
-            socket = self.sockets[side] = FWXSocket(self.connection.engine.queue, self, neighbour)
+            queue = self.connection.engine.queue
+            if self.strand is None:
+                socket = FWXSocket(queue, self, neighbour)
+            else:
+                socket = ThreadedSocket(queue, self, neighbour, self.strand)
+            self.sockets[side] = socket
             twin = self.sockets.get("external" if side == "internal" else "internal")
             if twin is not None:
                 socket.pair_with(twin)
@@ -94,9 +106,15 @@ class Member:
         return socket
 
     def set_sockets(self) -> BaseException | None:
-        """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26); return the fault, if any."""
+        """Hand the filter its sockets, made by the registry's adapters (B1.25, B1.26); return the fault, if any.
+
+        A blocking filter gets them on a thread: a fault of its ends the connection then.
+        """
         made, error = attempt(self, "_both_sockets")
-        if error is None and self.data_filter is not None:
+        if error is None and self.data_filter is not None and self.strand is not None:
+            args = (*made, self.connection, self.context)
+            self.strand.tell(self.data_filter, "SetSockets", args, self._sockets_failed)
+        elif error is None and self.data_filter is not None:
             token = STARTS_TASKS.set(self.host)
             try:
                 _, error = attempt(self.data_filter, "SetSockets", *made, self.connection, self.context)
@@ -122,11 +140,14 @@ class Member:
         for socket in self.sockets.values():
             socket.terminate()
 
-    def holds_up(self) -> bool:
+    async def holds_up(self) -> bool:
         """Tell whether the data filter says that it has data left (B1.38); one that fails has none."""
         if not IFWXSlowDataFilter.providedBy(self.data_filter):
             return False
-        result, error = attempt(self.data_filter, "OkToTerminate")
+        if self.strand is not None:
+            result, error = await self.strand.ask(self.data_filter, "OkToTerminate")
+        else:
+            result, error = attempt(self.data_filter, "OkToTerminate")
         if error is not None:
             self.host.failed("OkToTerminate", error)
         return error is None and result is not None and int(result) == int(S_FALSE)
@@ -137,14 +158,20 @@ class Member:
         """
         return any(socket.tell_at_rest(callback) for socket in self.sockets.values())
 
-    def detach(self) -> None:
-        """Tell the filter that the connection has ended (B1.29, B1.30)."""
+    def detach(self) -> Pending[Outcome] | None:
+        """Tell the filter that the connection has ended (B1.29, B1.30).
+
+        Returns what settles when a blocking filter knows, which it does behind its completions.
+        """
         data_filter, self.data_filter = self.data_filter, None
         self.sockets = {}
         self.internal = self.external = None
+        self.context = None
+        if data_filter is not None and self.strand is not None:
+            return self.host.detach_by(self.strand, data_filter)
         if data_filter is not None:
             self.host.call(data_filter, "Detach")
-        self.context = None
+        return None
 
     def completion_failed(self, error: BaseException) -> None:
         """A completion object of the filter raised or returned a failure (asked for by its operations)."""
@@ -152,6 +179,13 @@ class Member:
             logger.debug("filter %r failed while its connection was being ended: %s", self.host.name, error)
             return
         self.connection.filter_failed(self.host, "CompleteAsyncIO", error)
+
+    def _sockets_failed(self, error: BaseException) -> None:
+        """``SetSockets`` failed on a thread; it may have met the end of its connection, which is no fault."""
+        if self.connection.terminating and tells_of_the_end(error):
+            logger.debug("filter %r was interrupted by the end of its connection: %s", self.host.name, error)
+        else:
+            self.failed("SetSockets", error)
 
     def failed(self, method: str, error: BaseException) -> None:
         """A task of the data filter failed in *method*; when the connection has ended, it is reported and no more."""

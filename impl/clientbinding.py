@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.announcement import BIND_FLAGS, Terms, check_client, check_many, check_terms, primary_of
 from fwx.impl.argument import INT_MOST, whole
 from fwx.impl.boundforclient import FWXBoundForClient
+from fwx.impl.course import proceed
 from fwx.impl.datagramsforclient import FWXDatagramsForClient
 from fwx.impl.ipfilter import require_ip_filter
+from fwx.impl.listeningconnection import refusal
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.notice import notice_of
@@ -89,6 +91,8 @@ class _Binding:
     def of(self, addresses: list[SocketAddress], bound: list[Any], backlog: int) -> Bound:
         """Wait at each of *bound*, which are taken over, for the client at the address of the same place.
 
+        Where a blocking filter is to see a bind, nobody waits for that filter here: what is refused ends.
+
         :raises COMError: one of them was refused; nothing is left of the others.
         """
         made: list[ForClient] = []
@@ -96,19 +100,28 @@ class _Binding:
             first = SocketAddress.from_sockaddr(bound[0].getsockname())
             for address in addresses:
                 made.append(self._make(address, bound))  # noqa: PERF401  those before are ended if one fails
-            for connection in made:
-                self._show(connection)
-            for connection in made:
-                connection.listen(backlog)
-                if connection.terminating:
-                    raise COMError(*connection.result)
         except BaseException:
             for transport in bound:
                 transport.close(False)
-            for connection in made:
-                connection.end(S_OK, "another port of the same call was refused")
+            _end(made)
             raise
+        course = proceed(self._begin(made, backlog), self._secondary.engine.strands.unheard)
+        if course.has_ended:
+            course.result()
         return first, tuple(made)
+
+    async def _begin(self, made: list[ForClient], backlog: int) -> None:
+        """Raise the bind events, then listen. :raises COMError: one of them was refused; the others have ended."""
+        try:
+            for connection in made:
+                await self._show(connection)
+            for connection in made:
+                connection.listen(backlog)
+                if connection.terminating:
+                    raise refusal(connection)
+        except BaseException:
+            _end(made)
+            raise
 
     def _make(self, address: SocketAddress, bound: list[Any]) -> ForClient:
         """Make the connection for the first of *bound*; nobody may come yet."""
@@ -131,7 +144,7 @@ class _Binding:
         secondary.start_clock(permission, terms)
         return connection
 
-    def _show(self, connection: ForClient) -> None:
+    async def _show(self, connection: ForClient) -> None:
         """Raise the bind event (B6.17). :raises COMError: the rules, or a filter, refuse the bind."""
         verdict, bound = connection.permission.verdict, connection.bound
         assert bound is not None
@@ -142,12 +155,18 @@ class _Binding:
                 connection.verdict = waiting
                 self._refuse(connection, int(waiting.hresult), waiting.reason)
             verdict = replace(waiting, protocol=verdict.protocol, protocol_guid=verdict.protocol_guid)
-        if not connection.show(verdict):
-            self._refuse(connection, *connection.result)
+        if not await connection.show(verdict):
+            connection.refuse(*connection.result, Action.Denied)
+            raise refusal(connection)
 
     def _refuse(self, connection: ForClient, result: int, reason: str) -> None:
         connection.refuse(result, reason, Action.Denied)
         raise COMError(result, reason)
+
+
+def _end(made: list[ForClient]) -> None:
+    for connection in made:
+        connection.end(S_OK, "another port of the same call was refused")
 
 
 def _is_unknown(address: SocketAddress) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fwx.impl.course import proceed
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS, Told, socket_address
 from fwx.impl.nameevent import NameEvents, Refusal
@@ -60,12 +61,17 @@ class _ShownLookUp:
 
     def start(self) -> None:
         """Begin with the event before the resolution (B2.26)."""
-        refusal = self._events.before()
+        proceed(self._ask_before())
+
+    async def _ask_before(self) -> None:
+        refusal = await self._events.before()
+        if self._done is None:
+            return
         if refusal is not None:
             self._refuse(refusal)
         elif self._events.answer is not None:
             # There is no resolution; the second event comes as ever.
-            self._show(self._events.answer, 0)
+            await self._show(self._events.answer, 0)
         else:
             self._resolve()
 
@@ -87,9 +93,9 @@ class _ShownLookUp:
         if self._done is not None:  # it has not been answered at once
             self._cancel = cancel
 
-    def _show(self, host: Hostent | None, code: int) -> None:
+    async def _show(self, host: Hostent | None, code: int) -> None:
         """Raise the second event, for what the name service has said, and tell what is said after that."""
-        refusal = self._events.after(host)
+        refusal = await self._events.after(host)
         answer = self._events.answer
         if refusal is not None:
             self._refuse(refusal)
@@ -146,11 +152,11 @@ class ClientLookUp(_ShownLookUp):
     def _resolved(self, addresses: list[SocketAddress], code: int) -> None:
         self._cancel = None
         if not addresses:
-            self._show(None, code)
+            proceed(self._show(None, code))
             return
         host = self._host_of(addresses)
         self._resolved_to = host, addresses
-        self._show(host, code)
+        proceed(self._show(host, code))
 
     def _host_of(self, addresses: list[SocketAddress]) -> Hostent:
         """Return the answer as the name service gave it, with the other names of the host, if it still knows."""
@@ -198,7 +204,7 @@ class ClientReverseLookUp(_ShownLookUp):
 
     def _resolved(self, host: Hostent | None, code: int) -> None:
         self._cancel = None
-        self._show(host or None, code)
+        proceed(self._show(host or None, code))
 
     def _answer(self, host: Hostent) -> None:
         if host.name:

@@ -19,13 +19,22 @@ class Connecting:
     What another thread posted meanwhile may arrive when connecting has ended; it goes the way of the others.
     """
 
-    def __init__(self, queue: RunQueue, on_close: Callable[[], None], *, datagrams: bool = False) -> None:
-        """*on_close* is called when the socket is closed before it has connected."""
+    def __init__(
+        self,
+        queue: RunQueue,
+        on_close: Callable[[], None],
+        *,
+        datagrams: bool = False,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
+        """*on_close* is called when the socket is closed before it has connected, *told* once with how connecting has
+        ended: 0 or the Windows error."""
         self.datagrams = datagrams
         self._queue = queue
         self._on_close = on_close
         self._posted: list[tuple[str, Any]] = []
         self._endpoint: Neighbour | None = None
+        self._told = told
         self.code = 0
         self.backlog = 0
         self.on_room: Any = None
@@ -61,16 +70,23 @@ class Connecting:
 
     def pass_on(self, endpoint: Neighbour) -> None:
         self._endpoint = endpoint
+        self._tell(0)
         posted, self._posted = self._posted, []
         for method, argument in posted:
             getattr(endpoint, method)(argument)
 
     def fail(self, code: int) -> None:
         self.code = code
+        self._tell(code)
         posted, self._posted = self._posted, []
         for method, argument in posted:
             if method in ("recv", "send"):
                 argument.fail(self._queue, code)
+
+    def _tell(self, code: int) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(code)
 
     def _keep(self, method: str, argument: Any) -> None:
         self._posted.append((method, argument))

@@ -10,11 +10,13 @@ from fwx.impl.argument import whole
 from fwx.impl.chain import chain_order, link
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import record_of
+from fwx.impl.course import proceed
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.event import connect_event
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.linger import Linger
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.proxied import IProxied
 from fwx.impl.pump import Pump
 from fwx.impl.tracing import Ends
@@ -34,7 +36,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -103,7 +105,9 @@ class FWXConnection(ConnectionBase):
 
     # The host's side.
 
-    def raise_connect_event(self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()) -> bool:
+    def raise_connect_event(
+        self, hosts: Iterable[FilterHost], addresses: Iterable[SocketAddress] = ()
+    ) -> Coroutine[Any, None, bool]:
         """Show the request to the filters, in order; tell whether it may go on. Otherwise :attr:`result` says why.
 
         *addresses* are those that the target may lead to.
@@ -203,8 +207,15 @@ class FWXConnection(ConnectionBase):
     def _stood_still(self) -> None:
         self._linger = None
         self._asked += 1
-        if self._asked < MOST_ASKED and any(member.holds_up() for member in self._members):
-            self._watch_lingering()
+        proceed(self._ask_whether_to_end())
+
+    async def _ask_whether_to_end(self) -> None:
+        if self._asked < MOST_ASKED:
+            for member in list(self._members):
+                if await member.holds_up():
+                    self._watch_lingering()
+                    return
+        if self.terminating:
             return
         names = ", ".join(member.host.name for member in self._members)
         result = self._result if FAILED(self._result) else HRESULT_FROM_WIN32(WSAECONNABORTED)
@@ -256,6 +267,9 @@ class FWXConnection(ConnectionBase):
 
         :raises COMError: ``WSAEINVAL`` it does not exist yet, or never will; ``FWX_E_TERMINATING``.
         """
+        return on_loop(self.engine.queue, self._external_name)
+
+    def _external_name(self) -> SocketAddress:
         if self.emulation is not None and self.emulation.name is not None and not self.terminating:
             return self.emulation.name
         return self._name(lambda transport: transport.getsockname())
@@ -265,18 +279,22 @@ class FWXConnection(ConnectionBase):
 
         :raises COMError: ``WSAEINVAL`` it does not exist yet; ``FWX_E_TERMINATING``.
         """
-        return self._name(lambda transport: transport.getpeername())
+        return on_loop(self.engine.queue, self._name, lambda transport: transport.getpeername())
 
     def SetBufferSize(self, BufferSize: int) -> None:
         """Receive in blocks of *BufferSize* bytes, 1 to 1 MiB, instead of the size that adapts itself (B3.20).
 
         :raises COMError: ``E_INVALIDARG`` out of that range; ``FWX_E_TERMINATING``.
         """
+        size = whole(BufferSize, "BufferSize", 1, _LARGEST_BUFFER)
+        on_loop(self.engine.queue, self._set_block_size, size)
+
+    def _set_block_size(self, size: int) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection has ended")
-        self._block_size = whole(BufferSize, "BufferSize", 1, _LARGEST_BUFFER)
+        self._block_size = size
         for endpoint in self._endpoints:
-            endpoint.set_block_size(BufferSize)
+            endpoint.set_block_size(size)
 
     def _name(self, ask: Any) -> SocketAddress:
         if self.terminating:

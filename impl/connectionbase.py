@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.chain import Member
+from fwx.impl.course import proceed
 from fwx.impl.emulation import Emulation
 from fwx.impl.event import terminating_event
+from fwx.impl.eventrounds import ShowsEvents
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.recorded import IRecorded, Remarks
-from fwx.impl.restriction import Restrictable
 from fwx.interfaces import IFWXConnection, IFWXDataFilter, SocketAddress
 from fwx.interfaces.enums import (
     FwxDataFilterPriorityClass,
@@ -30,7 +32,6 @@ from fwx.interfaces.hresult import (
     E_POINTER,
     E_UNEXPECTED,
     FWX_E_BAD_CONTEXT,
-    FWX_E_FILTER_NOT_REGISTERED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
@@ -42,15 +43,13 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from fwx.impl.bindapproval import BindApproval
-    from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.interfaces import IFWXSession, IUnknown
-    from fwx.interfaces.structs import FwxFirewallEvent
 
 logger = logging.getLogger("fwx.connection")
 
@@ -59,17 +58,11 @@ _DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_T
 
 
 @implementer(IFWXConnection, IRecorded)
-class ConnectionBase(Restrictable):
+class ConnectionBase(ShowsEvents):
     """A connection of a client, whatever it carries: asked for, judged, shown to the filters, ended and logged."""
 
     __slots__ = (
-        "_attaching",
-        "_denied_by",
-        "_event_type",
-        "_members",
-        "_reason",
         "_remarks",
-        "_result",
         "_started",
         "agent",
         "approval",
@@ -104,6 +97,7 @@ class ConnectionBase(Restrictable):
         :param interface: name of the listener. :param agent: the client program, if it said.
         :param on_ended: called with the connection when it is gone.
         """
+        super().__init__()
         engine = session.engine
         self.engine: Engine = engine
         self.session = session
@@ -123,14 +117,8 @@ class ConnectionBase(Restrictable):
         self.is_secondary = False
         self.terminating = False
         self._started = engine.clock()
-        self._event_type = 0
-        self._attaching: FilterHost | None = None
-        self._denied_by = ""
-        self._members: list[Member] = []
         self.emulation: Emulation | None = None
         self._ip_filter = None
-        self._result: int = S_OK
-        self._reason = ""
         self._remarks: Remarks | None = None
         session.connections.add(self)
 
@@ -139,79 +127,6 @@ class ConnectionBase(Restrictable):
         return self.engine.registry
 
     # The host's side.
-
-    def raise_event(
-        self,
-        hosts: Iterable[FilterHost],
-        event_type: int,
-        make: Callable[[], FwxFirewallEvent],
-        denial: int,
-        *,
-        secondary: bool = False,
-        at: Iterable[SocketAddress] = (),
-    ) -> bool:
-        """Show an event to the filters, in order; tell whether what it is about may go on.
-
-        Then the data filters are made that were asked for in advance for something *at* one of these addresses; the
-        handlers of those who asked are not called (B2.41).
-
-        Of a *secondary* connection, or of what is secondary in this one, those hear who have asked for that (B2.4).
-
-        Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
-        *make* makes the event, for the first filter that is to see it.
-        """
-        event: FwxFirewallEvent | None = None
-        before = len(self._members)
-        secondary = secondary or self.is_secondary
-        factories = self.engine.factories.serving(self.session, event_type, at)
-        served = [factory.host.clsid for factory in factories]
-        if self.filters is not self.engine.filters:
-            hosts = map(self._own, hosts)
-        for host in hosts:
-            if host.clsid in served:
-                continue
-            if host.state != "ready":
-                if not self._passes_failed(host):
-                    return False
-                continue
-            try:
-                session_filter = self.session.session_filter(host, event_type, secondary)
-                if session_filter is None:
-                    continue
-                if event is None:
-                    event = make()
-                self._event_type, self._attaching = event_type, host
-                host.handle(session_filter, event)
-            except FilterFault as fault:
-                self._forget_members_of(host, before)
-                if not host.opens_on_error:
-                    self._result, self._reason = E_UNEXPECTED, str(fault)
-                    return False
-            finally:
-                self._event_type, self._attaching = 0, None
-            if self._denied_by:
-                self._result = HRESULT_FROM_WIN32(denial)
-                self._reason = f"denied by filter {self._denied_by!r}"
-                return False
-            if self.terminating:
-                return False
-        return all(self._attach_made(factory) for factory in factories)
-
-    def _attach_made(self, factory: DataFilterFactory) -> bool:
-        """Attach what *factory* makes; tell whether the connection may go on."""
-        self.adopt(factory.host)
-        try:
-            made = factory.make()
-            self._attach(made, factory.priority, factory.context, factory.host)
-        except FilterFault as fault:
-            words = str(fault)
-        except COMError as error:  # what it made is attached already
-            words = factory.host.failed("CreateInstance", error)
-        else:
-            return True
-        if not factory.host.opens_on_error:
-            self._result, self._reason = E_UNEXPECTED, words
-        return factory.host.opens_on_error
 
     def adopt(self, host: FilterHost) -> None:
         """Be a connection of *host* from now on, where another of its CLSID was meant: *host* has announced it."""
@@ -224,12 +139,6 @@ class ConnectionBase(Restrictable):
             return False
         by_rule = host.everywhere or host.name in self.verdict.filters
         return by_rule or any(member.host is host for member in self._members)
-
-    def _own(self, host: FilterHost) -> FilterHost:
-        """Return the filter of *host*'s CLSID that this connection has."""
-        if host in self.filters:
-            return host
-        return next((each for each in self.filters if each.clsid == host.clsid), host)
 
     @property
     def is_shown(self) -> bool:
@@ -304,8 +213,14 @@ class ConnectionBase(Restrictable):
 
     def _finish(self, action: Action) -> None:
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
+        if self._round is not None:  # a filter is still being shown an event
+            self._leaving = action
+            return
+        proceed(self._depart(action))
+
+    async def _depart(self, action: Action) -> None:
         try:
-            self._take_leave(action)
+            await self._take_leave(action)
         finally:
             if self.engine.tracer is not None:
                 self.engine.tracer.ended(self, self._denied_by)
@@ -316,10 +231,12 @@ class ConnectionBase(Restrictable):
                 on_ended(self)
             self._let_go()
 
-    def _take_leave(self, action: Action) -> None:
+    async def _take_leave(self, action: Action) -> None:
         """Detach the filters, say that the connection is terminating, write the record."""
-        for member in self._members:
-            member.detach()
+        detaching = [member.detach() for member in self._members]
+        for each in detaching:
+            if each is not None:
+                await each
         names = ", ".join(member.host.name for member in self._members)
         attached = self.session.attached_filters(fwx_ConnectionTerminating)
         if attached:
@@ -328,29 +245,14 @@ class ConnectionBase(Restrictable):
                 if self._own(host) is not host:
                     continue
                 try:
-                    host.handle(session_filter, event)
+                    if host.is_blocking:
+                        await host.handle_by(self.session.strand(host), session_filter, event)
+                    else:
+                        host.handle(session_filter, event)
                 except FilterFault as fault:
                     logger.debug("%s: the connection has ended already", fault)
         if self.verdict.log:
             self._write_record(action, names, self.engine.clock() - self._started)
-
-    def _passes_failed(self, host: FilterHost) -> bool:
-        if host.opens_on_error:
-            return True
-        self._result = FWX_E_FILTER_NOT_REGISTERED
-        self._reason = host.complaint
-        return False
-
-    def _forget_members_of(self, host: FilterHost, before: int) -> None:
-        """Take what a failing handler attached out of the chain again; detached like every attached filter.
-
-        *before* is the number of those that had been attached in earlier events.
-        """
-        for member in [member for member in self._members[before:] if member.host is host]:
-            self._members.remove(member)
-            member.detach()
-        if self.emulation is not None and self.emulation.host is host:
-            self.emulation = None
 
     def reason_with_remarks(self, reason: str) -> str:
         """Return *reason* for the log, with what filters have remarked."""
@@ -418,11 +320,15 @@ class ConnectionBase(Restrictable):
         :raises COMError: ``E_INVALIDARG`` no data filter, an unknown class, or attached already; ``FWX_E_BAD_CONTEXT``
             outside the handler of an event that allows it; ``FWX_E_TERMINATING``.
         """
+        on_loop(self.engine.queue, self._attach_in_handler, piDataFilter, PriorityClass, punkFilterContext)
+
+    def _attach_in_handler(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None) -> None:
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
-        if not self._event_type & _ATTACHABLE or self._attaching is None:
+        host = self._handler
+        if not self._event_type & _ATTACHABLE or host is None:
             raise COMError(FWX_E_BAD_CONTEXT, "AttachDataFilter is for the handler of a connect, accept, or UDP event")
-        self._attach(piDataFilter, PriorityClass, punkFilterContext, self._attaching)
+        self._attach(data_filter, priority, context, host)
 
     def _attach(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None, host: FilterHost) -> Member:
         if data_filter is None:
@@ -446,9 +352,13 @@ class ConnectionBase(Restrictable):
         """
         if Reserved != 0:
             raise COMError(E_INVALIDARG, "Reserved must be 0")
-        if not self._event_type & _DENIABLE or self._attaching is None:
+        on_loop(self.engine.queue, self._deny)
+
+    def _deny(self) -> None:
+        host = self._handler
+        if not self._event_type & _DENIABLE or host is None:
             raise COMError(FWX_E_BAD_CONTEXT, "Deny is for the handler of a connect, bind or accept event")
-        self._denied_by = self._attaching.name
+        self._denied_by = host.name
 
     def Kill(self) -> None:
         """End the connection by force (B3.32); from any thread."""

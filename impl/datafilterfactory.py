@@ -65,12 +65,17 @@ class DataFilterFactory:
         """Tell whether it is for this event about something at one of *addresses*."""
         return event_type == self._event_type and any(self._fits(address) for address in addresses)
 
-    def make(self) -> Any:
-        """Have the filter's factory make a data filter.
+    async def make(self) -> Any:
+        """Have the filter's factory make a data filter, on a thread if the filter blocks.
 
         :raises FilterFault: it failed, or made something else; reported already.
         """
-        made, error = attempt(self._factory, "CreateInstance", None, IFWXDataFilter)
+        if self.host.is_blocking:
+            made, error = await self._session.strand(self.host).ask(
+                self._factory, "CreateInstance", None, IFWXDataFilter
+            )
+        else:
+            made, error = attempt(self._factory, "CreateInstance", None, IFWXDataFilter)
         if error is None and (made is None or not IFWXDataFilter.providedBy(made)):
             error = COMError(E_UNEXPECTED, f"CreateInstance returned {shown(made)}, not an IFWXDataFilter")
         if error is not None:
@@ -181,6 +186,9 @@ def asker(session: FWXSession, name: str) -> FilterHost:
     called = [host for host in (*engine.filters, *engine.retired) if host.is_being_called]
     if called:
         return called[-1]
+    if engine.queue.acting is not None:  # it asks from a thread of the pool
+        acting: FilterHost = engine.queue.acting.host
+        return acting
     calling = calling_host(sys._getframe())
     if calling is not None:
         return calling

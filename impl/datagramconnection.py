@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.connectionrecord import kept_off_record
+from fwx.impl.course import proceed
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramendpoint import REPORTED
 from fwx.impl.datagramservers import DatagramServers
@@ -122,10 +123,20 @@ class FWXDatagramConnection(HasDestinations):
 
     # The host's side.
 
-    def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
+    async def bind(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> bool:
         """Show the client's bind to the filters (B2.20); ``False`` when one refuses it, and :attr:`result` says why."""
         event = partial(bind_udp_event, self, address)
-        return self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
+        return await self.raise_event(hosts, fwx_Bind_Udp, event, WSAEADDRINUSE, at=(address,))
+
+    async def open(self, address: SocketAddress, hosts: Iterable[FilterHost]) -> None:
+        """Do :meth:`bind`, then :meth:`start`; or end where a filter refuses the bind."""
+        passes = await self.bind(address, hosts)
+        if self.terminating:
+            return
+        if passes:
+            self.start()
+        else:
+            self.refuse(*self.result)
 
     def start(self) -> None:
         """Begin to carry datagrams."""
@@ -271,10 +282,13 @@ class FWXDatagramConnection(HasDestinations):
             self._admitted(destination, [source])
         else:
             destination.address = source
-            if self._show(destination):
-                self._begin(destination)
-                destination.state = State.HEARD
+            proceed(self._heard(destination))
         return destination
+
+    async def _heard(self, destination: Destination) -> None:
+        if await self._show(destination):
+            self._begin(destination)
+            destination.state = State.HEARD
 
     def _answered(self, destination: Destination, data: Datagram, source: SocketAddress) -> None:
         destination.received += len(data)
@@ -307,6 +321,9 @@ class FWXDatagramConnection(HasDestinations):
     # Destinations.
 
     def _admitted(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
+        proceed(self._admit(destination, addresses))
+
+    async def _admit(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
         """Show it to the filters of its rule, and take its route, to the first address or to the name itself."""
         assert destination.verdict is not None
         upstream = destination.verdict.upstream
@@ -320,7 +337,7 @@ class FWXDatagramConnection(HasDestinations):
             return
         if destination.permission is not None:
             destination.permission.take()
-        if not self._show(destination):
+        if not await self._show(destination):
             return
         if upstream:
             self._associate(destination, upstream)
@@ -444,13 +461,13 @@ class FWXDatagramConnection(HasDestinations):
             self._tied.abort()
         self._destinations.abort()
 
-    def _take_leave(self, action: Action) -> None:
+    async def _take_leave(self, action: Action) -> None:
         """Log every destination, and what the IP filter has kept off; then what every connection does."""
         self._destinations.log_all(action, *self.result)
         if self._kept_off:
             seconds = self.engine.clock() - self._started
             self.engine.write_record(kept_off_record(self, self._kept_off, seconds))
-        super()._take_leave(action)
+        await super()._take_leave(action)
 
     def _let_go(self) -> None:
         self._bind_chain = self._tied = None

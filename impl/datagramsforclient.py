@@ -107,10 +107,10 @@ class FWXDatagramsForClient(FWXDatagramConnection):
 
     # The host's side: bind, then listen; or refuse.
 
-    def show(self, verdict: Verdict) -> bool:
+    async def show(self, verdict: Verdict) -> bool:
         """Show the bind to the filters of *verdict* (B2.20); ``False`` when one refuses, :attr:`result` says why."""
         self.verdict = verdict
-        return self.bind(self.bound, self.engine.gateway.hosts_of(verdict))
+        return await self.bind(self.bound, self.engine.gateway.hosts_of(verdict))
 
     def listen(self, backlog: int) -> None:
         """Open the port, to whoever may come. If that fails the connection ends."""

@@ -16,10 +16,12 @@ from fwx.impl.datagramendpoint import DatagramEndpoint
 from fwx.impl.datagramflows import DatagramFlows
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.ownedsocket import OwnedSocket
 from fwx.impl.routeddatagrams import RoutedDatagrams
 from fwx.impl.socketrecord import SocketTraffic
 from fwx.impl.sockets import check_address
+from fwx.impl.threadedsocket import threaded
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import FwxTimeoutType, IFWXNetworkSocket, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
@@ -39,6 +41,8 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwx.impl.engine import Engine, SocketKeeper
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
@@ -109,7 +113,8 @@ class FWXDatagramSocket(OwnedSocket):
         self._require_endpoint(Address.family)
         self._require_family(Address)
         self._queue.call(self._open_flow, Address, verdict)
-        super().SendTo(pIOBuffer, Address, AddressLength, pIFWXIOCompletion, UserData)
+        completion = threaded(self._strand, pIFWXIOCompletion, self)
+        super().SendTo(pIOBuffer, Address, AddressLength, completion, UserData)
 
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
         """Ask for one datagram; its sender's address comes with it (B3.21).
@@ -126,18 +131,29 @@ class FWXDatagramSocket(OwnedSocket):
     def Connect(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
         """Make *Address* the only peer, which ``Send`` sends to; a name is looked up first, what is posted waits.
 
+        Called by a blocking filter on its thread it blocks until that has been done (B4.14).
+
         :raises COMError: ``WSAEISCONN`` connected or connecting; ``FWX_E_ADDRESS_NOT_ALLOWED`` and
             ``FWX_E_POLICY_RULES_DENIED`` as :meth:`SendTo`; ``E_POINTER``, ``E_INVALIDARG``; the Winsock error.
         """
         self._require_open()
         check_address(Address, AddressLength)
+        if self.engine.strands.current is not None:
+            self._wait_connected(lambda tell: on_loop(self._queue, self._start_connect, Address, tell), Address)
+        else:
+            self._start_connect(Address)
+
+    def _start_connect(self, address: SocketAddress, tell: Callable[[int], None] | None = None) -> None:
         if self._connected is not None or isinstance(self._neighbour, Connecting):
             raise winsock_error(WSAEISCONN, "the socket is connected or connecting")
-        if Address.address is not None:
-            self._connect(Address, self._judge(Address))
+        if address.address is None:
+            waiting = Connecting(self._queue, self._connecting_ended, datagrams=True, told=tell)
+            self._neighbour = waiting
+            self._queue.call(self._resolve, address, waiting)
             return
-        waiting = self._neighbour = Connecting(self._queue, self._connecting_ended, datagrams=True)
-        self._queue.call(self._resolve, Address, waiting)
+        self._connect(address, self._judge(address))
+        if tell is not None:
+            tell(0)
 
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: IFWXIpFilter | None) -> None:
         """Give the socket its local address; port 0 takes a free one.

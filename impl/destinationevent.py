@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fwx.impl.chain import chain_order
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.event import udp_destination_event
+from fwx.impl.loopthread import on_loop
 from fwx.impl.sockets import check_address
 from fwx.impl.udpdestination import FWXUdpDestination, State
 from fwx.interfaces.enums import fwx_Udp_Destination
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from fwx.impl.policy import Verdict
     from fwx.impl.tiedfilters import TiedFilters
     from fwx.impl.udpdestination import Destination
-    from fwx.interfaces import FwxDataFilterPriorityClass, IFWXDataFilter, IUnknown, SocketAddress
+    from fwx.interfaces import (
+        FwxDataFilterPriorityClass,
+        FwxFirewallEvent,
+        IFWXDataFilter,
+        IUnknown,
+        SocketAddress,
+    )
 
 
 class HasDestinations(ConnectionBase):
@@ -64,10 +70,17 @@ class HasDestinations(ConnectionBase):
         return next((each for each in known if each.state is State.OPEN), None)
 
     def deny_destination(self) -> bool:
-        """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time."""
-        if self._shown is None or self._attaching is None:
+        """Note that the filter which handles ``fwx_Udp_Destination`` refuses it; ``False`` at any other time.
+
+        From any thread.
+        """
+        return on_loop(self.engine.queue, self._deny_destination)
+
+    def _deny_destination(self) -> bool:
+        host = self._handler
+        if self._shown is None or host is None:
             return False
-        self._denied_by = self._attaching.name
+        self._denied_by = host.name
         return True
 
     def release(self, members: Collection[Member]) -> None:
@@ -80,26 +93,38 @@ class HasDestinations(ConnectionBase):
                 self._members.remove(member)
             self.engine.queue.post(member.detach)
 
-    def _show(self, destination: Destination) -> bool:
-        """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18)."""
+    async def _show(self, destination: Destination) -> bool:
+        """Raise ``fwx_Udp_Destination``; what is attached in it belongs to the destination (B2.18).
+
+        ``False`` where it is denied, or nobody wants to reach it any more.
+        """
         verdict = destination.verdict
         assert verdict is not None
         hosts = self._hosts_of(verdict)
-        before = len(self._members)
+        before = frozenset(self._members)
         told = FWXUdpDestination(self)
         secondary = destination.secondary
-        event = partial(udp_destination_event, self, destination.target, verdict, told, secondary)
+
+        def event() -> FwxFirewallEvent:
+            self._shown = destination  # only now: another one's event may have had to end first
+            return udp_destination_event(self, destination.target, verdict, told, secondary)
+
         at = (destination.target, destination.address or destination.target)
-        self._shown = destination
         try:
-            passes = self.raise_event(hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at)
+            passes = await self.raise_event(
+                hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at
+            )
         finally:
             self._shown = None
             told.invalidate()
-        attached = sorted(self._members[before:], key=chain_order)
+        attached = sorted((each for each in self._members if each not in before), key=chain_order)
         destination.tied = [member for member in attached if member.sees_all]
         destination.members = [member for member in attached if not member.sees_all]
         if self.terminating:
+            return False
+        if self._destinations.get(destination.target) is not destination:
+            destination.tied, destination.members = [], []
+            self.release(attached)  # it was forgotten while a blocking filter was asked
             return False
         # A handler may have set the IP filter.
         admits = self.admits(destination.address)
@@ -146,15 +171,33 @@ class HasDestinations(ConnectionBase):
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` as ``AttachDataFilter``, or the address is not that
             destination's; ``FWX_E_BAD_CONTEXT`` outside the handler of ``fwx_Udp_Destination``; ``FWX_E_TERMINATING``.
         """
-        shown, host = self._shown, self._attaching
+        on_loop(
+            self.engine.queue,
+            self._attach_to_destination,
+            piDataFilter,
+            PriorityClass,
+            punkFilterContext,
+            ExternalAddress,
+            ExternalAddressLength,
+        )
+
+    def _attach_to_destination(
+        self,
+        data_filter: IFWXDataFilter,
+        priority: int,
+        context: IUnknown | None,
+        address: SocketAddress | None,
+        length: int | None,
+    ) -> None:
+        shown, host = self._shown, self._handler
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
         if shown is None or host is None:
             words = "AttachDataFilterWithDestination is for the handler of fwx_Udp_Destination"
             raise COMError(FWX_E_BAD_CONTEXT, words)
-        if ExternalAddress is not None:
-            check_address(ExternalAddress, ExternalAddressLength)
-            if ExternalAddress not in (shown.target, shown.address):
-                raise COMError(E_INVALIDARG, f"the event is about {shown.target}, not about {ExternalAddress}")
-        member = self._attach(piDataFilter, PriorityClass, punkFilterContext, host)
-        member.sees_all = ExternalAddress is not None
+        if address is not None:
+            check_address(address, length)
+            if address not in (shown.target, shown.address):
+                raise COMError(E_INVALIDARG, f"the event is about {shown.target}, not about {address}")
+        member = self._attach(data_filter, priority, context, host)
+        member.sees_all = address is not None

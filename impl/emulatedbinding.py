@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.admission import admit_arrival
 from fwx.impl.announcement import check_client, check_guid, check_protocol
 from fwx.impl.boundforclient import dial_client
+from fwx.impl.course import proceed
 from fwx.impl.datafilterfactory import asker
 from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
 from fwx.impl.emulation import Emulation
-from fwx.impl.listeningconnection import FWXListeningConnection
+from fwx.impl.listeningconnection import FWXListeningConnection, refusal
 from fwx.impl.logrecord import Action
 from fwx.impl.loopthread import on_loop
 from fwx.impl.permissions import TRANSPORTS
@@ -60,9 +61,9 @@ class FWXEmulatedForClient(FWXListeningConnection):
         self.emulation = Emulation(asker(session, "EmulateClientBind"))
         self.emulation.name = self.bound = place
 
-    def show(self, verdict: Verdict) -> bool:
+    async def show(self, verdict: Verdict) -> bool:
         """Do :meth:`bind`."""
-        return self.bind(verdict)
+        return await self.bind(verdict)
 
     def join(self, connection: FWXAcceptedConnection, done: Callable[[Dialled], None]) -> Callable[[], None]:
         """Bring the client's end (:class:`fwx.impl.acceptedconnection.ClientSide`)."""
@@ -122,9 +123,15 @@ def _bind(
     name = policy.protocol_name(guid)
     if name is not None:
         verdict = replace(verdict, protocol=name, protocol_guid=guid)
-    if not connection.show(verdict):
-        result, reason = connection.result
-        connection.refuse(result, reason, Action.Denied)
-        raise COMError(result, reason)
     session.secondary.keep(connection)
+    course = proceed(_show(connection, verdict), connection.engine.strands.unheard)
+    if course.has_ended:
+        course.result()
     return connection
+
+
+async def _show(connection: FWXEmulatedForClient | FWXEmulatedDatagrams, verdict: Verdict) -> None:
+    """Raise the bind event. :raises COMError: a filter refuses it."""
+    if not await connection.show(verdict):
+        connection.refuse(*connection.result, Action.Denied)
+        raise refusal(connection)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fwx.impl.chain import chain_order
 from fwx.impl.clientsideports import MOST_PORTS, ClientSidePorts
 from fwx.impl.connectionrecord import datagram_port_record
+from fwx.impl.course import proceed
 from fwx.impl.datagramchain import DatagramChain
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.emulation import Emulation
@@ -28,6 +29,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.policy import Verdict
@@ -73,10 +75,10 @@ class FWXEmulatedDatagrams(FWXDatagramConnection):
         self.emulation = Emulation(by)
         self.emulation.name = place
 
-    def show(self, verdict: Verdict) -> bool:
+    async def show(self, verdict: Verdict) -> bool:
         """Show the bind to the filters of *verdict*, and begin; ``False`` when one refuses, :attr:`result` says why."""
         self.verdict = verdict
-        passes = self.bind(self.bound, self.engine.gateway.hosts_of(verdict))
+        passes = await self.bind(self.bound, self.engine.gateway.hosts_of(verdict))
         if passes:
             self.start()
         return passes and not self.terminating
@@ -96,10 +98,17 @@ class FWXEmulatedDatagrams(FWXDatagramConnection):
         member.emulates = True
         destination = self._destinations.remember(remote)
         destination.verdict, destination.address = self.verdict, remote
-        if not self._show(destination):
-            self._destinations.pop(remote, None)
+        course = proceed(self._begin_peer(destination, member), self.engine.strands.unheard)
+        if course.has_ended:
+            course.result()
+        return self
+
+    async def _begin_peer(self, destination: Destination, member: Member) -> None:
+        """Show the peer to the filters, and give its sockets to what plays it. :raises COMError: it is refused."""
+        if not await self._show(destination):
+            self._destinations.pop(destination.target, None)
             self.release([member])
-            raise winsock_error(WSAECONNABORTED, f"a filter refuses {remote}")
+            raise winsock_error(WSAECONNABORTED, f"a filter refuses {destination.target}")
         destination.members.append(member)
         destination.state = State.OPEN
         inward = partial(self._from_filter, destination)
@@ -110,7 +119,6 @@ class FWXEmulatedDatagrams(FWXDatagramConnection):
             self._tie(destination.tied)
         if not self._set_sockets([*destination.tied, *destination.members]):
             raise COMError(*self.result)
-        return self
 
     def _from_filter(self, destination: Destination, data: Datagram, _source: SocketAddress) -> None:
         """A datagram for the client has come out of the chain: it is the peer's, whatever address filters named."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwx.impl.argument import whole
+from fwx.impl.loopthread import on_loop
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwx_Bind_Tcp, fwx_Connect_Tcp, fwx_dfpc_Emulation
@@ -22,6 +23,7 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.chain import Member
+    from fwx.impl.engine import Engine
     from fwx.impl.filterhost import FilterHost
     from fwx.interfaces import IFWXConnection, IFWXDataFilter, IUnknown
 
@@ -50,8 +52,12 @@ class Emulable(Unknown):
     emulation: Emulation | None
     # Of the connection.
     terminating: bool
+    engine: Engine
     _event_type: int
-    _attaching: FilterHost | None
+
+    @property
+    def _handler(self) -> FilterHost | None:
+        raise NotImplementedError
 
     def _attach(self, data_filter: IFWXDataFilter, priority: int, context: IUnknown | None, host: FilterHost) -> Member:
         raise NotImplementedError
@@ -63,8 +69,11 @@ class Emulable(Unknown):
             (B3.38); ``E_POINTER`` no data filter; ``E_INVALIDARG`` something else, or attached already;
             ``FWX_E_TERMINATING``.
         """
+        on_loop(self.engine.queue, self._emulate_server, piDataFilter, punkFilterContext)
+
+    def _emulate_server(self, data_filter: IFWXDataFilter, context: IUnknown | None) -> None:
         host = self._emulates_in(fwx_Connect_Tcp, "EmulateForConnect is for the handler of fwx_Connect_Tcp")
-        member = self._attach(piDataFilter, fwx_dfpc_Emulation, punkFilterContext, host)
+        member = self._attach(data_filter, fwx_dfpc_Emulation, context, host)
         member.emulates = True
         self.emulation = Emulation(host, member)
 
@@ -74,6 +83,9 @@ class Emulable(Unknown):
         :raises COMError: ``FWX_E_BAD_CONTEXT`` outside the handler of ``fwx_Bind_Tcp``; ``FWX_E_ALREADY_EMULATED``
             (B3.38); ``FWX_E_TERMINATING``.
         """
+        on_loop(self.engine.queue, self._emulate_bind)
+
+    def _emulate_bind(self) -> None:
         self.emulation = Emulation(self._emulates_in(fwx_Bind_Tcp, "EmulateForBind is for the handler of fwx_Bind_Tcp"))
 
     def EmulateConnection(
@@ -95,6 +107,9 @@ class Emulable(Unknown):
         :raises COMError: ``FWX_E_NOT_EMULATED``; ``FWX_E_ALREADY_EXISTS`` it has a name; ``FWX_E_INVALID_ARG`` no
             literal address; ``FWX_E_TERMINATING``.
         """
+        on_loop(self.engine.queue, self._set_socket_name, Address)
+
+    def _set_socket_name(self, Address: SocketAddress) -> None:
         emulation = self._require_emulation()
         if not isinstance(Address, SocketAddress) or Address.address is None:
             raise COMError(FWX_E_INVALID_ARG, f"{Address!r} is no literal address")
@@ -107,17 +122,21 @@ class Emulable(Unknown):
 
         :raises COMError: ``FWX_E_NOT_EMULATED``; ``E_INVALIDARG`` no count of 32 bits; ``FWX_E_TERMINATING``.
         """
-        self._require_emulation().sent += whole(dwBytesSent, "dwBytesSent")
+        on_loop(self.engine.queue, self._count_sent, dwBytesSent)
+
+    def _count_sent(self, count: int) -> None:
+        self._require_emulation().sent += whole(count, "dwBytesSent")
 
     def _emulates_in(self, event_type: int, words: str) -> FilterHost:
         """Return the filter whose handler of *event_type* is running."""
         if self.terminating:
             raise COMError(FWX_E_TERMINATING, "the connection is ending")
-        if self._event_type != event_type or self._attaching is None:
+        host = self._handler
+        if self._event_type != event_type or host is None:
             raise COMError(FWX_E_BAD_CONTEXT, words)
         if self.emulation is not None:
             raise COMError(FWX_E_ALREADY_EMULATED, f"filter {self.emulation.host.name!r} emulates it already")
-        return self._attaching
+        return host
 
     def _require_emulation(self) -> Emulation:
         if self.terminating:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from fwx.impl.blocking import BlockingOperations
 from fwx.impl.datafilterfactory import DataFilterFactories
 from fwx.impl.lookups import LookUps
 from fwx.impl.lowresource import FWXLowResourceRecoverer
 from fwx.impl.permissions import Permissions
+from fwx.impl.strand import Strands
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -99,7 +101,8 @@ class Engine:
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
     :ivar tracer: who records connections, while somebody does.
-    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block.
+    :ivar handles: the descriptors that filters have hooked; :attr:`workers`, the threads for what may block;
+        :attr:`strands`, the calls of blocking filters there; :attr:`blocking`, which threads block for long.
     """
 
     server_name: str
@@ -134,6 +137,8 @@ class Engine:
     gateway: Gateway = field(init=False)
     permissions: Permissions = field(init=False)
     recoverer: FWXLowResourceRecoverer = field(init=False)
+    strands: Strands = field(init=False)
+    blocking: BlockingOperations = field(init=False)
     more_time: Callable[[int], None] = lambda _milliseconds: None
     tracer: Tracer | None = None
     session_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -142,3 +147,5 @@ class Engine:
     def __post_init__(self) -> None:
         self.permissions = Permissions(self)
         self.recoverer = FWXLowResourceRecoverer(self)
+        self.strands = Strands(self)
+        self.blocking = BlockingOperations(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fwx.impl.argument import DWORD_MOST, whole
@@ -28,6 +29,7 @@ from fwx.interfaces.hresult import (
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.handles import Handle
+    from fwx.impl.strand import Strand
     from fwx.interfaces import IFWXExternalIOCompletion
 
 MOST_PENDING = 4096
@@ -44,7 +46,7 @@ class Transfer:
     that is aborted never writes. A write takes its data from ``memory`` where it was given no buffer.
     """
 
-    __slots__ = ("buffer", "completion", "hFile", "handle", "memory", "overlapped", "user_data")
+    __slots__ = ("buffer", "completion", "hFile", "handle", "memory", "overlapped", "strand", "user_data")
 
     def __init__(
         self, overlapped: FWXOverlapped, hFile: int, completion: IFWXExternalIOCompletion, user_data: object
@@ -54,6 +56,8 @@ class Transfer:
         self.completion = completion
         self.user_data = user_data
         self.handle: Handle | None = None
+        # Where a blocking filter is told.
+        self.strand: Strand | None = None
         self.buffer: Any = None
         self.memory: memoryview | None = None
 
@@ -103,6 +107,7 @@ class ExternalIO:
             raise COMError(E_INVALIDARG, "SetNotificationInterface comes before the operation")
         completion, user_data = overlapped.told
         transfer = Transfer(overlapped, _descriptor(hFile), completion, user_data)
+        transfer.strand = self._engine.strands.current
         with self._lock:
             self._require_running()
             if overlapped.transfer is not None:
@@ -149,6 +154,10 @@ class ExternalIO:
         return 0, count
 
     def _tell(self, transfer: Transfer, method: str, *args: object) -> None:
+        if transfer.strand is not None:
+            failed = partial(self._engine.faults.report, type(transfer.completion).__name__, method)
+            transfer.strand.tell(transfer.completion, method, args, failed)
+            return
         _, error = attempt(transfer.completion, method, *args)
         if error is not None:
             self._engine.faults.report(type(transfer.completion).__name__, method, error)

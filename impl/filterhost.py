@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
+from fwx.impl.blocking import IBlocking
 from fwx.impl.boundary import attempt
 from fwx.impl.caller import STARTS_TASKS
+from fwx.impl.course import Course, proceed
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
-from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, COMError
+from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, FWX_E_TERMINATING, COMError
 from fwx.interfaces.structs import FwxFilterHookEvents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
+    from fwx.impl.course import Pending
     from fwx.impl.fault import FaultReporter
-    from fwx.interfaces import IFWXFilter, IFWXFirewall, IFWXSession
+    from fwx.impl.strand import Outcome, Strand
+    from fwx.interfaces import IFWXFilter, IFWXSession
+
+logger = logging.getLogger("fwx.filterhost")
 
 State = Literal["new", "ready", "failed", "stopped"]
 
@@ -29,6 +37,8 @@ class FilterHost:
 
     :ivar everywhere: it sees every connection, not only those of the rules that name it.
     :ivar opens_on_error: a fault lets the connection through instead of ending it.
+    :ivar strand: of a blocking filter the calls that belong to no session, ``FilterInit`` for one; ``None`` of one that
+        is called on the loop thread.
     """
 
     __slots__ = (
@@ -43,6 +53,7 @@ class FilterHost:
         "opens_on_error",
         "reason",
         "state",
+        "strand",
     )
 
     def __init__(
@@ -60,10 +71,16 @@ class FilterHost:
         self._faults = faults
         self._filter: IFWXFilter | None = None
         self._calls = 0
+        self.strand: Strand | None = None
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether its objects are called on threads of the pool; known once it has been made."""
+        return self.strand is not None
 
     @property
     def is_being_called(self) -> bool:
-        """Whether it is attaching to a session, or handles an event, at this moment; on the loop thread."""
+        """Whether it is attaching to a session, or handles an event, at this moment, on the loop thread."""
         return self._calls > 0
 
     @property
@@ -76,17 +93,26 @@ class FilterHost:
         """Why what it should see is refused, in words for the log; of a filter that is not ready."""
         return f"filter {self.name!r} is {self.state}" + (f": {self.reason}" if self.reason else "")
 
-    def start(self, firewall: IFWXFirewall) -> None:
-        """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised."""
+    def start(self, firewall: Any) -> Course[None]:
+        """Make the filter and initialise it (B1.3, B1.6); a fault makes it *failed* and is reported, not raised.
+
+        The object is made here; ``FilterInit`` of a blocking filter is called on a thread, and has not returned when
+        this has.
+
+        :param firewall: the service's :class:`~fwx.impl.firewall.FWXFirewall`.
+        """
+        return proceed(self._start(firewall))
+
+    async def _start(self, firewall: Any) -> None:
         made, error = attempt(self, "_factory")
         events: Any = None
         if error is None and made is not None:
             self._filter = made
-            token = STARTS_TASKS.set(self)
-            try:
-                events, error = attempt(made, "FilterInit", firewall)
-            finally:
-                STARTS_TASKS.reset(token)
+            if IBlocking.providedBy(made):
+                self.strand = firewall.engine.strands.strand(self)
+                events, error = await self.strand.ask(made, "FilterInit", firewall)
+            else:
+                events, error = self._initialise(made, firewall)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
             error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:
@@ -96,12 +122,31 @@ class FilterHost:
         self.mask = int(events.dwGlobalEvents)
         self.state = "ready"
 
-    def stop(self) -> None:
-        """Tell the filter that the service stops (B1.39), once; :meth:`release` follows."""
-        if self.state == "ready" and self._filter is not None:
-            self.call(self._filter, "FilterShutdown")
-        if self.state != "failed":
+    def _initialise(self, made: object, firewall: Any) -> Outcome:
+        token = STARTS_TASKS.set(self)
+        try:
+            return attempt(made, "FilterInit", firewall)
+        finally:
+            STARTS_TASKS.reset(token)
+
+    def stop(self) -> Course[None]:
+        """Tell the filter that the service stops (B1.39), once; :meth:`release` follows.
+
+        The course of a blocking filter ends when it knows.
+        """
+        return proceed(self._stop())
+
+    async def _stop(self) -> None:
+        state, made = self.state, self._filter
+        if state != "failed":
             self.state = "stopped"
+        if state == "ready" and made is not None:
+            if self.strand is None:
+                self.call(made, "FilterShutdown")
+            else:
+                _, error = await self.strand.ask(made, "FilterShutdown")
+                if error is not None:
+                    self._faults.report(self.name, "FilterShutdown", error)
 
     def release(self) -> None:
         """Let go of the filter object; called when it has been stopped and its session filters are detached (B1.40)."""
@@ -115,6 +160,18 @@ class FilterHost:
         assert self._filter is not None
         events = FwxFilterHookEvents(self.mask)
         session_filter, error = self._attempt(self._filter, "AttachToSession", session, events)
+        return self._attached(session_filter, error, events)
+
+    async def attach_by(self, strand: Strand, session: IFWXSession) -> tuple[IFWXSessionFilter, int]:
+        """Do :meth:`attach` of a blocking filter, on *strand*, the session's."""
+        assert self._filter is not None
+        events = FwxFilterHookEvents(self.mask)
+        session_filter, error = await strand.ask(self._filter, "AttachToSession", session, events)
+        return self._attached(session_filter, error, events)
+
+    def _attached(
+        self, session_filter: Any, error: BaseException | None, events: FwxFilterHookEvents
+    ) -> tuple[IFWXSessionFilter, int]:
         if error is None and (session_filter is None or not IFWXSessionFilter.providedBy(session_filter)):
             error = COMError(
                 E_UNEXPECTED, f"AttachToSession returned {shown(session_filter)}, not an IFWXSessionFilter"
@@ -130,11 +187,26 @@ class FilterHost:
 
         :raises FilterFault: it raised, or returned another failure.
         """
-        result, error = self._attempt(session_filter, "FirewallEventHandler", event)
+        self._handled(*self._attempt(session_filter, "FirewallEventHandler", event))
+
+    async def handle_by(
+        self, strand: Strand, session_filter: IFWXSessionFilter, event: Any, has_ended: Callable[[], bool] = bool
+    ) -> None:
+        """Do :meth:`handle` of a blocking filter, on *strand*, the session's.
+
+        *has_ended* tells whether what the event is about has ended meanwhile: it is no fault to have met that.
+        """
+        result, error = await strand.ask(session_filter, "FirewallEventHandler", event)
+        if has_ended() and tells_of_the_end(error):
+            logger.debug("filter %r was interrupted by the end of a connection: %s", self.name, error)
+        else:
+            self._handled(result, error)
+
+    def _handled(self, result: Any, error: BaseException | None) -> None:
         if error is not None and result != E_NOTIMPL:
             raise FilterFault(self._faults.report(self.name, "FirewallEventHandler", error)) from error
 
-    def _attempt(self, target: object, name: str, *args: Any) -> tuple[Any, BaseException | None]:
+    def _attempt(self, target: object, name: str, *args: Any) -> Outcome:
         self._calls += 1
         try:
             return attempt(target, name, *args)
@@ -146,6 +218,25 @@ class FilterHost:
         _, error = attempt(target, name)
         return "" if error is None else self._faults.report(self.name, name, error)
 
+    def detach_by(self, strand: Strand, target: object) -> Pending[Outcome]:
+        """Have ``Detach`` of an object of a blocking filter called on *strand*, behind what was posted there before.
+
+        A fault is reported; what is returned settles when it is over.
+        """
+        pending = strand.ask(target, "Detach")
+        pending.when_settled(lambda: self._detached(pending))
+        return pending
+
+    def _detached(self, pending: Pending[Outcome]) -> None:
+        _, error = pending.outcome
+        if error is not None:
+            self._faults.report(self.name, "Detach", error)
+
     def failed(self, method: str, error: BaseException) -> str:
         """Report a fault that somebody else met in an object of this filter; return the words for the log."""
         return self._faults.report(self.name, method, error)
+
+
+def tells_of_the_end(error: BaseException | None) -> bool:
+    """Tell whether *error* is what calls raise once a connection has ended, perhaps while a thread works for it."""
+    return isinstance(error, COMError) and error.hresult == FWX_E_TERMINATING

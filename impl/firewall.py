@@ -9,7 +9,6 @@ from zope.interface import implementer
 
 from fwx.impl.announcement import check_protocol
 from fwx.impl.argument import whole
-from fwx.impl.blocking import BlockingOperations
 from fwx.impl.externalio import ExternalIO
 from fwx.impl.hostnames import HostNames
 from fwx.impl.iobuffer import FWXIOBuffer
@@ -55,7 +54,6 @@ class FWXFirewall(Unknown):
     """The one firewall object of a service; every filter gets it in FilterInit (B1.3)."""
 
     __slots__ = (
-        "_blocking",
         "_external",
         "_nobody",
         "_reservations",
@@ -69,8 +67,7 @@ class FWXFirewall(Unknown):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._external = ExternalIO(engine)
-        self._blocking = BlockingOperations(engine)
-        self._tasks = TaskCompletions(engine, self._blocking)
+        self._tasks = TaskCompletions(engine)
         self.names = HostNames(engine)
         self._sockets: set[Any] = set()
         self._nobody: TlsCredentials | None = None
@@ -166,14 +163,14 @@ class FWXFirewall(Unknown):
             inside one, and this start is counted too (B5.15); ``FWX_E_THREAD_QUOTA_EXCEEDED`` too many threads are, and
             it is not counted (B5.17).
         """
-        self._blocking.start()
+        self.engine.blocking.start()
 
     def EndHeavyBlockingOperation(self) -> None:
         """Take back one start of the calling thread (B5.14).
 
         :raises COMError: ``FWX_E_BAD_CONTEXT`` on the loop thread; ``FWX_E_NOT_IN_BLOCKING_OP`` there is none (B5.15).
         """
-        self._blocking.end()
+        self.engine.blocking.end()
 
     def GetClientSession(self, Address: SocketAddress, AddressLength: int | None = None) -> IFWXSession:
         """Find or make the session of a SecureNAT client (B6.28); its port does not matter. From any thread.
@@ -237,8 +234,8 @@ class FWXFirewall(Unknown):
         self.engine.more_time(whole(dwWaitHint, "dwWaitHint"))
 
     def PostTaskCompletion(self, pIFWXTaskCompletion: IFWXTaskCompletion, UserData: object) -> None:
-        """Have ``CompleteTask`` called once, later (B5.4), on the loop thread, or where the task provides
-        :class:`~fwx.sdk.IBlocking` on a thread of the pool. Any thread may post.
+        """Have ``CompleteTask`` called once, later (B5.4), on the loop thread; of a blocking filter behind its other
+        calls; or where the task provides :class:`~fwx.sdk.IBlocking` on a thread of the pool. Any thread may post.
 
         :raises COMError: ``E_POINTER`` no completion; ``E_INVALIDARG`` something else; and for one that blocks
             ``WSAENOBUFS`` 4096 of them wait, ``FWX_E_TERMINATING`` the service stops.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +12,7 @@ from fwx.impl.admission import admit_client
 from fwx.impl.binding import Binding, Waiter
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
+from fwx.impl.course import proceed
 from fwx.impl.departure import Departure
 from fwx.impl.dial import Dialled
 from fwx.impl.filterhost import FilterHost
@@ -222,22 +223,27 @@ class Opening:
         self._permission: Permission | None = None
         self._session = request.session or gateway.sessions.of(request.client_address, request.source, request.user)
 
-    def step(self, function: Callable[..., None], *args: Any) -> None:
-        """Go one step; a fault of ours on the way refuses the client: a firewall fails closed."""
+    def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
+        """Go one step, which may wait; a fault of ours on the way refuses the client: a firewall fails closed."""
         try:
-            function(*args)
-        except Exception as error:
-            logger.exception("opening a connection for %s failed", self._request.client_address)
-            self._verdict = self._verdict or _undecided(f"internal failure: {type(error).__name__}")
-            self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
+            course = function(*args)
+            if course is not None:
+                proceed(course, self._failed)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        logger.error("opening a connection for %s failed", self._request.client_address, exc_info=error)
+        self._verdict = self._verdict or _undecided(f"internal failure: {type(error).__name__}")
+        self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
 
     def start(self) -> None:
         request = self._request
         verdict, addresses = self._judge()
         if addresses:
-            self._admitted(addresses)
+            self.step(self._admitted, addresses)
         elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
-            self._admitted(None)
+            self.step(self._admitted, None)
         elif verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
             self._look_up()
@@ -275,7 +281,7 @@ class Opening:
             return
         verdict, allowed = self._judge(found.addresses)
         if allowed:
-            self._admitted(allowed)
+            self.step(self._admitted, allowed)
         else:
             self._deny(verdict)
 
@@ -293,18 +299,25 @@ class Opening:
         self._verdict = verdict
         return verdict, addresses
 
-    def _admitted(self, addresses: list[SocketAddress] | None) -> None:
+    async def _admitted(self, addresses: list[SocketAddress] | None) -> None:
         """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
         if self._permission is not None:
             self._permission.take()
         connection = self._make_connection()
         hosts = self._gateway.hosts_of(connection.verdict)
-        if not connection.raise_connect_event(hosts, addresses or ()):
+        is_watched = any(host.is_blocking for host in hosts)
+        if is_watched:  # it may take long
+            self._request.client.watch(self._client_event)
+        passes = await connection.raise_connect_event(hosts, addresses or ())
+        if self not in self._gateway.opening:  # it has been given up meanwhile
+            return
+        if not passes:
             result, reason = connection.result
             self._refuse(result, reason, Action.Denied)
             return
-        self._request.client.watch(self._client_event)
+        if not is_watched:
+            self._request.client.watch(self._client_event)
         if connection.emulation is not None:
             # The entry may be in the middle of asking.
             engine.queue.post(self.step, self._emulated)

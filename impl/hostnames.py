@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import Interface, implementer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine, Question
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
+    from fwx.impl.strand import Strand
 
 # What a call on another thread grants the loop beyond the deadline of the look-up itself.
 _GRACE_SECONDS: Final = 1.0
@@ -53,7 +54,7 @@ class IHostNames(Interface):
     def look_up(name: str, done: Told) -> Callable[[], None]:
         """Look up a name; *done* is called with the ``Hostent`` and ``S_OK``, or with ``None`` and the failure.
 
-        *done* is called once, on the loop thread, never inside this call.
+        *done* is called once, on the loop thread, of a blocking filter behind its other calls; never inside this call.
 
         :returns: what cancels the look-up: *done* is then not called, unless it has been.
         :raises COMError: ``E_POINTER``, ``E_INVALIDARG`` for bad arguments; ``WSAHOST_NOT_FOUND`` for a name that
@@ -67,9 +68,11 @@ class IHostNames(Interface):
 class _LookUp:
     """One look-up on its way. *done* is who waits for it; ``None`` where the filter will ask again."""
 
-    __slots__ = ("cancel", "deadline", "done", "polled", "question", "started", "verdict")
+    __slots__ = ("cancel", "deadline", "done", "polled", "question", "started", "strand", "verdict")
 
     def __init__(self, question: Question, done: Told | None, started: float) -> None:
+        # Where a blocking filter is told.
+        self.strand: Strand | None = None
         self.question = question
         self.done = done
         self.polled = done is None
@@ -137,10 +140,14 @@ class HostNames:
 
     def _wait(self, question: Question) -> Hostent:
         """Block this thread, which is not the loop's, until there is an answer or a deadline has passed."""
-        answers: SimpleQueue[tuple[Hostent | None, HRESULT]] = SimpleQueue()
-        cancel = self._ask(question, lambda host, result: answers.put((host, result)))
+        cancel: Callable[[], None] = _nothing
+
+        def begin(tell: Callable[[tuple[Hostent | None, HRESULT]], None]) -> None:
+            nonlocal cancel
+            cancel = self._ask(question, lambda host, result: tell((host, result)), on_strand=False)
+
         try:
-            host, result = answers.get(timeout=self._engine.connect_deadlines.seconds + _GRACE_SECONDS)
+            host, result = self._engine.blocking.wait(begin, self._engine.connect_deadlines.seconds + _GRACE_SECONDS)
         except Empty:
             cancel()
             raise winsock_error(WSATRY_AGAIN, f"{question} was not looked up in time") from None
@@ -148,11 +155,12 @@ class HostNames:
             raise COMError(result, f"{question} was not found")
         return host
 
-    def _ask(self, question: Question, done: Told) -> Callable[[], None]:
+    def _ask(self, question: Question, done: Told, *, on_strand: bool = True) -> Callable[[], None]:
         if not callable(done):
             raise COMError(E_POINTER if done is None else E_INVALIDARG, "done is called with the answer")
         self._require_open()
         look_up, queue = self._new(question, done), self._engine.queue
+        look_up.strand = self._engine.strands.current if on_strand else None
         queue.call(self._begin, look_up)
         return partial(self._cancel, look_up)
 
@@ -257,9 +265,15 @@ class HostNames:
         done, look_up.done = look_up.done, None
         if done is None:
             return
+        if look_up.strand is not None:
+            look_up.strand.tell(done, "__call__", (host, result), self._failed)
+            return
         _, error = attempt(done, "__call__", host, result)
         if error is not None:
-            self._engine.faults.report("a look-up's owner", "done", error)
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._engine.faults.report("a look-up's owner", "done", error)
 
     def _log(
         self,
@@ -272,3 +286,7 @@ class HostNames:
     ) -> None:
         if self._session is not None and verdict is not None and verdict.log:
             self._engine.write_record(record_of(self._session, question, verdict, host, result, reason, seconds))
+
+
+def _nothing() -> None:
+    """There is nothing to cancel."""

@@ -14,6 +14,7 @@ from fwx.impl.acceptedconnection import ClientSide, FWXAcceptedConnection
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.connectionbase import ConnectionBase
 from fwx.impl.connectionrecord import listening_record, turned_away_record
+from fwx.impl.course import proceed
 from fwx.impl.event import bind_tcp_event, listen_event
 from fwx.impl.ipfilter import require_ip_filter
 from fwx.impl.localend import LocalEnd
@@ -29,6 +30,7 @@ from fwx.interfaces.enums import fwx_Bind_Tcp, fwx_Listen
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_UNEXPECTED,
+    FAILED,
     FWX_E_ADDRESS_NOT_ALLOWED,
     FWX_E_IS_BUSY,
     FWX_E_TERMINATING,
@@ -146,7 +148,7 @@ class FWXListeningConnection(ConnectionBase):
         self.bound = self._local_end.name()
         return self.bound
 
-    def bind(self, verdict: Verdict) -> bool:
+    async def bind(self, verdict: Verdict) -> bool:
         """Show the bind to the filters of *verdict* (B2.20); ``False`` when one refuses, :attr:`result` says why.
 
         The host calls :meth:`refuse` then: the client sees an address in use (B2.37).
@@ -155,7 +157,7 @@ class FWXListeningConnection(ConnectionBase):
         assert bound is not None
         self.verdict = verdict
         self._hosts = self._hosts_of(verdict)
-        passes = self.raise_event(self._hosts, fwx_Bind_Tcp, lambda: bind_tcp_event(self, bound), WSAEADDRINUSE)
+        passes = await self.raise_event(self._hosts, fwx_Bind_Tcp, lambda: bind_tcp_event(self, bound), WSAEADDRINUSE)
         if passes and self.emulation is not None:
             # A filter keeps the place: nobody connects here, and the port goes back.
             self._stop_moving()
@@ -169,7 +171,7 @@ class FWXListeningConnection(ConnectionBase):
         called.
         """
         if self.emulation is not None:
-            self.engine.queue.post(self._begin, done)
+            self.engine.queue.post(self._listens, done)
             return
         try:
             listen_on(self._local_end, backlog, partial(self._opened, done))
@@ -185,14 +187,14 @@ class FWXListeningConnection(ConnectionBase):
         self.is_secondary = True
         self._ip_filter = approval.ip_filter
 
-    def listen_elsewhere(self, bound: SocketAddress) -> bool:
+    async def listen_elsewhere(self, bound: SocketAddress) -> bool:
         """Another machine listens for the client, at *bound*: tell the filters, and give the own port back.
 
         The host hands in who comes there by :meth:`arrive`. ``False`` when a filter has ended the connection.
         """
         self._give_back()
         self.bound = bound
-        return self._tell_of_listening()
+        return await self._tell_of_listening()
 
     def refuse(self, result: int, reason: str, action: Action = Action.Failed) -> None:
         """End it before anybody was let in."""
@@ -207,25 +209,28 @@ class FWXListeningConnection(ConnectionBase):
             self.refuse(HRESULT_FROM_WIN32(code), reason)
             return
         # Inside listen_on the kernel does not listen yet, and may refuse to.
-        self.engine.queue.post(self._begin, done)
+        self.engine.queue.post(self._listens, done)
 
-    def _begin(self, done: Callable[[], None]) -> None:
+    def _listens(self, done: Callable[[], None]) -> None:
+        proceed(self._begin(done))
+
+    async def _begin(self, done: Callable[[], None]) -> None:
         transport = self._local_end.transport
-        if self.terminating or (transport is None and self.emulation is None) or not self._tell_of_listening():
+        if self.terminating or (transport is None and self.emulation is None) or not await self._tell_of_listening():
             return
         if transport is not None:
             self._acceptor = Acceptor(transport, self._admit, self._accepted, self.engine)
             self._wait()
         done()
 
-    def _tell_of_listening(self) -> bool:
+    async def _tell_of_listening(self) -> bool:
         """No filter can make a listen fail (B2.22): each is told, whatever another one does; but one can kill it."""
         bound = self.bound
         assert bound is not None
         for host in self._hosts:
             if self.terminating:
                 return False
-            passed = self.raise_event((host,), fwx_Listen, lambda: listen_event(self, bound), WSAEADDRINUSE)
+            passed = await self.raise_event((host,), fwx_Listen, lambda: listen_event(self, bound), WSAEADDRINUSE)
             if not passed and not self.terminating:
                 self._result, self._reason = S_OK, ""
         if self.terminating:
@@ -236,13 +241,13 @@ class FWXListeningConnection(ConnectionBase):
 
     # Arrivals.
 
-    def arrive(self, accepted: Accepted) -> None:
+    async def arrive(self, accepted: Accepted) -> None:
         """Take what has come where another machine listens, as if it had come here; who may not connect is reset."""
         admitted = self._admit(accepted)
         if admitted is None:
             accepted.transport.close(True)
         else:
-            self._arrived(admitted)
+            await self._take_arrival(admitted)
 
     def _wait(self) -> None:
         """Ask for one connection."""
@@ -277,6 +282,11 @@ class FWXListeningConnection(ConnectionBase):
             self.engine.queue.post(self._wait)
 
     def _arrived(self, accepted: Accepted) -> None:
+        proceed(self._take_arrival(accepted))
+        if not self.terminating:
+            self._wait()
+
+    async def _take_arrival(self, accepted: Accepted) -> None:
         """Show the arrival to the filters, and have the client's end brought; the client need not be there yet."""
         verdict = accepted.verdict
         if self.terminating or verdict is None:
@@ -284,14 +294,13 @@ class FWXListeningConnection(ConnectionBase):
             return
         transport, local, remote, _, early = accepted
         connection = FWXAcceptedConnection(self, transport, remote, local, verdict, self._accepted_ended, early)
-        self._show(connection)
-        if not self.terminating:
-            self._wait()
+        await self._show(connection)
 
-    def _show(self, connection: FWXAcceptedConnection) -> None:
+    async def _show(self, connection: FWXAcceptedConnection) -> None:
         verdict = connection.verdict
         try:
-            if connection.raise_accepted_event(self._hosts_of(verdict)):
+            passes = await connection.raise_accepted_event(self._hosts_of(verdict))
+            if passes and not connection.terminating:
                 connection.join(self._side)
             else:
                 connection.turn_away(*connection.result, Action.Denied)
@@ -317,9 +326,9 @@ class FWXListeningConnection(ConnectionBase):
         except COMError as error:
             connection.refuse(error.hresult, str(error))
             raise
-        self._show(connection)
+        proceed(self._show(connection))
         if connection.terminating:
-            raise COMError(*connection.result)
+            raise refusal(connection)
         return connection
 
     def _judge_peers(self) -> None:
@@ -357,6 +366,8 @@ class FWXListeningConnection(ConnectionBase):
         B3.37). The client is told *RemoteAddress* where its protocol tells it who has come (B3.36). The rules are asked
         as for anybody who comes from there to *LocalAddress*. From any thread.
 
+        Where a blocking filter is to see it, nobody waits for that filter here: one that is refused ends.
+
         :raises COMError: ``WSAEINVAL`` no filter emulates the bind; ``E_POINTER``, ``E_INVALIDARG`` no data filter, or
             no literal addresses; ``FWX_E_POLICY_RULES_DENIED`` the rules let nobody come from there, or
             ``FWX_E_ADDRESS_NOT_ALLOWED`` the IP filter; ``FWX_E_IS_BUSY`` the log fails; ``FWX_E_TERMINATING``; why
@@ -379,6 +390,12 @@ class FWXListeningConnection(ConnectionBase):
         if self.bound is None:
             raise winsock_error(WSAEINVAL, "the connection is not bound yet")
         return self.bound
+
+
+def refusal(connection: ConnectionBase) -> COMError:
+    """Return why *connection* was refused; or that it has ended, perhaps while a blocking filter was being asked."""
+    result, reason = connection.result
+    return COMError(result if FAILED(result) else FWX_E_TERMINATING, reason or "the connection has ended")
 
 
 def end_all(connections: Iterable[ConnectionBase], result: int, reason: str) -> None:

@@ -28,14 +28,18 @@ def on_loop(queue: RunQueue, function: Callable[P, T], *args: P.args, **kwargs: 
         return function(*args, **kwargs)
     answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
     waiting = [True]
+    strand = getattr(queue.local, "strand", None)
 
     def run() -> None:
         if not waiting:
             return
+        queue.acting = strand
         try:
             answers.put((function(*args, **kwargs), None))
         except Exception as error:  # noqa: BLE001  it is raised where it is waited for
             answers.put((None, error))
+        finally:
+            queue.acting = None
 
     queue.post(run)
     try:

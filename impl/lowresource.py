@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from fwx.impl.argument import whole
 from fwx.impl.boundary import attempt
+from fwx.impl.course import proceed
 from fwx.impl.fault import describe
 from fwx.impl.loopthread import on_loop
 from fwx.impl.unknown import Unknown
@@ -18,6 +19,7 @@ from fwx.interfaces.hresult import E_INVALIDARG, E_POINTER, FWX_E_TERMINATING, C
 if TYPE_CHECKING:
     from fwx.impl.deadline import Timer
     from fwx.impl.engine import Engine
+    from fwx.impl.strand import Strand
 
 logger = logging.getLogger("fwx.lowresource")
 
@@ -35,10 +37,12 @@ class _Operation:
     :ivar is_queued: its turn comes. :ivar is_signalled: it failed again while it was asked.
     """
 
-    __slots__ = ("is_queued", "is_signalled", "is_wanted", "pause", "target", "timer", "user_data")
+    __slots__ = ("is_queued", "is_signalled", "is_wanted", "pause", "strand", "target", "timer", "user_data")
 
-    def __init__(self, target: IFWXLowResourceRecoveryOperation, user_data: int) -> None:
+    def __init__(self, target: IFWXLowResourceRecoveryOperation, user_data: int, strand: Strand | None) -> None:
+        """:param strand: where a blocking filter is asked."""
         self.target = target
+        self.strand = strand
         self.user_data = user_data
         self.is_wanted = self.is_queued = self.is_signalled = False
         self.pause = FIRST_SECONDS
@@ -85,7 +89,8 @@ class FWXLowResourceRecoverer(Unknown):
         if not IFWXLowResourceRecoveryOperation.providedBy(target):
             given = type(target).__name__
             raise COMError(E_INVALIDARG, f"an IFWXLowResourceRecoveryOperation is needed, not {given}")
-        return on_loop(self._engine.queue, self._register, _Operation(target, whole(UserData, "UserData")))
+        operation = _Operation(target, whole(UserData, "UserData"), self._engine.strands.current)
+        return on_loop(self._engine.queue, self._register, operation)
 
     def UnregisterFromLowResourceRecovery(self, dwCookie: int) -> None:
         """End a registration; its ``Recover`` is not called again.
@@ -162,6 +167,9 @@ class FWXLowResourceRecoverer(Unknown):
             self._engine.queue.post(self._recover, cookie, operation)
 
     def _recover(self, cookie: int, operation: _Operation) -> None:
+        proceed(self._ask(cookie, operation))
+
+    async def _ask(self, cookie: int, operation: _Operation) -> None:
         operation.timer = None
         operation.is_queued = False
         if self._operations.get(cookie) is not operation or not operation.is_wanted:
@@ -170,7 +178,10 @@ class FWXLowResourceRecoverer(Unknown):
             reason = "resources are short"
         else:
             operation.is_signalled = False
-            _, error = attempt(operation.target, "Recover", operation.user_data)
+            if operation.strand is not None:
+                _, error = await operation.strand.ask(operation.target, "Recover", operation.user_data)
+            else:
+                _, error = attempt(operation.target, "Recover", operation.user_data)
             if error is None and not operation.is_signalled:
                 operation.is_wanted = False
                 return

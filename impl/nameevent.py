@@ -50,19 +50,19 @@ class NameEvents:
         self.question = question
         self.answer: Hostent | None = None
 
-    def before(self) -> Refusal | None:
+    async def before(self) -> Refusal | None:
         """Raise the first event. There is nothing to resolve any more where *answer* is set afterwards."""
-        return self._show(True)
+        return await self._show(True)
 
-    def after(self, host: Hostent | None) -> Refusal | None:
+    async def after(self, host: Hostent | None) -> Refusal | None:
         """Raise the second event, for the answer *host*, ``None`` where the name service has none.
 
         *answer* is what the client is told afterwards: *host*, or what a filter has put in its place.
         """
         self.answer = host
-        return self._show(False)
+        return await self._show(False)
 
-    def _show(self, before: bool) -> Refusal | None:
+    async def _show(self, before: bool) -> Refusal | None:
         for host in self._hosts:
             if host.state != "ready":
                 if host.opens_on_error:
@@ -70,7 +70,7 @@ class NameEvents:
                 return Refusal(FWX_E_FILTER_NOT_REGISTERED, host.complaint)
             told = FWXGetXByY(isinstance(self.question, str), self.answer)
             try:
-                self._tell(host, told, before)
+                await self._tell(host, told, before)
             except FilterFault as fault:
                 if not host.opens_on_error:
                     return Refusal(E_UNEXPECTED, str(fault))
@@ -83,8 +83,14 @@ class NameEvents:
             self.answer = told.answer
         return None
 
-    def _tell(self, host: FilterHost, told: FWXGetXByY, before: bool) -> None:
-        session_filter = self._session.session_filter(host, self._event_type)
+    async def _tell(self, host: FilterHost, told: FWXGetXByY, before: bool) -> None:
+        session = self._session
+        if host.is_blocking:
+            session_filter = await session.session_filter_by_thread(host, self._event_type)
+            if session_filter is not None:
+                await host.handle_by(session.strand(host), session_filter, self._event(told, before))
+            return
+        session_filter = session.session_filter(host, self._event_type)
         if session_filter is not None:
             host.handle(session_filter, self._event(told, before))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fwx.impl.machine import Machine
     from fwx.impl.netelement import FWXNetworkElement
     from fwx.impl.netsnapshot import FWXNetConfigDetectionSnapshot
+    from fwx.impl.strand import Strand
     from fwx.interfaces import SocketAddress
 
 logger = logging.getLogger("fwx.netconfig")
@@ -47,10 +49,12 @@ RETRY_SECONDS = 1.0
 class _Registration:
     """One filter's. :ivar is_told: it knows the present picture, so changes may follow."""
 
-    __slots__ = ("is_told", "notification")
+    __slots__ = ("is_told", "notification", "strand")
 
-    def __init__(self, notification: IFWXNetConfigDetectionNotification) -> None:
+    def __init__(self, notification: IFWXNetConfigDetectionNotification, strand: Strand | None) -> None:
+        """:param strand: where a blocking filter is told."""
         self.notification = notification
+        self.strand = strand
         self.is_told = False
 
 
@@ -87,7 +91,8 @@ class FWXNetConfigDetector(Unknown):
         if not IFWXNetConfigDetectionNotification.providedBy(ipNcdNotification):
             given = type(ipNcdNotification).__name__
             raise COMError(E_INVALIDARG, f"an IFWXNetConfigDetectionNotification is needed, not {given}")
-        return on_loop(self._engine.queue, self._register, ipNcdNotification, bool(fIssueAllNotifications))
+        registration = _Registration(ipNcdNotification, self._engine.strands.current)
+        return on_loop(self._engine.queue, self._register, registration, bool(fIssueAllNotifications))
 
     def Unregister(self, uiNcdRegistrationHandle: int) -> None:
         """End a registration and drop its contexts.
@@ -178,10 +183,10 @@ class FWXNetConfigDetector(Unknown):
         self._timer = None
         self.look_again()
 
-    def _register(self, notification: IFWXNetConfigDetectionNotification, at_once: bool) -> int:
+    def _register(self, registration: _Registration, at_once: bool) -> int:
         self._current()  # nobody is registered where there is nothing to tell
         handle = self._slots.open()
-        registration = self._registrations[handle] = _Registration(notification)
+        self._registrations[handle] = registration
         if at_once:
             self._begin(handle, registration)
         else:
@@ -209,6 +214,10 @@ class FWXNetConfigDetector(Unknown):
 
     def _notify(self, registration: _Registration, event: FwxNcdEvent) -> None:
         target = registration.notification
+        if registration.strand is not None:
+            failed = partial(self._engine.faults.report, type(target).__name__, "NotifyNetworkChange")
+            registration.strand.tell(target, "NotifyNetworkChange", (event,), failed)
+            return
         _, error = attempt(target, "NotifyNetworkChange", event)
         if error is not None:
             self._engine.faults.report(type(target).__name__, "NotifyNetworkChange", error)

@@ -15,6 +15,7 @@ from fwx.impl.departure import Departure
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
+from fwx.impl.loopthread import on_loop
 from fwx.impl.ownedsocket import OwnedSocket
 from fwx.impl.recorded import IRecorded, Remarks
 from fwx.impl.socketrecord import SocketTraffic
@@ -37,6 +38,8 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwx.impl.deadline import Deadline, Timer
     from fwx.impl.dial import Dialled
     from fwx.impl.engine import Engine, SocketKeeper
@@ -87,26 +90,35 @@ class FWXNetworkSocket(OwnedSocket):
     def Connect(self, Address: SocketAddress, AddressLength: int | None = None) -> None:
         """Start to connect; what is posted meanwhile waits, and fails with the error if connecting fails (DESIGN 5).
 
+        Called by a blocking filter on its thread it blocks until it is connected, or has failed (B4.14).
+
         :raises COMError: ``WSAEISCONN`` connected or connecting; ``WSAEINVAL`` it listens;
             ``FWX_E_ADDRESS_NOT_ALLOWED`` the IP filter does not include a literal address;
             ``FWX_E_POLICY_RULES_DENIED`` the session's policy forbids one (a name that turns out forbidden, by either,
             fails what is posted with ``WSAEACCES``); ``E_POINTER``, ``E_INVALIDARG``; the Winsock error where
-            connecting fails at once.
+            connecting fails at once, or where it is waited for.
         """
         self._require_open()
         check_address(Address, AddressLength)
+        if self.engine.strands.current is not None:
+            self._wait_connected(lambda tell: on_loop(self._queue, self._connect, Address, tell), Address)
+            return
+        waiting = self._connect(Address)
+        if waiting.code:
+            raise winsock_error(waiting.code, f"connecting to {Address} failed")
+
+    def _connect(self, Address: SocketAddress, tell: Callable[[int], None] | None = None) -> Connecting:
         if self._neighbour is not None:
             raise winsock_error(WSAEISCONN, "the socket is connected or connecting")
         if self._acceptor is not None:
             raise winsock_error(WSAEINVAL, "the socket listens")
         if Address.address is not None:
             self._judge_literal(Address)
-        waiting = self._neighbour = Connecting(self._queue, self._connecting_ended)
+        waiting = self._neighbour = Connecting(self._queue, self._connecting_ended, told=tell)
         self._remote = Address
         self._keeper.keep(self)
         self._queue.call(self._start_connect, Address, waiting)
-        if waiting.code:
-            raise winsock_error(waiting.code, f"connecting to {Address} failed")
+        return waiting
 
     def Bind(self, Address: SocketAddress, AddressLength: int | None, pIpFilter: IFWXIpFilter | None) -> None:
         """Give the socket its local address; port 0 takes a free one. It deals with *pIpFilter*'s addresses only.
@@ -114,7 +126,7 @@ class FWXNetworkSocket(OwnedSocket):
         :raises COMError: ``WSAEINVAL`` bound already; ``E_INVALIDARG`` not an IP filter of the service's; the Winsock
             error of the bind.
         """
-        self._bind(Address, AddressLength, pIpFilter)
+        self._answer(self._bind, Address, AddressLength, pIpFilter)
 
     def GetSockName(self) -> SocketAddress:
         """Return the local address.
@@ -140,6 +152,9 @@ class FWXNetworkSocket(OwnedSocket):
 
         :raises COMError: ``WSAEINVAL`` not bound, or listening; the Winsock error of the listen or the packet filter.
         """
+        self._answer(self._listen, Backlog)
+
+    def _listen(self, Backlog: int) -> None:
         self._require_open()
         transport = self._local_end.transport
         if transport is None or self._acceptor is not None or self._neighbour is not None:
@@ -431,6 +446,7 @@ class FWXNetworkSocket(OwnedSocket):
         if accepted is not None:
             socket = FWXNetworkSocket(self.engine, self._keeper, self.session)
             socket._timeouts = self._timeouts.copy()
+            socket._strand = self._strand
             socket._protocol_name = self._protocol_name
             socket._verdict = accepted.verdict
             try:
@@ -464,12 +480,18 @@ class FWXNetworkSocket(OwnedSocket):
         if accepted is not None and accepted._remote is not None and accepted._local is not None:
             remote, local = accepted._remote, accepted._local
         outcome = (accepted is not None, code, self, accepted)
-        addresses = (remote, remote.length, local, local.length)
-        _, error = attempt(accept.completion, "CompleteAsyncAccept", *outcome, *addresses, accept.user_data)
+        args = (*outcome, remote, remote.length, local, local.length, accept.user_data)
+        if self._strand is not None:
+            self._strand.tell(accept.completion, "CompleteAsyncAccept", args, partial(self._accept_failed, accepted))
+            return
+        _, error = attempt(accept.completion, "CompleteAsyncAccept", *args)
         if error is not None:
-            self.engine.faults.report(self._log.owner_name, "CompleteAsyncAccept", error)
-            if accepted is not None:
-                accepted.Close(True)
+            self._accept_failed(accepted, error)
+
+    def _accept_failed(self, accepted: FWXNetworkSocket | None, error: BaseException) -> None:
+        self.engine.faults.report(self._log.owner_name, "CompleteAsyncAccept", error)
+        if accepted is not None:
+            accepted.Close(True)
 
     def _close_bound(self) -> None:
         acceptor, self._acceptor = self._acceptor, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fwx.impl.course import proceed
 from fwx.impl.event import established_event
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.interfaces.hresult import E_INVALIDARG, E_UNEXPECTED, COMError
@@ -11,7 +12,7 @@ from fwx.interfaces.hresult import E_INVALIDARG, E_UNEXPECTED, COMError
 if TYPE_CHECKING:
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.session import FWXSession
-    from fwx.interfaces import IFWXSessionFilter, IUnknown, SocketAddress
+    from fwx.interfaces import FwxFirewallEvent, IFWXSessionFilter, IUnknown, SocketAddress
 
 
 class Notice(NamedTuple):
@@ -33,9 +34,14 @@ class Notice(NamedTuple):
         if self.session.terminated or connection.terminating:
             return
         connection.adopt(self.host)
-        event = established_event(connection, protocol, address, self.context)
+        proceed(self._give(connection, established_event(connection, protocol, address, self.context)))
+
+    async def _give(self, connection: ConnectionBase, event: FwxFirewallEvent) -> None:
         try:
-            self.host.handle(self.session_filter, event)
+            if self.host.is_blocking:
+                await self.host.handle_by(self.session.strand(self.host), self.session_filter, event)
+            else:
+                self.host.handle(self.session_filter, event)
         except FilterFault as fault:
             if not self.host.opens_on_error:
                 connection.end(E_UNEXPECTED, str(fault))

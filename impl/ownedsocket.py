@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from zope.interface import implementer
 
 from fwx.impl.argument import whole
 from fwx.impl.localend import LocalEnd
+from fwx.impl.loopthread import on_loop
 from fwx.impl.socketrecord import SocketLog
 from fwx.impl.sockets import FWXSocket, check_address
 from fwx.impl.sockopt import SO_RCVTIMEO, SO_SNDTIMEO, SOL_SOCKET, milliseconds_of, milliseconds_value
+from fwx.impl.threadedsocket import threaded
 from fwx.impl.timeouts import ISocketTimeouts, TimedCompletion, Timeouts
 from fwx.interfaces import GUID_NULL, FwxTimeoutType, IFWXNetworkSocketInspection
 from fwx.interfaces.hresult import (
@@ -22,6 +25,7 @@ from fwx.interfaces.hresult import (
     FWX_E_TERMINATING,
     WSAEFAULT,
     WSAEINVAL,
+    WSAETIMEDOUT,
     COMError,
     winsock_error,
 )
@@ -32,6 +36,12 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine, Resolved, SocketKeeper
     from fwx.impl.session import FWXSession
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, IFWXIpFilter, SocketAddress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GRACE_SECONDS: Final = 1.0
+"""What a call on another thread grants the loop beyond the deadline of what it waits for."""
 
 _TIMEOUT_OPTIONS = {
     (SOL_SOCKET, SO_SNDTIMEO): FwxTimeoutType.fwxSendTimeout,
@@ -47,7 +57,7 @@ class OwnedSocket(FWXSocket):
     Without, it belongs to no user, no policy applies, and it ends with the service.
     """
 
-    __slots__ = ("_keeper", "_local_end", "_log", "_protocol_name", "_timeouts", "engine", "session")
+    __slots__ = ("_keeper", "_local_end", "_log", "_protocol_name", "_strand", "_timeouts", "engine", "session")
 
     def __init__(
         self,
@@ -65,6 +75,8 @@ class OwnedSocket(FWXSocket):
         self._log = SocketLog(engine, session)
         self._timeouts = Timeouts(engine.call_later)
         self._protocol_name = ""
+        # Of a blocking filter: the completions come where it made the socket.
+        self._strand = engine.strands.current
         keeper.keep(self)
 
     @property
@@ -79,6 +91,7 @@ class OwnedSocket(FWXSocket):
     # IFWXSocket, with time-outs.
 
     def Send(self, pIOBuffer: IFWXIOBuffer, pIFWXIOCompletion: IFWXIOCompletion | None, UserData: object) -> None:
+        pIFWXIOCompletion = threaded(self._strand, pIFWXIOCompletion, self)
         if self._timeouts.limits(FwxTimeoutType.fwxSendTimeout):
             post = partial(super().Send, pIOBuffer, UserData=UserData)
             self._post_timed(FwxTimeoutType.fwxSendTimeout, post, pIFWXIOCompletion)
@@ -86,6 +99,7 @@ class OwnedSocket(FWXSocket):
             super().Send(pIOBuffer, pIFWXIOCompletion, UserData)
 
     def Recv(self, pIOBuffer: IFWXIOBuffer | None, pIFWXIOCompletion: IFWXIOCompletion, UserData: object) -> None:
+        pIFWXIOCompletion = threaded(self._strand, pIFWXIOCompletion, self)
         if pIFWXIOCompletion is not None and self._timeouts.limits(FwxTimeoutType.fwxRecvTimeout):
             post = partial(super().Recv, pIOBuffer, UserData=UserData)
             self._post_timed(FwxTimeoutType.fwxRecvTimeout, post, pIFWXIOCompletion)
@@ -113,7 +127,7 @@ class OwnedSocket(FWXSocket):
 
         :raises COMError: ``WSAEINVAL`` the socket is not bound.
         """
-        return self._local_end.name()
+        return self._answer(self._local_end.name)
 
     def SetSockOpt(
         self, level: int, optname: int, optval: bytes | bytearray | memoryview, optlen: int | None = None
@@ -127,7 +141,7 @@ class OwnedSocket(FWXSocket):
         self._require_options()
         kind = _timeout_option(level, optname)
         if kind is None:
-            self._set_option(level, optname, optval, optlen)
+            self._answer(self._set_option, level, optname, optval, optlen)
             return
         try:
             self._timeouts.put(kind, milliseconds_of(optval, optlen))
@@ -144,7 +158,7 @@ class OwnedSocket(FWXSocket):
         kind = _timeout_option(level, optname)
         if kind is not None:
             return milliseconds_value(self._timeouts.get(kind))
-        return self._option(level, optname)
+        return self._answer(self._option, level, optname)
 
     def _set_option(self, level: int, optname: int, optval: Any, optlen: int | None) -> None:
         self._local_end.set_option(level, optname, optval, optlen)
@@ -162,7 +176,7 @@ class OwnedSocket(FWXSocket):
         :raises COMError: ``E_INVALIDARG`` not an IP filter of the service's; ``WSAENOTSOCK`` after Close.
         """
         self._require_open()
-        self._local_end.restrict(pIpFilter)
+        self._answer(self._local_end.restrict, pIpFilter)
 
     def GetIpFilter(self) -> IFWXIpFilter | None:
         """Return a copy of the IP filter, ``None`` when the socket is not restricted (B4.11).
@@ -230,6 +244,25 @@ class OwnedSocket(FWXSocket):
         except COMError:
             self._local_end.restrict(before)
             raise
+
+    def _answer(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function*, for a thread of the pool on the loop thread."""
+        if self.engine.strands.current is None:
+            return function(*args, **kwargs)
+        return on_loop(self._queue, function, *args, **kwargs)
+
+    def _wait_connected(self, begin: Callable[[Callable[[int], None]], object], address: SocketAddress) -> None:
+        """Block a thread of the pool until *begin* has told the Windows error of a Connect, or 0 (B4.14).
+
+        :raises COMError: the error; ``WSAETIMEDOUT`` the loop thread told none.
+        """
+        seconds = self.engine.connect_deadlines.seconds + GRACE_SECONDS
+        try:
+            code = self.engine.blocking.wait(begin, seconds)
+        except Empty:
+            raise winsock_error(WSAETIMEDOUT, f"connecting to {address} took too long") from None
+        if code:
+            raise winsock_error(code, f"connecting to {address} failed")
 
     def _require_open(self) -> None:
         super()._require_open()

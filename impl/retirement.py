@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwx.impl.course import proceed
+
 if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.filterhost import FilterHost
@@ -32,17 +34,19 @@ def let_go(engine: Engine) -> None:
     """Shut down the retired filters that nothing needs any more; called when a connection or a session has ended."""
     for host in engine.retired:
         if not _connections(engine, host) and not any(each.secondary.has_any_of(host) for each in engine.sessions):
-            _let_go(engine, host)
+            proceed(_let_go(engine, host))
 
 
-def _let_go(engine: Engine, host: FilterHost) -> None:
+async def _let_go(engine: Engine, host: FilterHost) -> None:
     engine.retired = tuple(each for each in engine.retired if each is not host)
     successor = next(each for each in engine.filters if each.clsid == host.clsid)
     for connection in engine.sessions.connections():
         if host in connection.filters:  # it has not seen it so far, and its successor may
             connection.adopt(successor)
-    for session in engine.sessions:
-        session.release(host)
+    detaching = [session.release(host) for session in engine.sessions]
+    for each in detaching:
+        if each is not None:
+            await each
     host.stop()
     host.release()
 

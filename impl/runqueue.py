@@ -20,9 +20,12 @@ class RunQueue:
 
     *call_soon* and *call_soon_threadsafe* are the event loop's. The poller drains the queue after every batch of
     events; a post from elsewhere on the loop thread schedules a drain, a post from another thread wakes the loop.
+
+    :ivar local: what a thread is for: its ``strand``, while it works for one (:class:`fwx.impl.strand.Strand`).
+    :ivar acting: the strand whose call the loop thread answers at this moment (:func:`fwx.impl.loopthread.on_loop`).
     """
 
-    __slots__ = ("_call_soon", "_call_soon_threadsafe", "_items", "_running", "_scheduled", "thread")
+    __slots__ = ("_call_soon", "_call_soon_threadsafe", "_items", "_running", "_scheduled", "acting", "local", "thread")
 
     def __init__(
         self,
@@ -35,6 +38,8 @@ class RunQueue:
         self._running = False
         self._scheduled = False
         self.thread = threading.get_ident()
+        self.local = threading.local()
+        self.acting: Any = None
 
     def __len__(self) -> int:
         return len(self._items)

@@ -10,11 +10,11 @@ from zope.interface import implementer
 from fwx.impl.announcement import Terms
 from fwx.impl.bindapproval import retroactive_allow_bind
 from fwx.impl.clientbinding import bind_for_client
-from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.hostnames import HostNames
+from fwx.impl.loopthread import on_loop
 from fwx.impl.redirecting import redirect
 from fwx.impl.secondary import Secondary
-from fwx.impl.sessionrequests import SessionRequests
+from fwx.impl.sessionfilters import HasSessionFilters
 from fwx.impl.socketmaking import make_socket
 from fwx.impl.user import NOBODY
 from fwx.interfaces import IFWXSession2
@@ -24,13 +24,11 @@ from fwx.interfaces.constants import (
     FWX_SESSION_PRIVATE,
     FWX_SESSION_TERMINATED,
 )
-from fwx.interfaces.enums import fwxAssociatedProtocolsAllConnections, fwxSourceNAT
+from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import (
-    E_UNEXPECTED,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_NOT_SUPPORTED,
     FWX_E_TERMINATING,
-    REGDB_E_CLASSNOTREG,
     COMError,
 )
 
@@ -57,11 +55,10 @@ if TYPE_CHECKING:
 
 
 @implementer(IFWXSession2)
-class FWXSession(SessionRequests):
+class FWXSession(HasSessionFilters):
     """One client's session (B1.14): whom its connections belong to, and the session filters that watch them."""
 
     __slots__ = (
-        "_filters",
         "_sockets",
         "address",
         "connections",
@@ -92,6 +89,7 @@ class FWXSession(SessionRequests):
         :param address: with port 0. :param user: whom an entry has authenticated, ``None`` for nobody.
         :param is_private: a filter has made it, for a client that the service does not know (B6.29).
         """
+        super().__init__()
         self.engine = engine
         self.address = address
         self.source = source
@@ -108,7 +106,6 @@ class FWXSession(SessionRequests):
         self.terminated = False
         self.names = HostNames(engine, self)
         self.user = user
-        self._filters: dict[FilterHost, tuple[IFWXSessionFilter, int]] = {}
         self._sockets: set[Any] = set()
 
     @property
@@ -127,43 +124,6 @@ class FWXSession(SessionRequests):
         """By which names the rules know the client."""
         return NOBODY if self.user is None else self.user.who
 
-    def session_filter(self, host: FilterHost, event_type: int, secondary: bool = False) -> IFWXSessionFilter | None:
-        """Return *host*'s session filter if this event is for it, made now if this is the first such event (B1.17).
-
-        :param secondary: whether it is an event of a secondary connection.
-        :raises FilterFault: AttachToSession failed; the next event tries again.
-        """
-        attached = self._filters.get(host)
-        if attached is None:
-            if not wants(host.mask, event_type, self.source, secondary):
-                return None
-            attached = self._filters[host] = host.attach(self)
-        session_filter, mask = attached
-        return session_filter if wants(mask, event_type, self.source, secondary) else None
-
-    def host_of(self, session_filter: object) -> FilterHost | None:
-        """Return the filter whose session filter here is *session_filter*."""
-        return next((host for host, (attached, _) in self._filters.items() if attached is session_filter), None)
-
-    @property
-    def attached_hosts(self) -> list[FilterHost]:
-        """The filters that have a session filter here."""
-        return list(self._filters)
-
-    def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
-        """Return the session filters there are that asked for *event_type*; none is made for it."""
-        return [
-            (host, session_filter)
-            for host, (session_filter, mask) in self._filters.items()
-            if wants(mask, event_type, self.source)
-        ]
-
-    def release(self, host: FilterHost) -> None:
-        """Detach the session filter of *host*, which has no more connections here."""
-        attached = self._filters.pop(host, None)
-        if attached is not None:
-            host.call(attached[0], "Detach")
-
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
         if self.terminated:
@@ -173,9 +133,7 @@ class FWXSession(SessionRequests):
         self.names.close()
         for socket in list(self._sockets):
             socket.terminate_connection()
-        attached, self._filters = self._filters, {}
-        for host, (session_filter, _) in attached.items():
-            host.call(session_filter, "Detach")
+        self._detach_all()
 
     def announces(self, target: SocketAddress, transport: str = "TCP") -> bool:
         """Tell whether a filter has announced that the client connects to the literal *target* (B2.13).
@@ -241,21 +199,13 @@ class FWXSession(SessionRequests):
     def AttachFilter(self, guidFilter: UUID) -> None:
         """Attach a filter to this session before any of its events (B1.23); nothing if it is attached.
 
+        For a blocking filter nobody waits: what comes for it waits behind AttachToSession, and a failure is reported.
+        From any thread.
+
         :raises COMError: ``REGDB_E_CLASSNOTREG`` no running filter has the CLSID; ``FWX_E_TERMINATING`` the session has
             ended; otherwise what AttachToSession failed with.
         """
-        if self.terminated:
-            raise COMError(FWX_E_TERMINATING, "the session has ended")
-        host = next((host for host in self.engine.filters if host.clsid == guidFilter and host.state == "ready"), None)
-        if host is None:
-            raise COMError(REGDB_E_CLASSNOTREG, f"no running filter has the CLSID {guidFilter}")
-        if host in self._filters:
-            return
-        try:
-            self._filters[host] = host.attach(self)
-        except FilterFault as fault:
-            cause = fault.__cause__
-            raise cause if isinstance(cause, COMError) else COMError(E_UNEXPECTED, str(fault)) from fault
+        on_loop(self.engine.queue, self._attach_filter, guidFilter)
 
     def CreateNetworkSocket(self, Protocol: int) -> IFWXNetworkSocket:
         """Make a socket that obeys this session's policy and is logged as its user's (B4.7).
@@ -476,8 +426,3 @@ class FWXSession(SessionRequests):
             reserved=[ReservedPorts],
         )
         return connections
-
-
-def wants(mask: int, event_type: int, source: int, secondary: bool = False) -> bool:
-    """Tell whether a mask of events asks for this type from this source (B2.5), on secondary connections too (B2.4)."""
-    return bool(mask & event_type and mask & source and (not secondary or mask & fwxAssociatedProtocolsAllConnections))

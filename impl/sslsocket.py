@@ -106,7 +106,7 @@ class FWXSSLSocket(OwnedSocket):
 
         :raises COMError: ``WSAEINVAL`` bound already, or laid over a socket; otherwise as on every network socket.
         """
-        self._bind(Address, AddressLength, pIpFilter)
+        self._answer(self._bind, Address, AddressLength, pIpFilter)
 
     def Listen(self, Backlog: int) -> None:
         """Open the bound port (B4.21). Connections wait there for ever, because there is no ``Accept``.
@@ -114,6 +114,9 @@ class FWXSSLSocket(OwnedSocket):
         :raises COMError: ``WSAEINVAL`` not bound, listening already, or laid over a socket; the Winsock error of the
             listen or the packet filter.
         """
+        self._answer(self._listen, Backlog)
+
+    def _listen(self, Backlog: int) -> None:
         self._require_open()
         if self._local_end.transport is None or self._listening:
             raise winsock_error(WSAEINVAL, "Listen comes once, after Bind")

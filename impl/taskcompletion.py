@@ -12,7 +12,6 @@ from fwx.interfaces import IFWXTaskCompletion
 from fwx.interfaces.hresult import E_INVALIDARG, E_POINTER, E_UNEXPECTED, WSAENOBUFS, COMError, winsock_error
 
 if TYPE_CHECKING:
-    from fwx.impl.blocking import BlockingOperations
     from fwx.impl.engine import Engine
 
 # What may wait for a thread of the pool: a filter that posts faster than its tasks end is told so.
@@ -22,9 +21,8 @@ MOST_WAITING = 4096
 class TaskCompletions:
     """Runs what ``IFWXFirewall2.PostTaskCompletion`` was given, once for each post."""
 
-    def __init__(self, engine: Engine, blocking: BlockingOperations) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._blocking = blocking
         self._lock = threading.Lock()
         self._waiting = 0
 
@@ -32,14 +30,14 @@ class TaskCompletions:
         """Have *task* run, later; any thread may call.
 
         :raises COMError: ``E_POINTER`` no task; ``E_INVALIDARG`` something else; and for one that blocks ``WSAENOBUFS``
-            too many wait, ``FWX_E_TERMINATING`` the service stops.
+            too many wait, ``FWX_E_TERMINATING`` the service stops; the former too for one of a blocking filter.
         """
         if task is None:
             raise COMError(E_POINTER, "PostTaskCompletion needs a completion")
         if not IFWXTaskCompletion.providedBy(task):
             raise COMError(E_INVALIDARG, f"an IFWXTaskCompletion is needed, not {type(task).__name__}")
         if not IBlocking.providedBy(task):
-            self._engine.queue.post(self._run, task, user_data)
+            self._post(task, user_data)
             return
         self._count(1)
         try:
@@ -47,6 +45,20 @@ class TaskCompletions:
         except COMError:
             self._count(-1)
             raise
+
+    def _post(self, task: IFWXTaskCompletion, user_data: object) -> None:
+        strand = self._engine.strands.current
+        if strand is None:
+            self._engine.queue.post(self._run, task, user_data)
+            return
+        self._count(1)
+
+        def done(_result: object, error: BaseException | None) -> None:
+            self._count(-1)
+            if error is not None:
+                self._engine.queue.call(strand.host.failed, "CompleteTask", error)
+
+        strand.post(task, "CompleteTask", (user_data,), done)
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -62,7 +74,7 @@ class TaskCompletions:
     def _run_blocking(self, task: IFWXTaskCompletion, user_data: object) -> None:
         self._count(-1)
         self._run(task, user_data)
-        starts = self._blocking.abandon()
+        starts = self._engine.blocking.abandon()
         if starts:
             error = COMError(E_UNEXPECTED, f"returned with {starts} heavy blocking operations that it had not ended")
             self._engine.faults.report(type(task).__name__, "CompleteTask", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Protocol
 
 
@@ -25,3 +26,9 @@ class Workers(Protocol):
 
     def thread_works(self) -> None:
         """The calling thread, which announced that it blocks, does so no more."""
+
+    def thread_waits(self) -> None:
+        """The calling thread is about to wait for something that the loop thread will tell it."""
+
+    def thread_goes_on(self, thread: Thread) -> None:
+        """*thread*, which waited for the loop thread, goes on; called by who tells it, and by itself afterwards."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from fwx.impl.tasking import ITasks
+from fwx.interfaces.hresult import FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
     from fwx.impl.fault import FaultReporter
@@ -31,6 +33,7 @@ class Tasks:
         self._loop = loop
         self._faults = faults
         self._tasks: set[Task] = set()
+        self._thread = threading.get_ident()
 
     def __len__(self) -> int:
         """The number of tasks that are not done."""
@@ -39,7 +42,15 @@ class Tasks:
     def start(
         self, coroutine: Coroutine[Any, Any, object], name: str, failed: Callable[[BaseException], None] | None = None
     ) -> Task:
-        """Run *coroutine*; *failed*, or the report of faults, gets what it raises. See :class:`ITasks`."""
+        """Run *coroutine*; *failed*, or the report of faults, gets what it raises. See :class:`ITasks`.
+
+        :raises COMError: ``FWX_E_BAD_CONTEXT`` on another thread than the loop's.
+        """
+        if threading.get_ident() != self._thread:
+            coroutine.close()
+            raise COMError(
+                FWX_E_BAD_CONTEXT, f"filter {name!r}: coroutines run on the loop thread, not in one that blocks"
+            )
         if failed is None:
             failed = partial(self._report, name, getattr(coroutine, "__qualname__", "a task"))
         task: Task = asyncio.Task(_guarded(coroutine, failed), loop=self._loop, name=name)

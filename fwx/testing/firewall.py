@@ -15,6 +15,7 @@ from fwx.config_source import Source
 from fwx.filter_loader import FilterOptionsError, filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.course import proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
@@ -165,7 +166,8 @@ class MemoryFirewall:
     :ivar leaves_blocked: whether a run of the loop leaves tasks alone that are inside a heavy blocking operation.
 
     Operations on the descriptors of filters are real: files are accessed by the loop's run itself, pipes and the like
-    are tried whenever it has nothing else to do. A task that blocks has a real thread, and the run waits for it.
+    are tried whenever it has nothing else to do. A task that blocks has a real thread, and so have the
+    calls of a blocking filter; the run waits for them.
     """
 
     def __init__(self, capacity: int = CAPACITY, *, plugins: bool = False) -> None:
@@ -254,7 +256,9 @@ class MemoryFirewall:
     def _start(self, factory: Callable[[], Any], name: str, clsid: UUID, *, opens_on_error: bool) -> FilterHost:
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
         with self.loop.asyncio.running():
-            host.start(self.firewall)
+            initialised = host.start(self.firewall)
+        if not initialised.has_ended:
+            self.loop.run()
         self.hosts.append(host)
         self.engine.filters = (*self.engine.filters, host)
         return host
@@ -329,10 +333,7 @@ class MemoryFirewall:
                 interface="memory",
                 on_ended=self.gateway.connection_ended,
             )
-            if connection.bind(address, self.gateway.hosts_everywhere):
-                connection.start()
-            else:
-                connection.refuse(*connection.result)
+            proceed(connection.open(address, self.gateway.hosts_everywhere))
         self.loop.run()
         return MemoryDatagramConnection(connection, DatagramClient(relay, target), server, target)
 
@@ -359,6 +360,7 @@ class MemoryFirewall:
         with self.loop.asyncio.running():
             for step in steps if filters_first else reversed(steps):
                 step()
+                self.loop.run()
         for host in hosts:
             host.release()
         self.loop.run()
@@ -372,6 +374,8 @@ class MemoryFirewall:
         self._tasks.cancel()
         self.loop.run()
         self._end_workers()
+        self.engine.strands.close()
+        self.loop.run()
         engine = self.engine
         for deadlines in (
             engine.connect_deadlines,

@@ -65,6 +65,7 @@ class Engine(SimpleNamespace):
             call_later=None,
             tasks=Tasks(SimpleNamespace(), SimpleNamespace()),  # type: ignore[arg-type]
             network=SimpleNamespace(stream=None, datagram=None),
+            strands=SimpleNamespace(current=None),
         )
 
     def drain(self) -> None:

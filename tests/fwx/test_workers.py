@@ -190,7 +190,7 @@ def test_threads_that_are_not_of_the_pool_change_nothing(pools: Callable[..., Wo
     pool = pools(1, 2)
     pool.thread_blocks()
     pool.thread_works()
-    assert pool._blocked == 0
+    assert not pool._blocked
 
 
 def test_a_failure_ends_no_thread(pools: Callable[..., WorkerPool], caplog: pytest.LogCaptureFixture) -> None:

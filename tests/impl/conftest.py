@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import pytest
 import uvloop
+from zope.interface import alsoProvides
 
 from fwx.aio.tasks import Tasks
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
+from fwx.impl.blocking import IBlocking
 from fwx.impl.connection import FWXConnection
+from fwx.impl.course import proceed
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.endpoint import Endpoint
 from fwx.impl.engine import Answer, Engine, Question
@@ -42,6 +45,8 @@ from fwx.workers import WorkerPool
 from tests.impl.parts import AcceptRecorder, ForeignBuffer, Heedless, Recorder, ScriptedFilter, Watcher
 from tests.impl.peers import FarFilter, Owner, Peer, Side
 from tests.impl.way import Way
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -202,6 +207,13 @@ class Rig:
 
         self.loop.run_until_complete(wait())
 
+    def through(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a course of the engine to its end, on a loop that goes on, and return what it returns."""
+        course = proceed(coroutine)
+        if not course.has_ended:
+            self.until(lambda: course.has_ended)
+        return course.result()
+
     def settle(self) -> None:
         """Let happen what is ready to happen."""
         self.turns(20)
@@ -232,11 +244,25 @@ class Rig:
     def session(self, host: str = "127.0.0.1", source: Any = fwxSourceWSP) -> Any:
         return self.sessions.of(SocketAddress(host, 0), source)
 
-    def host(self, name: str = "filter", *, opens: bool = False, everywhere: bool = True, **script: Any) -> FilterHost:
-        """Return a filter that has been initialised; *script* as for :class:`ScriptedFilter`."""
+    def host(
+        self,
+        name: str = "filter",
+        *,
+        opens: bool = False,
+        everywhere: bool = True,
+        blocking: bool = False,
+        **script: Any,
+    ) -> FilterHost:
+        """Return a filter that has been initialised; *script* as for :class:`ScriptedFilter`.
+
+        A *blocking* one is called on threads of the pool.
+        """
         scripted = ScriptedFilter(name, self.journal, **script)
+        if blocking:
+            alsoProvides(scripted, IBlocking)
         host = FilterHost(name, uuid4(), lambda: scripted, self.faults, everywhere=everywhere, opens_on_error=opens)
-        host.start(self.firewall)
+        initialised = host.start(self.firewall)
+        self.until(lambda: initialised.has_ended)
         self.engine.filters = (*self.engine.filters, host)
         return host
 
@@ -268,7 +294,7 @@ class Rig:
         """Return an established connection with *data_filters* in its chain."""
         connection = self.connection()
         hosts = hosts or ((self.attaching(*data_filters),) if data_filters else ())
-        assert connection.raise_connect_event(hosts), connection.result
+        assert self.through(connection.raise_connect_event(hosts)), connection.result
         (inner, client), (outer, server) = self.pair(small=small), self.pair(small=small)
         connection.establish(inner, outer, prefix)
         return Opened(connection, client, server)
@@ -292,6 +318,7 @@ class Rig:
         left = self.workers.join(_PATIENCE)
         self.turns(3)
         assert not left, f"{left} threads of the pool have not ended"
+        self.engine.strands.close()
         self.engine.connect_deadlines.close()
         self.engine.linger_deadlines.close()
         self.engine.datagram_deadlines.close()

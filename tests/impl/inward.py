@@ -77,7 +77,9 @@ class Inward:
     def listen(self, address: SocketAddress = ANYWHERE, backlog: int = 5) -> SocketAddress:
         """Take, bind, listen, as a host does; return the address once people may come."""
         bound = self.connection.take(address)
-        assert self.connection.bind(self.rig.engine.policy.judge_waiting(bound)), self.connection.result
+        assert self.rig.through(self.connection.bind(self.rig.engine.policy.judge_waiting(bound))), (
+            self.connection.result
+        )
         self.connection.listen(backlog, self._begin)
         self.rig.until(lambda: self.begun or self.ended)
         return bound

@@ -77,9 +77,9 @@ def test_threads_count_for_themselves(rig: Rig, threads: Any) -> None:
     assert second(start, rig) == S_OK
     assert first(end, rig) == S_OK
     assert first(end, rig) == FWX_E_NOT_IN_BLOCKING_OP
-    assert len(rig.firewall._blocking) == 1
+    assert len(rig.engine.blocking) == 1
     assert second(end, rig) == S_OK
-    assert len(rig.firewall._blocking) == 0
+    assert len(rig.engine.blocking) == 0
 
 
 @pytest.mark.parametrize("method", ["StartHeavyBlockingOperation", "EndHeavyBlockingOperation"])
@@ -90,7 +90,7 @@ def test_the_loop_thread_must_not_block(rig: Rig, method: str) -> None:
     assert failure.value.hresult == FWX_E_BAD_CONTEXT
     assert f"{method} on the loop thread, which must never block" in failure.value.text
     assert "IBlocking" in failure.value.text
-    assert len(rig.firewall._blocking) == 0
+    assert len(rig.engine.blocking) == 0
 
 
 def test_a_limit_of_threads(rig: Rig, threads: Any) -> None:
@@ -118,4 +118,4 @@ def test_a_thread_that_died_inside_counts_no_more(rig: Rig) -> None:
         thread.start()
         thread.join()
         assert results == [S_OK]
-    assert len(rig.firewall._blocking) == 0
+    assert len(rig.engine.blocking) == 0

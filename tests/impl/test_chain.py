@@ -10,9 +10,10 @@ import pytest
 from zope.interface import Interface, directlyProvides, providedBy
 
 from fwx.impl.chain import Member, link
+from fwx.impl.filterhost import FilterHost
 from fwx.impl.iobuffer import FWXIOBuffer
 from fwx.impl.sockets import FWXSocket
-from fwx.interfaces import IFWXConnection, IFWXSocket, fwx_dfpc_Middle
+from fwx.interfaces import GUID_NULL, IFWXConnection, IFWXSocket, fwx_dfpc_Middle
 from fwx.interfaces.hresult import E_FAIL, E_UNEXPECTED, FWX_E_BAD_CONTEXT, COMError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def members(rig: Rig, count: int) -> list[Member]:
     connection: Any = SimpleNamespace(engine=rig.engine, terminating=False)
-    return [Member(connection, None, object(), fwx_dfpc_Middle, None) for _ in range(count)]  # type: ignore[arg-type]
+    host = FilterHost("filter", GUID_NULL, None, rig.faults, everywhere=True, opens_on_error=False)
+    return [Member(connection, host, object(), fwx_dfpc_Middle, None) for _ in range(count)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -314,7 +314,7 @@ def test_the_terminating_event_makes_no_session_filter(rig: Rig) -> None:
     """B2.30: asked for in FilterInit alone it attaches nothing."""
     host = rig.host(mask=fwx_ConnectionTerminating | FWX_ALL_SOURCES)
     connection = rig.connection()
-    assert connection.raise_connect_event((host,))
+    assert rig.through(connection.raise_connect_event((host,)))
     connection.end()
     rig.until_gone(connection)
     assert [entry[1] for entry in rig.journal] == ["init", "ended"]
@@ -329,7 +329,7 @@ def test_a_handler_that_fails_at_the_end(rig: Rig) -> None:
 
     asks = fwx_Connect_Tcp | fwx_ConnectionTerminating | FWX_ALL_SOURCES
     connection = rig.connection()
-    assert connection.raise_connect_event((rig.host(handle=handle, session_mask=asks),))
+    assert rig.through(connection.raise_connect_event((rig.host(handle=handle, session_mask=asks),)))
     connection.end()
     rig.until_gone(connection)
     assert len(rig.records) == 1
@@ -341,7 +341,7 @@ def test_a_refused_request_detaches_filters_that_have_no_sockets(rig: Rig, watch
     watching = watcher()
     asks = fwx_Connect_Tcp | fwx_ConnectionTerminating | FWX_ALL_SOURCES
     connection = rig.connection()
-    assert connection.raise_connect_event((rig.attaching(watching, session_mask=asks),))
+    assert rig.through(connection.raise_connect_event((rig.attaching(watching, session_mask=asks),)))
     connection.refuse(HRESULT_FROM_WIN32(WSAECONNREFUSED), "connecting failed")
     connection.refuse(E_FAIL, "a second time")
     rig.until_gone(connection)

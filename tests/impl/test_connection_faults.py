@@ -181,7 +181,7 @@ def test_what_a_handler_answers(
 
     faulty = not passes or opens
     connection = rig.connection()
-    assert connection.raise_connect_event((rig.host(handle=handle, opens=opens),)) is passes
+    assert rig.through(connection.raise_connect_event((rig.host(handle=handle, opens=opens),))) is passes
     if result is not None:
         assert connection.result[0] == result
     assert attached.detached == faulty, "what a failing handler attached is detached and left out (B1.30)"
@@ -204,7 +204,7 @@ def test_attach_to_session_that_fails(rig: Rig, attach: Any, opens: bool, passes
     host = rig.host(attach=attach, opens=opens)
     for _ in range(2):
         connection = rig.connection()
-        assert connection.raise_connect_event((host,)) is passes
+        assert rig.through(connection.raise_connect_event((host,))) is passes
     assert [entry[1] for entry in rig.journal].count("attach") == 2
 
 
@@ -213,7 +213,7 @@ def test_a_filter_that_failed_to_start(rig: Rig, opens: bool) -> None:
     """B1.11, B1.12: what names it is denied unless it is open on errors."""
     host = rig.host(init=lambda firewall: 1 / 0, opens=opens)
     connection = rig.connection()
-    assert connection.raise_connect_event((host,)) is opens
+    assert rig.through(connection.raise_connect_event((host,))) is opens
     if not opens:
         result, reason = connection.result
         assert result == FWX_E_FILTER_NOT_REGISTERED
@@ -225,7 +225,7 @@ def test_deny(rig: Rig) -> None:
     later = rig.host("later")
     denying = rig.host("denying", handle=lambda event: event.Parameters.Connect.piConnection.Deny(0))
     connection = rig.connection()
-    assert not connection.raise_connect_event((denying, later))
+    assert not rig.through(connection.raise_connect_event((denying, later)))
     assert connection.result == (HRESULT_FROM_WIN32(WSAECONNREFUSED), "denied by filter 'denying'")
     assert ("later", "event", fwx_Connect_Tcp) not in rig.journal
 
@@ -237,7 +237,7 @@ def test_deny_then_fail_still_denies(rig: Rig) -> None:
         event.Parameters.Connect.piConnection.Deny(0)
         raise ValueError
 
-    assert not rig.connection().raise_connect_event((rig.host(handle=handle, opens=True),))
+    assert not rig.through(rig.connection().raise_connect_event((rig.host(handle=handle, opens=True),)))
 
 
 def test_kill_in_the_handler(rig: Rig, watcher: Any) -> None:
@@ -250,7 +250,7 @@ def test_kill_in_the_handler(rig: Rig, watcher: Any) -> None:
         codes.append(code_of(event.Parameters.Connect.piConnection.AttachDataFilter, watcher(), fwx_dfpc_Middle, None))
 
     host = rig.host(handle=handle)
-    assert not connection.raise_connect_event((host,))
+    assert not rig.through(connection.raise_connect_event((host,)))
     assert connection.result[0] == HRESULT_FROM_WIN32(WSAECONNABORTED)
     assert codes == [FWX_E_TERMINATING]
     rig.until_gone(connection)
@@ -277,7 +277,7 @@ def test_bad_calls_in_the_handler(rig: Rig, watcher: Any) -> None:
             )
         )
 
-    assert rig.connection().raise_connect_event((rig.host(handle=handle),))
+    assert rig.through(rig.connection().raise_connect_event((rig.host(handle=handle),)))
     invalid = HRESULT_FROM_WIN32(WSAEINVAL)
     assert found == [E_INVALIDARG, E_POINTER, E_INVALIDARG, E_INVALIDARG, E_INVALIDARG, invalid, invalid]
 
@@ -302,7 +302,7 @@ def test_attach_and_deny_outside_a_handler(rig: Rig, watcher: Any, when: str) ->
         late.ask(rig.connection())
     elif when == "after the event":
         connection = rig.connection()
-        connection.raise_connect_event((rig.attaching(late),))
+        rig.through(connection.raise_connect_event((rig.attaching(late),)))
         late.ask(connection)
     else:
         opened = rig.open(late)
@@ -315,7 +315,7 @@ def test_the_event_says_what_is_asked_for(rig: Rig) -> None:
     """B2.7, B2.12: type, source, address, connection; the outbound connection does not exist yet."""
     events: list[Any] = []
     connection = rig.connection(target="www.example.org:443")
-    assert connection.raise_connect_event((rig.host(handle=events.append),))
+    assert rig.through(connection.raise_connect_event((rig.host(handle=events.append),)))
     (event,) = events
     parameters = event.Parameters.Connect
     assert event.EventType == fwx_Connect_Tcp

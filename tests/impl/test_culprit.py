@@ -46,7 +46,7 @@ def witness(rig: Rig) -> Witness:
 def test_the_handler_of_an_event(rig: Rig, witness: Witness) -> None:
     rig.host("bystander")
     host = rig.host("sluggard", handle=witness)
-    assert rig.connection().raise_connect_event((host,))
+    assert rig.through(rig.connection().raise_connect_event((host,)))
     [culprit] = witness.seen
     assert (culprit.filters, culprit.method) == (("sluggard",), "FirewallEventHandler")
     assert "in FirewallEventHandler\n" in culprit.stack
@@ -57,7 +57,7 @@ def test_the_handler_of_an_event(rig: Rig, witness: Witness) -> None:
 def test_a_filters_own_methods(rig: Rig, witness: Witness, step: str, method: str) -> None:
     host = rig.host("sluggard", **{step: witness})
     if step == "attach":
-        assert not rig.connection().raise_connect_event((host,))  # it attached nothing
+        assert not rig.through(rig.connection().raise_connect_event((host,)))  # it attached nothing
     host.stop()
     assert [(each.filters, each.method) for each in witness.seen] == [(("sluggard",), method)]
 

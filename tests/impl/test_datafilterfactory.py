@@ -107,7 +107,7 @@ def set_for(
 def passes(rig: Rig, session: Any, target: str = "127.0.0.1:80", hosts: Any = ()) -> list[Any]:
     """Have a client of *session* ask for *target*; return the data filters of the connection."""
     connection = rig.connection(session, target)
-    assert connection.raise_connect_event(hosts), connection.result
+    assert rig.through(connection.raise_connect_event(hosts)), connection.result
     attached = [member.data_filter for member in connection._members]
     connection.refuse(S_OK, "the test is over")
     return attached
@@ -264,7 +264,7 @@ def test_the_priority_class(rig: Rig) -> None:
     for place in (fwx_dfpc_PreTrust, fwx_dfpc_Internal):
         session.SetDataFilterFactory(fwx_Connect_Tcp, ANY, None, Factory(), place, None, 0)
     connection = rig.connection(session)
-    assert connection.raise_connect_event(())
+    assert rig.through(connection.raise_connect_event(()))
     seen = [member.priority for member in connection._members]
     connection.refuse(S_OK, "the test is over")
     assert seen == [fwx_dfpc_PreTrust, fwx_dfpc_Internal]
@@ -276,7 +276,7 @@ def test_a_refused_connection_gets_no_data_filter(rig: Rig) -> None:
     set_for(rig.session(), factory)
     denying = rig.host(handle=lambda event: event.Parameters.Connect.piConnection.Deny(0))
     connection = rig.connection()
-    assert not connection.raise_connect_event((denying,))
+    assert not rig.through(connection.raise_connect_event((denying,)))
     assert connection.result[0] == HRESULT_FROM_WIN32(WSAECONNREFUSED)
     connection.refuse(*connection.result)
     assert factory.made == []
@@ -373,7 +373,7 @@ def test_a_factory_that_makes_the_same_again(rig: Rig) -> None:
     for _ in range(2):
         set_for(rig.session(), Factory(lambda: one))
     connection = rig.connection()
-    assert not connection.raise_connect_event(())
+    assert not rig.through(connection.raise_connect_event(()))
     connection.refuse(*connection.result)
     assert connection.result[0] == E_UNEXPECTED
 
@@ -424,7 +424,7 @@ def test_datagrams_by_the_bound_address_or_the_destination(rig: Rig) -> None:
         set_for(session, Factory(), CLIENT.with_port(1), fwx_Bind_Udp)
         set_for(session, reached, target, fwx_Udp_Destination)
         connection = FWXDatagramConnection(session, CLIENT, client, lambda verdict: ())  # type: ignore[arg-type]
-        assert connection.bind(CLIENT, ())
+        assert rig.through(connection.bind(CLIENT, ()))
         connection.start()
         assert (len(bound.made), len(reached.made)) == (1, 0)
         connection._from_client(b"x", target)

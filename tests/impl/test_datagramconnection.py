@@ -130,7 +130,7 @@ class Association:
         self.ended: list[Any] = []
         options |= {"interface": "proxy", "on_ended": self.ended.append}
         self.connection = FWXDatagramConnection(rig.session(), CLIENT, self.client, lambda _: hosts, **options)
-        self.bound = self.connection.bind(SocketAddress("127.0.0.1", 0), hosts) if binds else True
+        self.bound = rig.through(self.connection.bind(SocketAddress("127.0.0.1", 0), hosts)) if binds else True
         if self.bound:
             self.connection.start()
 

@@ -238,7 +238,7 @@ def test_the_port_is_open_while_it_listens(rig: Rig, handed: Any) -> None:
     bound = inward.connection.take(ANYWHERE)
     assert not len(rig.packet_filter)
     assert nobody_listens(bound)
-    assert inward.connection.bind(rig.engine.policy.judge_waiting(bound))
+    assert rig.through(inward.connection.bind(rig.engine.policy.judge_waiting(bound)))
     told: list[int] = []
     inward.connection.listen(1, lambda: told.append(1))
     assert not told, "not inside the call: the kernel may still refuse to listen"
@@ -269,7 +269,7 @@ def test_the_packet_filter_fails(rig: Rig, handed: Any, when: str) -> None:
     rig.engine.packet_filter = Failing()  # type: ignore[assignment]
     inward = Inward(rig, handed[0])
     bound = inward.connection.take(ANYWHERE)
-    assert inward.connection.bind(rig.engine.policy.judge_waiting(bound))
+    assert rig.through(inward.connection.bind(rig.engine.policy.judge_waiting(bound)))
     inward.connection.listen(1, lambda: pytest.fail("it does not listen"))
     for claim in claims:
         rig.settle()
@@ -298,7 +298,7 @@ def test_the_packet_filter_takes_its_time(rig: Rig, handed: Any, seen: list[Any]
     side, _ = handed
     inward = Inward(rig, side)
     bound = inward.connection.take(ANYWHERE)
-    assert inward.connection.bind(rig.engine.policy.judge_waiting(bound))
+    assert rig.through(inward.connection.bind(rig.engine.policy.judge_waiting(bound)))
     told: list[int] = []
     inward.connection.listen(1, partial(told.append, 1))
     inward.come()
@@ -320,7 +320,7 @@ def test_a_filter_denies_the_bind(rig: Rig, handed: Any) -> None:
     later = rig.host("later", mask=ENDS)
     inward = Inward(rig, handed[0])
     bound = inward.connection.take(ANYWHERE)
-    assert not inward.connection.bind(rig.engine.policy.judge_waiting(bound))
+    assert not rig.through(inward.connection.bind(rig.engine.policy.judge_waiting(bound)))
     assert inward.connection.result == (winsock(WSAEADDRINUSE), "denied by filter 'denying'")
     inward.connection.refuse(*inward.connection.result, Action.Denied)
     rig.until(lambda: inward.ended)
@@ -449,7 +449,7 @@ def test_policy_says_who_may_connect(rig: Rig, handed: Any) -> None:
         rig.closing.append(partial(side.transport.close, False))
         inward = Inward(rig, side, session)
         inward.connection.take(ANYWHERE)
-        assert inward.connection.bind(rig.policy(rule).judge_waiting(ANYWHERE, session.who))
+        assert rig.through(inward.connection.bind(rig.policy(rule).judge_waiting(ANYWHERE, session.who)))
         inward.connection.listen(1)
         peer = inward.come()
         if comes:
@@ -589,7 +589,7 @@ def test_killed_in_its_own_events(rig: Rig, handed: Any) -> None:
         rig.host(handle=handle, mask=ALL)
         inward = Inward(rig, handed[0])
         bound = inward.connection.take(ANYWHERE)
-        if inward.connection.bind(rig.engine.policy.judge_waiting(bound)):
+        if rig.through(inward.connection.bind(rig.engine.policy.judge_waiting(bound))):
             inward.connection.listen(1, lambda: pytest.fail("it was killed"))
         rig.until(lambda inward=inward: inward.ended)
         assert inward.connection.result[0] == winsock(WSAECONNABORTED)

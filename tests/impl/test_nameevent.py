@@ -110,7 +110,7 @@ def test_the_event_tells_the_size_of_the_answer_in_c(rig: Rig) -> None:
     sizes: list[int] = []
     host = rig.host(mask=NAMES, handle=lambda event: sizes.append(event.Parameters.GetHostByName.HostentLength))
     events = NameEvents(rig.session(), (host,), "www.example")
-    assert events.before() is events.after(HERE) is None
+    assert rig.through(events.before()) is rig.through(events.after(HERE)) is None
     assert sizes == [0, hostent_size(HERE)]
     assert hostent_size(HERE) == 32 + 8 * 3 + len("here.example\0") + 4
 
@@ -189,7 +189,7 @@ def test_only_firewall_clients_raise_them(rig: Rig) -> None:
     host = rig.host(mask=NAMES)
     for source in (fwxSourceNAT, fwxSourceWSP):
         events = NameEvents(rig.session(source=source), (host,), "www.example")
-        assert events.before() is events.after(HERE) is None
+        assert rig.through(events.before()) is rig.through(events.after(HERE)) is None
         assert events.answer is HERE
     assert [entry for entry in rig.journal if entry[1] == "event"] == [("filter", "event", fwx_GetHostByName)] * 2
 
@@ -240,7 +240,7 @@ def test_a_look_up_of_an_address(rig: Rig, address: Any, family: int) -> None:
 
     events = NameEvents(rig.session(), (rig.host(mask=NAMES, handle=handle),), address)
     true = Hostent("true.example", (), (address,))
-    assert events.before() is events.after(true) is None
+    assert rig.through(events.before()) is rig.through(events.after(true)) is None
     packed = address.packed
     assert seen == [(packed, len(packed), family, None), (packed, len(packed), family, true)]
     assert events.answer == Hostent("other.example")
@@ -288,14 +288,14 @@ def test_a_filter_that_may_fail_open_answers_nothing(rig: Rig) -> None:
     host = rig.host(opens=True, mask=NAMES, handle=Seen(after=fails))
     true = Hostent("www.example", (), (IPv4Address("203.0.113.80"),))
     events = NameEvents(rig.session(), (host,), "www.example")
-    assert events.before() is events.after(true) is None
+    assert rig.through(events.before()) is rig.through(events.after(true)) is None
     assert events.answer is true
 
 
 @pytest.mark.parametrize("opens", [False, True])
 def test_a_filter_that_is_not_there(rig: Rig, opens: bool) -> None:
     host = rig.host(opens=opens, init=lambda firewall: E_OUTOFMEMORY)
-    refusal = NameEvents(rig.session(), (host,), "www.example").before()
+    refusal = rig.through(NameEvents(rig.session(), (host,), "www.example").before())
     assert refusal is None if opens else refusal is not None and refusal.result == FWX_E_FILTER_NOT_REGISTERED
 
 
@@ -340,11 +340,11 @@ def test_it_is_of_no_use_after_its_event(rig: Rig) -> None:
     """A filter that keeps it can neither refuse nor answer any more."""
     seen = Seen()
     events = NameEvents(rig.session(), (rig.host(mask=NAMES, handle=seen),), "www.example")
-    assert events.before() is None
+    assert rig.through(events.before()) is None
     (told,) = seen.told
     assert code_of(told.Deny, 0) == FWX_E_BAD_CONTEXT
     assert code_of(told.SetResult, HERE) == FWX_E_TERMINATING
-    assert events.after(ELSEWHERE) is None
+    assert rig.through(events.after(ELSEWHERE)) is None
     assert events.answer is ELSEWHERE
 
 

@@ -48,7 +48,7 @@ def successor(rig: Rig, old: FilterHost, name: str = "new", **script: Any) -> Fi
 def begin(rig: Rig, session: Any = None) -> FWXConnection:
     """A connection that the filters of today have seen."""
     connection = rig.connection(session)
-    assert connection.raise_connect_event(rig.engine.filters)
+    assert rig.through(connection.raise_connect_event(rig.engine.filters))
     return connection
 
 
@@ -63,7 +63,7 @@ def test_old_connections_finish_with_the_old_one(rig: Rig, old: FilterHost) -> N
     new = successor(rig, old)
     assert exchange(rig.engine, new) == 1
     assert (rig.engine.filters, rig.engine.retired) == ((new,), (old,))
-    assert first.raise_connect_event(rig.engine.filters)  # a later event of the old connection
+    assert rig.through(first.raise_connect_event(rig.engine.filters))  # a later event of the old connection
     assert calls(rig, "old")[3:] == ["fwx_Connect_Tcp"]
     second = begin(rig)
     assert second.session is first.session
@@ -95,7 +95,7 @@ def test_one_without_connections_is_shut_down_at_once(rig: Rig, old: FilterHost)
 def test_one_that_never_was_up_is_not_shut_down(rig: Rig) -> None:
     broken = rig.host("old", init=lambda firewall: 1 / 0)
     assert broken.state == "failed"
-    assert not rig.connection().raise_connect_event(rig.engine.filters)
+    assert not rig.through(rig.connection().raise_connect_event(rig.engine.filters))
     assert exchange(rig.engine, successor(rig, broken)) == 0
     assert "shutdown" not in calls(rig, "old")
     begin(rig)
@@ -126,7 +126,7 @@ def test_a_connection_that_the_old_one_has_not_seen_goes_over(rig: Rig, old: Fil
     connection = rig.connection()
     exchange(rig.engine, successor(rig, old))
     assert old.state == "stopped"
-    assert connection.raise_connect_event(rig.engine.filters)
+    assert rig.through(connection.raise_connect_event(rig.engine.filters))
     assert calls(rig, "new")[-1] == "fwx_Connect_Tcp"
 
 
@@ -175,7 +175,7 @@ def test_what_the_old_ones_factory_serves_the_new_one_does_not_see(rig: Rig, old
     new = successor(rig, old)
     exchange(rig.engine, new)
     connection = rig.connection()
-    assert connection.raise_connect_event((new,), (SocketAddress("127.0.0.1", 80),))
+    assert rig.through(connection.raise_connect_event((new,), (SocketAddress("127.0.0.1", 80),)))
     assert calls(rig, "new") == ["init"]
     assert connection.involves(old)
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from fwx.impl.raw import Ref, raw
-from fwx.impl.session import wants
+from fwx.impl.sessionfilters import wants
 from fwx.impl.user import NOBODY, FWXAuthenticatedUser
 from fwx.interfaces import (
     FWX_SESSION_AUTHENTICATED,
@@ -113,7 +113,7 @@ def test_the_event_that_attaches_is_the_first_that_is_handled(rig: Rig) -> None:
     host = rig.host()
     for _ in range(2):
         connection = rig.connection()
-        assert connection.raise_connect_event((host,))
+        assert rig.through(connection.raise_connect_event((host,)))
         connection.refuse(S_OK, "the test is over")
     assert [entry[1:] for entry in rig.journal if entry[0] == "filter"] == [
         ("init", None),

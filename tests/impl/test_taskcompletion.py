@@ -106,8 +106,8 @@ def test_an_operation_that_was_not_ended_is_a_fault(rig: Rig) -> None:
     rig.firewall.PostTaskCompletion(BlockingTask(work), 0)
     rig.until(lambda: rig.alerts)
     assert "returned with 2 heavy blocking operations that it had not ended" in rig.alerts[0].message
-    assert len(rig.firewall._blocking) == 0
-    assert rig.workers._blocked == 0
+    assert len(rig.engine.blocking) == 0
+    assert not rig.workers._blocked
 
 
 @pytest.mark.parametrize(("wrong", "code"), [(None, E_POINTER), (object(), E_INVALIDARG)])

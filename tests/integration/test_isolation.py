@@ -77,6 +77,12 @@ class Filter(Filter):
 """
 
 
+# Its calls come on threads.
+BLOCKING = """
+Filter = sdk.implementer(sdk.IBlocking)(Filter)
+"""
+
+
 def write_version(folder: Path, version: str, options: str = "pass", extra: str = "") -> None:
     """Have the next reload get this."""
     (folder / "filter_tag.py").write_text(FILTER + VERSION.format(version=version, options=options) + extra)
@@ -266,20 +272,20 @@ def reloading(serve: Any, curl: Any, web: str) -> Reloading:
 
 
 @pytest.mark.requires("curl")
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(("loop", "extra"), [*((loop, "") for loop in LOOPS), ("uvloop", BLOCKING)])
 def test_new_connections_get_the_new_code(
-    serve: Any, curl: Any, web: str, origin: Any, client: Any, eventually: Callable[..., Any], loop: str
+    serve: Any, curl: Any, web: str, origin: Any, client: Any, eventually: Callable[..., Any], loop: str, extra: str
 ) -> None:
     """B1.4, B1.39: the old code finishes what it began, in the same session; then its session filter is detached and it
-    is shut down."""
-    reloading = Reloading(serve, curl, web, loop=loop)
+    is shut down; on threads as on the loop."""
+    reloading = Reloading(serve, curl, web, loop=loop, extra=extra)
     assert reloading.fetch() == b"the first"
     eventually(lambda: "the first detached" in reloading.journal(), "the end of curl's connection")
     old = client.socks(reloading.firewall.address(), origin().address)
     old.sendall(b"hello")
     assert client.exactly(old, 9) == b"the first"
 
-    write_version(reloading.folder, "the next one")
+    write_version(reloading.folder, "the next one", extra=extra)
     said = "filter 'tag' has been reloaded; connections that finish with the old code: 1"
     assert reloading.reload() == (0, said)
     assert reloading.fetch() == b"the next one"
