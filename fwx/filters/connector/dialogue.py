@@ -9,7 +9,6 @@ from fwx.filters.connector.announcer import RefusedError
 from fwx.filters.connector.signals import Place, Side, SignalError, Signals
 from fwx.filters.lines import LineError, Lines
 
-
 MOST_AT_ONCE = 64
 """Signals in what comes at one time; every other connection waits until the service has announced them."""
 
