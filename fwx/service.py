@@ -62,7 +62,7 @@ from fwx.upstreams import upstreams_of
 from fwx.user_directories import DirectorySurroundings, UserDirectories, read_directories
 from fwx.watchdog import Watchdog
 from fwx.ways_in import WaysIn
-from fwx.workers import WorkerPool
+from fwx.workers import WORKERS, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,7 +134,9 @@ class Service:
         self._tasks = Tasks(self._loop, faults)
         self._resolver = SystemResolver(self._loop, time.monotonic)
         self.workers = WorkerPool()
-        self.handles = DescriptorHandles(self.poller.queue, self.poller, self.workers.submit)
+        # What hangs in filters does not hold up the files of others.
+        self._files = WorkerPool(WORKERS, WORKERS)
+        self.handles = DescriptorHandles(self.poller.queue, self.poller, self._files.submit)
         # The policy keeps it up to date: it is asked about every connection, and first.
         local = LocalAddresses()
         self._deadlines = _deadlines(configuration.limits.handshake_seconds, self._loop)
@@ -373,7 +375,7 @@ class Service:
 
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
-        for pool in (self.workers, self._hashing, *self._directories.pools):
+        for pool in (self.workers, self._files, self._hashing, *self._directories.pools):
             pool.close()
             if len(pool):
                 await asyncio.to_thread(pool.join, self._worker_seconds)

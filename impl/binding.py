@@ -316,7 +316,13 @@ class Binding:
         return verdict
 
     def join(self, connection: FWXAcceptedConnection, done: Callable[[Dialled], None]) -> Callable[[], None]:
-        """The one peer is there (:class:`fwx.impl.acceptedconnection.ClientSide`): nobody else is let in."""
+        """The one peer is there (:class:`fwx.impl.acceptedconnection.ClientSide`): nobody else is let in.
+
+        Several may have come while a blocking filter was asked, or the client may have gone.
+        """
+        if self not in self._gateway.opening:
+            done(Dialled(None, WSAECONNREFUSED, "the client waits for nobody any more"))
+            return lambda: None
         self._gateway.opening.discard(self)
         self._joined = connection
         self._listening.end(S_OK, f"{connection.target} has come")

@@ -135,6 +135,7 @@ class FWXBoundForClient(FWXListeningConnection):
 
     async def _show(self, connection: FWXAcceptedConnection) -> None:
         self._there.add(connection)
+        self.permission.take()  # before a filter is asked, which may take a while
         await super()._show(connection)
 
     def _accepted_gone(self, connection: FWXAcceptedConnection) -> None:
@@ -164,7 +165,6 @@ class Dialler:
         self._waiting: dict[FWXAcceptedConnection, tuple[Done, Deadline]] = {}
 
     def join(self, connection: FWXAcceptedConnection, done: Done) -> Callable[[], None]:
-        self._permission.take()
         told = partial(self._dialled, connection, done)
         if self._address is not None:
             return dial_client(self._session, self._address, told)

@@ -316,6 +316,10 @@ class ConnectionBase(ShowsEvents):
         return self.session.user_name
 
     @property
+    def upstream(self) -> str:
+        return self.verdict.upstream
+
+    @property
     def client(self) -> SocketAddress:
         return self.client_address
 

@@ -153,13 +153,19 @@ class FWXDatagramsForClient(FWXDatagramConnection):
         destination.secondary, destination.verdict = True, verdict
         self.permission.take()
         self._admitted(destination, [source])
+        return destination
+
+    async def _admit(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
+        """Let a peer in that no filter refuses; meanwhile a port for one is that peer's."""
+        await super()._admit(destination, addresses)
+        if self.terminating:
+            return
         if destination.state is State.OPEN:
             self.waits = False
-            self.permission.use(self, source)
+            self.permission.use(self, destination.target)
         else:
             self.permission.give_back()
         self._watch(destination)
-        return destination
 
     def _judge(self, peer: SocketAddress) -> Verdict:
         """Say whether *peer* may write to the client."""

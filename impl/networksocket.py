@@ -194,6 +194,10 @@ class FWXNetworkSocket(OwnedSocket):
         return "" if self.session is None else self.session.user_name
 
     @property
+    def upstream(self) -> str:
+        return "" if self._verdict is None else self._verdict.upstream
+
+    @property
     def client(self) -> SocketAddress:
         """The session's client; of a socket that belongs to no user who has connected to it, else nowhere."""
         if self.session is not None:

@@ -15,6 +15,7 @@ class IRecorded(Interface):
 
     rule = Attribute("The name of the rule that allowed it; empty for a UDP socket, whose destinations have one each.")
     user = Attribute("The name of the session's user; empty where nobody has authenticated.")
+    upstream = Attribute("The name of the upstream that it goes through; empty where it goes straight.")
 
     client = Attribute("The client's ``SocketAddress``, with its port.")
 

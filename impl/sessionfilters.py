@@ -79,7 +79,7 @@ class HasSessionFilters(SessionRequests):
             self._filters[host] = attached
         finally:
             del self._attaching[host]
-            pending.settle(None)
+            self.engine.queue.post(pending.settle, None)  # behind the event that it was attached for
         return attached
 
     def strand(self, host: FilterHost) -> Strand:

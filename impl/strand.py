@@ -27,6 +27,8 @@ logger = logging.getLogger("fwx.strand")
 ANSWER_SECONDS: Final = 60.0
 """How long the service waits for a call whose outcome it needs: an event's handler, ``Detach``, ``FilterInit`` ..."""
 
+_TOLD_LATE: Final = frozenset({"Detach", "FilterShutdown"})
+
 # Calls of one strand on a thread before the others get their turn.
 _TURN: Final = 32
 
@@ -43,6 +45,13 @@ class _Call(NamedTuple):
     name: str
     args: tuple[Any, ...]
     done: Callable[[Any, BaseException | None], object]
+
+
+class _Asked(NamedTuple):
+    """A call whose outcome is waited for."""
+
+    strand: Strand
+    deadline: Deadline
 
 
 class Strand:
@@ -71,17 +80,23 @@ class Strand:
 
     def post(
         self, target: object, name: str, args: tuple[Any, ...], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
-        """Call the method *name* of *target*, a filter's, behind what was posted before.
+    ) -> _Call:
+        """Call the method *name* of *target*, a filter's, behind what was posted before; return what stands for that.
 
         *done* gets the result and the fault, on the thread; where no thread can be had, on the calling one.
         """
+        call = _Call(target, name, args, done)
         with self._lock:
-            self._waiting.append(_Call(target, name, args, done))
-            if self._is_running:
-                return
-            self._is_running = True
-        self._submit()
+            self._waiting.append(call)
+            starts, self._is_running = not self._is_running, True
+        if starts:
+            self._submit()
+        return call
+
+    def withdraw(self, call: _Call) -> None:
+        """Do not make *call*, if it has not begun; its *done* is not called."""
+        with self._lock:
+            self._waiting = deque(each for each in self._waiting if each is not call)
 
     def tell(self, target: object, name: str, args: tuple[Any, ...], failed: Callable[[BaseException], object]) -> None:
         """Call *name* as :meth:`post` does; *failed* hears of a fault, on the loop thread."""
@@ -94,9 +109,10 @@ class Strand:
     def ask(self, target: object, name: str, *args: Any) -> Pending[Outcome]:
         """Call *name* as :meth:`post` does, and let a course wait for the outcome; on the loop thread.
 
-        One that does not return in time has failed with :class:`Overdue`.
+        One that does not return in time has failed with :class:`Overdue`; if it has not begun, it never does, unless it
+        tells of an end: ``Detach`` and ``FilterShutdown`` come when the strand is free.
         """
-        return self._strands.asked(self, partial(self.post, target, name, args), name)
+        return self._strands.asked(self, target, name, args)
 
     def where(self) -> str:
         """Say what the running call is busy with, for the log; empty where there is none."""
@@ -162,7 +178,7 @@ class Strands:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.deadlines = DeadlineQueue(ANSWER_SECONDS, engine.clock, engine.call_later)
-        self._asked: dict[Pending[Outcome], Strand] = {}
+        self._asked: dict[Pending[Outcome], _Asked] = {}
         # Those that nobody waits for any more, because they did not come back when the service had to go on.
         self._abandoned: WeakSet[Strand] = WeakSet()
 
@@ -188,21 +204,19 @@ class Strands:
         """The calling thread works for no strand any more."""
         self.engine.queue.local.strand = None
 
-    def asked(
-        self, strand: Strand, post: Callable[[Callable[[Any, BaseException | None], object]], None], name: str
-    ) -> Pending[Outcome]:
-        """Post a call of *strand* by *post*, and return what settles with its outcome."""
+    def asked(self, strand: Strand, target: object, name: str, args: tuple[Any, ...]) -> Pending[Outcome]:
+        """Post a call to *strand*, and return what settles with its outcome."""
         pending: Pending[Outcome] = Pending()
         if strand in self._abandoned:
             pending.settle((None, _stopping()))
             return pending
-        deadline = self.deadlines.add(partial(self._overdue, pending, strand, name))
-        self._asked[pending] = strand
 
         def done(result: Any, error: BaseException | None) -> None:
-            self.engine.queue.post(self._settle, pending, deadline, (result, error))
+            self.engine.queue.post(self._settle, pending, (result, error))
 
-        post(done)
+        call = strand.post(target, name, args, done)
+        deadline = self.deadlines.add(partial(self._overdue, pending, strand, call))
+        self._asked[pending] = _Asked(strand, deadline)
         return pending
 
     def abandon(self) -> None:
@@ -210,13 +224,13 @@ class Strands:
 
         Their strands are waited for no more; those of others go on.
         """
-        for strand in set(self._asked.values()):
+        for strand in {asked.strand for asked in self._asked.values()}:
             self._abandoned.add(strand)
             where = strand.where()
             if where:
                 logger.warning("filter %r has not come back from %s", strand.host.name, where)
         for pending in list(self._asked):
-            self._settle(pending, None, (None, _stopping()))
+            self._settle(pending, (None, _stopping()))
 
     def close(self) -> None:
         """Wait for nothing any more; the service has stopped."""
@@ -232,16 +246,18 @@ class Strands:
             raise error
         logger.debug("refused when the call had returned: %s", error)
 
-    def _settle(self, pending: Pending[Outcome], deadline: Deadline | None, outcome: Outcome) -> None:
-        self._asked.pop(pending, None)
-        if deadline is not None:
-            deadline.cancel()
+    def _settle(self, pending: Pending[Outcome], outcome: Outcome) -> None:
+        asked = self._asked.pop(pending, None)
+        if asked is not None:
+            asked.deadline.cancel()
         pending.settle(outcome)
 
-    def _overdue(self, pending: Pending[Outcome], strand: Strand, name: str) -> None:
+    def _overdue(self, pending: Pending[Outcome], strand: Strand, call: _Call) -> None:
+        if call.name not in _TOLD_LATE:  # else one that hangs would gather all that has ended meanwhile
+            strand.withdraw(call)
         where = strand.where()
         busy = f": it is busy with {where}" if where else ": no thread is free"
-        self._settle(pending, None, (None, Overdue(f"{name} has not returned for {ANSWER_SECONDS:g} s{busy}")))
+        self._settle(pending, (None, Overdue(f"{call.name} has not returned for {ANSWER_SECONDS:g} s{busy}")))
 
 
 def _stopping() -> COMError:

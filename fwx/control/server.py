@@ -148,15 +148,16 @@ class ControlServer:
             answer = await self._answer(reader, Lines(reader, writer))
             if answer is not None:
                 writer.write(json.dumps(answer).encode() + b"\n")
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    await writer.drain()
+            writer.close()
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await writer.wait_closed()
         except (OSError, TimeoutError) as error:
             logger.debug("a client of the control socket went away: %s", error)
         except asyncio.CancelledError:  # the service stops; the stream's own callback would report it
             logger.debug("a client of the control socket was left without an answer")
         finally:
             self._clients.discard(task)
-            writer.close()
+            writer.transport.abort()  # of one that has not taken what was said nothing is kept
 
     async def _answer(self, reader: asyncio.StreamReader, lines: Lines) -> Mapping[str, Any] | None:
         """Do what is asked for and return the answer, unless it has been given."""

@@ -32,7 +32,7 @@ class Feed:
         self._awake = asyncio.Event()
 
     def put(self, item: Item, *, always: bool = False) -> bool:
-        """Add *item*; ``False`` where it has no room. What says how a recording has ended is *always* taken."""
+        """Add *item*; ``False`` where it has no room. How a recording has begun and ended is *always* taken."""
         size = _size(item)
         if self._waiting + size > self._most and not always:
             return False

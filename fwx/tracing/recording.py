@@ -44,8 +44,8 @@ class Recording:
         self._closed: set[str] = set()
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Say whose connection it is."""
-        self._put("begin", facts)
+        """Say whose connection it is; the command cannot do without, even if nothing else has room."""
+        self._feed.put(self._item("begin", facts), always=True)
 
     def side(self, side: str, what: str, data: bytes = b"") -> None:
         """One side sends or gets *data*, ends, resets, or sees an end or a reset."""

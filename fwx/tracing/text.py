@@ -54,10 +54,17 @@ class TestText:
         self.text = "\n".join(lines) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write the test to *path*, mode 0600, and what belongs beside it. :raises OSError: also where it exists."""
-        if self.data:
-            _write(path.with_suffix(".bin"), self.data)
+        """Write the test to *path*, mode 0600, and what belongs beside it; both or nothing.
+
+        :raises OSError: also where one of them exists.
+        """
         _write(path, self.text.encode())
+        if self.data:
+            try:
+                _write(path.with_suffix(".bin"), self.data)
+            except OSError:
+                path.unlink()
+                raise
 
     def _imports(self, conversation: Conversation) -> Iterator[str]:
         if self.data or _has_folder(conversation):
@@ -95,9 +102,10 @@ class TestText:
 
     def _literal(self, data: bytes) -> list[str]:
         """Return *data* as an expression, in lines."""
-        lines = literal(data)
-        if sum(map(len, lines)) <= _LONGEST_TEXT:
-            return lines
+        if len(_RUN.sub(b"", data)) <= _LONGEST_TEXT:  # each of these bytes is a character at least
+            lines = literal(data)
+            if sum(map(len, lines)) <= _LONGEST_TEXT:
+                return lines
         start = self._places.get(data)
         if start is None:
             start = self._places[data] = len(self.data)
@@ -219,5 +227,9 @@ def _plain(text: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:
+        path.unlink()
+        raise

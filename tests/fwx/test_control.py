@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -349,3 +350,38 @@ def test_a_client_that_goes_away_in_the_middle(tmp_path: Path) -> None:
 
     counting(tmp_path, use, go_on)
     assert len(ended) >= 1
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_client_that_is_stopped_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """It takes nothing, and is not told the rest when the answer *ends*, or the service: nothing is kept for it."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.05)
+
+    async def flood(request: Mapping[str, Any], lines: server.Lines) -> None:
+        begun.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05 if ends else None):
+                while True:
+                    await lines.send({"text": "x" * 10000})
+        over.set()
+
+    async def act() -> None:
+        loop = asyncio.get_running_loop()
+        made = ControlServer(tmp_path, {}, {"flood": flood})
+        made.open()
+        await made.start()
+        await loop.sock_connect(client, str(made.path))
+        await loop.sock_sendall(client, b'{"command": "flood"}\n')
+        await begun.wait()
+        if ends:
+            await over.wait()
+            (task,) = made._clients
+            await task
+        await made.stop()
+        while await asyncio.wait_for(loop.sock_recv(client, 1 << 16), 5):
+            """What was in the socket comes, and then its end, or this would wait."""
+
+    begun, over = asyncio.Event(), asyncio.Event()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        asyncio.run(act())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -369,6 +370,33 @@ def test_a_filter_refuses_the_peer(scene: Scene, waiting: socket.socket) -> None
     outside, _ = scene.bind(place(waiting))
     scene.come(opened(scene, outside)).expect_reset()
     scene.come(opened(scene, outside))
+    gets(scene, waiting)
+
+
+@pytest.mark.parametrize("denies", [False, True])
+def test_nobody_else_may_come_while_a_blocking_filter_is_asked(
+    scene: Scene, waiting: socket.socket, denies: bool
+) -> None:
+    """B6.6: it takes one connection; where the first is refused, the next one may come."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_AcceptedConnection and not asked.is_set():
+            asked.set()
+            assert answer.wait(10)
+            if denies:
+                event.Parameters.Accept.piConnectionAccepted.Deny(0)
+
+    scene.rig.host("asked", handle=handle, mask=ALL, blocking=True)
+    outside, _ = scene.bind(place(waiting))
+    scene.rig.until(lambda: scene.is_open(outside))
+    first = scene.come(outside)
+    scene.rig.until(asked.is_set)
+    scene.come(outside).expect_reset()
+    answer.set()
+    if denies:
+        first.expect_reset()
+        scene.come(outside)
     gets(scene, waiting)
 
 

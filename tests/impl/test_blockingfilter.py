@@ -293,13 +293,18 @@ def test_two_connections_attach_one_session_filter(rig: Rig, gate: Gate) -> None
         gate.wait()
         return ScriptedSessionFilter(host._filter, session)  # type: ignore[arg-type]
 
-    host = rig.host(blocking=True, attach=attach)
-    courses = [proceed(rig.connection().raise_connect_event((host,))) for _ in range(2)]
+    shown: list[Any] = []
+    host = rig.host(
+        blocking=True, attach=attach, handle=lambda event: shown.append(event.Parameters.Connect.piConnection)
+    )
+    connections = [rig.connection() for _ in range(3)]
+    courses = [proceed(connection.raise_connect_event((host,))) for connection in connections]
     rig.until(gate.reached.is_set)
     gate.go_on.set()
     rig.until(lambda: all(course.has_ended for course in courses))
     assert all(course.result() for course in courses)
-    assert [what for _, what, _ in rig.journal] == ["init", "attach", "event", "event"]
+    assert [what for _, what, _ in rig.journal] == ["init", "attach", "event", "event", "event"]
+    assert shown == connections
 
 
 def test_a_handler_that_hangs_is_a_fault_after_a_while(rig: Rig, door: Door, gate: Gate) -> None:
@@ -827,6 +832,37 @@ def test_a_clients_bind_and_who_arrives(rig: Rig, denies: bool) -> None:
     binder.client.expect(b"hello")
     assert [bytes(each.GetBufferAndSize()) for each in watcher.passed[False]] == [b"hello"]
     assert places == [(each, "pool") for each in (fwx_Bind_Tcp, fwx_Listen, fwx_AcceptedConnection)]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_who_comes_while_the_first_is_asked_about(rig: Rig, gate: Gate, leaves: bool) -> None:
+    """The client waits for one peer: another one, or any when the client has gone, never gets at its connection."""
+    binder = Binder(rig)
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_AcceptedConnection:
+            gate.wait()
+
+    rig.host(blocking=True, mask=fwx_AcceptedConnection | FWX_ALL_SOURCES, handle=handle)
+    binder.wait()
+    first, second = binder.come(), binder.come()
+    rig.until(gate.reached.is_set)
+    rig.until(lambda: len(binder.binding._listening.session.connections) == 3)
+    if leaves:
+        binder.client.close()
+        rig.until(lambda: binder.refusals)
+    gate.go_on.set()
+    second.expect_reset()
+    if leaves:
+        first.expect_reset()
+        assert not binder.peers
+    else:
+        first.send(b"hello")
+        binder.client.expect(b"hello")
+        assert binder.peers == [first.address]
+        binder.client.close()
+        first.close()
+    rig.until(lambda: not binder.binding._listening.session.connections)
 
 
 @pytest.mark.parametrize("denies", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -694,3 +695,34 @@ def test_the_longest_datagram(scene: Scene, udp: Peers) -> None:
         client.expect(data)
         client.send(data)
         peer.expect(data)
+
+
+@pytest.mark.parametrize("denies", [False, True])
+def test_nobody_else_may_come_while_a_blocking_filter_is_asked(scene: Scene, udp: Peers, denies: bool) -> None:
+    """B6.6: it takes one peer, and is closed to others then; where the first is refused, the next one may come."""
+    client, first, second, rig = udp(), udp(), udp(), scene.rig
+    asked, answer = threading.Event(), threading.Event()
+
+    def handle(event: Any) -> None:
+        if event.EventType == fwx_Udp_Destination and not asked.is_set():
+            asked.set()
+            assert answer.wait(10)
+            if denies:
+                event.Parameters.UdpDest.piUdpDestination.Deny(0)
+
+    rig.host("asked", handle=handle, mask=ALL, blocking=True)
+    outside, _ = bind(scene, client.address)
+    rig.until(lambda: scene.is_open(outside))
+    first.send(b"first", outside)
+    rig.until(asked.is_set)
+    second.send(b"second", outside)
+    rig.until(lambda: denied(scene))
+    assert denied(scene)[0].reason == "the port is for one, who has come"
+    answer.set()
+    if denies:
+        rig.until(lambda: len(denied(scene)) == 2)
+        assert scene.is_open(outside)
+        second.send(b"lost", outside)  # as what comes while a filter is asked is
+    rig.until(lambda: not scene.is_open(outside))
+    (second if denies else first).send(b"again", outside)
+    client.expect(b"again")

@@ -170,6 +170,29 @@ def test_a_call_that_does_not_return_in_time_has_failed(rig: Rig, strand: Strand
     assert len(rig.engine.strands) == 0
 
 
+def test_a_strand_that_hangs_gathers_nothing(rig: Rig, strand: Strand) -> None:
+    """What is overdue and has not begun is let go of, with all that it was about; what tells of an end comes late."""
+    held, asked, late = Held(), list[Any](), Target()
+    late.Detach = lambda: late.calls.append("Detach")  # type: ignore[attr-defined]
+
+    async def ask(target: Any, name: str, *args: object) -> None:
+        asked.append(await strand.ask(target, name, *args))
+
+    strand.tell(Target(held), "Call", (0,), pytest.fail)
+    assert held.reached.wait(PATIENCE)
+    for _ in range(100):
+        proceed(ask(late, "Call", 0))
+    proceed(ask(late, "Detach"))
+    assert len(strand) == 102
+    rig.clock.advance(ANSWER_SECONDS + 1)
+    assert [type(error) for _, error in asked] == [Overdue] * 101
+    assert len(strand) == 2
+    held.go_on.set()
+    rig.until(lambda: not len(strand))
+    assert late.calls == ["Detach"]
+    assert len(rig.engine.strands) == 0
+
+
 def test_what_is_abandoned_is_waited_for_no_more(rig: Rig, strand: Strand, caplog: pytest.LogCaptureFixture) -> None:
     """A stop goes on; the strand that hangs takes nothing more, those of others do."""
     held, asked = Held(), list[Any]()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from fwx.workers import WORKERS
+
 # Keeps what the client sends in a file by overlapped writes, one at a time: the next piece is received when the last is
 # in the file and sent on. A task that blocks flushes the file in the end.
 SPOOL = """
@@ -150,3 +152,20 @@ def test_sigterm_with_a_task_that_never_ends(serve: Any, eventually: Any) -> Non
     assert time.monotonic() - before < 10
     assert "told 995" in firewall.stderr()
     assert "1 threads still block, 0 calls that waited for one are dropped" in firewall.stderr()
+
+
+def test_files_are_accessed_while_tasks_hang(serve: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """A filter that has every thread of the pool hang does not hold up the files of another."""
+    folder = serve.make_folder()
+    (folder / "spool").mkdir(mode=0o777)
+    (folder / "spool").chmod(0o777)
+    once, again = "pIFWXFirewall.PostTaskCompletion(Hangs(), SECONDS)", "[{} for _ in range(100)]"
+    hangs = HANGS.replace(once, again.format(once)).replace("SECONDS", "60")
+    prelude = "import fwx.service\nfwx.service.WORKER_SECONDS = 0.2\n"
+    firewall = serve(filters={"spool": SPOOL, "hangs": hangs}, folder=folder, prelude=prelude)
+    eventually(lambda: firewall.stderr().count("hangs\n") == WORKERS, "every thread to hang")
+    with client.socks(firewall.address(), origin().address) as sock:
+        sock.sendall(b"content")
+        assert client.exactly(sock, 7) == b"content"
+    assert (folder / "spool" / "file").read_bytes() == b"content"
+    firewall.stop()

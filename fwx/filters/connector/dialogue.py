@@ -9,6 +9,9 @@ from fwx.filters.connector.announcer import RefusedError
 from fwx.filters.connector.signals import Place, Side, SignalError, Signals
 from fwx.filters.lines import LineError, Lines
 
+MOST_AT_ONCE = 64
+"""Signals in what comes at one time; every other connection waits until the service has announced them."""
+
 
 class Announces(Protocol):
     """What announces secondary connections, such as :class:`fwx.filters.connector.announcer.Announcer`."""
@@ -32,6 +35,7 @@ class Dialogue:
         self.notes: list[str] = []
         self.remarks: list[str] = []
         self.over = False
+        self._left = MOST_AT_ONCE
         self._signals = signals
         self._announcer = announcer
         self._answer = answer
@@ -56,6 +60,7 @@ class Dialogue:
         if self.over:
             return
         lines.feed(data)
+        self._left = MOST_AT_ONCE
         while not self.over:
             try:
                 cut = lines.next_with_end()
@@ -70,6 +75,10 @@ class Dialogue:
                 other += self._passed(side, line) + end
             except (SignalError, RefusedError) as error:
                 self._refuse(f"the {side}: {error}")
+                self._left -= 1
+            if self._left < 0:
+                self.notes.append(f"the {side}: more than {MOST_AT_ONCE} signals at once")
+                self.over = True
 
     def _passed(self, side: Side, line: bytes) -> bytes:
         """Return the line that the other side gets; what it announces is announced first."""
@@ -77,6 +86,7 @@ class Dialogue:
         if place is None:
             return line
         told = self._announcer.announce(place)
+        self._left -= 1
         return place.line_with(told)
 
     def _refuse(self, words: str) -> None:

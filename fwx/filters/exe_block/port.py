@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from fwx import sdk
@@ -22,6 +24,12 @@ def may_transfer(verb: str) -> bool:
     return verb in TRANSFERS or verb not in VERBS
 
 
+def _normal(host: str) -> str:
+    """Return the address *host* without a scope, an IPv4-mapped one as the IPv4 address that it is."""
+    address = ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
 class DataPort:
     """A data port, of the server or of the firewall, from when it is agreed on to the last connection to it.
 
@@ -29,11 +37,11 @@ class DataPort:
     :ivar what: what is transferred, for the log.
     """
 
-    def __init__(self, hosts: frozenset[str]) -> None:
-        """*hosts* are the servers that may be at the other end; none where the port is the firewall's."""
+    def __init__(self, hosts: Iterable[str] = ()) -> None:
+        """*hosts* are addresses of the server that may be at the other end; none where that is not known."""
         self.refusal = ""
         self.what = "a transfer"
-        self._hosts = hosts
+        self._hosts = frozenset(map(_normal, hosts))
         self._verbs: set[str] = set()
         self._unknown = 0
         self._undecided = 0
@@ -55,8 +63,11 @@ class DataPort:
 
     def leads_here(self, connection: Any) -> bool:
         """Tell whether *connection*, to a port of the same number, is one to this port. In doubt it is."""
+        record: Any = sdk.IRecorded
+        if not self._hosts or record(connection).upstream:
+            return True
         try:
-            return not self._hosts or connection.GetExternalPeerName().host in self._hosts
+            return _normal(connection.GetExternalPeerName().host) in self._hosts
         except sdk.COMError:
             return True
 

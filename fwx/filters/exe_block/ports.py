@@ -9,7 +9,7 @@ from typing import Any
 
 from fwx import sdk
 from fwx.filters.exe_block.port import DataPort
-from fwx.filters.ftp.ports import PortRefusedError
+from fwx.filters.ftp.ports import LOWEST_PORT, PortRefusedError
 
 UNUSED_SECONDS = 60.0
 """So long a port is watched that a transfer was asked for over when its control connection ended."""
@@ -50,12 +50,19 @@ class WatchedPorts:
     def passive(self, host: str, port: int) -> sdk.SocketAddress:
         """The server waits at *port*, of *host* if it said so; that is where the client has to go.
 
-        :raises PortRefusedError: the connections to it cannot be watched.
+        :raises PortRefusedError: a port below 1024: whatever the client fetches there of others in the same way, by an
+            upstream or from the *host* that the server names, would be held; or its connections cannot be watched.
         """
         self.close()
+        if port < LOWEST_PORT:
+            raise PortRefusedError(_NO_PORT, f"port {port} of the server is below {LOWEST_PORT}", is_attack=True)
+        record: Any = sdk.IRecorded
         try:
-            server = self._control.connection.GetExternalPeerName().host
-            self._watch(sdk.fwx_Connect_Tcp, port, frozenset({server, host} - {""}))
+            connection = self._control.connection
+            server = connection.GetExternalPeerName().host
+            # Only the upstream knows what an address of the server is.
+            hosts = set() if record(connection).upstream else {server, host} - {""}
+            self._watch(sdk.fwx_Connect_Tcp, port, DataPort(hosts))
         except sdk.COMError as error:
             raise PortRefusedError(_NO_PORT, f"port {port} of the server cannot be watched: {error}") from error
         return sdk.SocketAddress(host or server, port)
@@ -72,7 +79,7 @@ class WatchedPorts:
             if client.host != outside:
                 words = f"{client} is no port of the firewall, {outside}, and cannot be watched"
                 raise PortRefusedError("504 Address not allowed", words)
-            self._watch(sdk.fwx_AcceptedConnection, client.port, frozenset())
+            self._watch(sdk.fwx_AcceptedConnection, client.port, DataPort())
         except sdk.COMError as error:
             raise PortRefusedError(_NO_PORT, f"{client} cannot be watched: {error}") from error
         return client
@@ -96,8 +103,7 @@ class WatchedPorts:
         else:
             stop()
 
-    def _watch(self, event: sdk.FwxFirewallEventType, port: int, hosts: frozenset[str]) -> None:
-        data_port = DataPort(hosts)
+    def _watch(self, event: sdk.FwxFirewallEventType, port: int, data_port: DataPort) -> None:
         action = self._control.session.SetDataFilterFactory(
             event,
             sdk.SocketAddress("0.0.0.0", port),  # noqa: S104  INADDR_ANY

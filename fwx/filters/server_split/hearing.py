@@ -11,6 +11,7 @@ from fwx import sdk
 
 _TLS_HANDSHAKE = 0x16
 _ALERT = b"\x15\x03\x03\x00\x02\x02"
+_NO_HOST = frozenset(b"/?#@\\")  # what ends a host, or stands before one, in a target (RFC 3986, 3.2)
 _UNRECOGNIZED_NAME, _INTERNAL_ERROR = b"\x70", b"\x50"
 
 
@@ -161,6 +162,8 @@ def _asked_for(request: h11.Request) -> str | None:
     try:
         if "://" in target and not target.startswith("/"):
             return urlsplit(target).hostname
+        if fields and not _NO_HOST.isdisjoint(fields[0]):  # the server would understand something else
+            raise ValueError(fields[0])
         return urlsplit(f"//{fields[0].decode('latin-1')}").hostname if fields else None
     except ValueError as error:
         raise HearingError(BAD_REQUEST, f"no host: {error}") from error

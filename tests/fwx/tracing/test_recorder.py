@@ -211,6 +211,22 @@ def test_a_command_that_is_too_slow(memory: MemoryFirewall, configuration: Confi
     assert 0 < len(conversation.events) < 18
 
 
+def test_a_connection_that_begins_while_the_command_is_too_slow(
+    memory: MemoryFirewall, configuration: Configure
+) -> None:
+    """The command hears of it all the same, and of those behind it when it has caught up."""
+    traced = Traced(memory, configuration(), count=2)
+    most, traced.recorder.feed._most = traced.recorder.feed._most, 0
+    memory.open().established()
+    (first,) = traced.take().values()
+    assert (first.client, first.is_over, first.cut) == ("192.0.2.1", True, TOO_SLOW)
+    traced.recorder.feed._most = most
+    client, server = memory.open().established()
+    client.close()
+    server.close()
+    assert [each.cut for each in traced.take().values()] == [TOO_SLOW, ""]
+
+
 def test_a_feed_is_bounded() -> None:
     async def use() -> None:
         feed = Feed(1000)

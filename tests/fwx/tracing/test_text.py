@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,28 @@ def test_what_is_long_is_beside_the_test_once(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         text.write(tmp_path / "test_recorded.py")
+
+
+@pytest.mark.parametrize("there", ["test_other.py", "test_other.bin"])
+def test_nothing_is_left_of_a_test_whose_place_is_taken(tmp_path: Path, there: str) -> None:
+    text = TestText(Script(conversation(("client sends", bytes(range(256)) * 40))))
+    (tmp_path / there).write_text("another's")
+    with pytest.raises(FileExistsError):
+        text.write(tmp_path / "test_other.py")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "another's")]
+
+
+def test_nothing_is_left_of_a_test_for_which_there_is_no_room(tmp_path: Path) -> None:
+    text = TestText(Script(conversation(("client sends", bytes(range(256)) * 400))))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for size in (10, 10000):  # there is none for the test, and then none for what belongs beside it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            with pytest.raises(OSError, match="File too large"):
+                text.write(tmp_path / "test_recorded.py")
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_not_whole_is_skipped() -> None:

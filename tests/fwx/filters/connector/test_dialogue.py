@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fwx import sdk
 from fwx.filters.connector.announcer import RefusedError
-from fwx.filters.connector.dialogue import Dialogue
+from fwx.filters.connector.dialogue import MOST_AT_ONCE, Dialogue
 from fwx.filters.connector.signals import CONNECTOR, Place, Signals
 
 OUTSIDE = sdk.SocketAddress("203.0.113.7", 50000)
@@ -69,3 +70,17 @@ def test_after_the_end_nothing_is_taken() -> None:
     dialogue.go_on()
     dialogue.give_up()
     assert not dialogue.to_client
+
+
+@pytest.mark.parametrize(("line", "answer"), [(b"CONNECT tcp 5000\n", b""), (b"CONNECT tcp 22\n", b"NO\r\n")])
+def test_no_flood_holds_everybody_up(line: bytes, answer: bytes) -> None:
+    """So many signals may come at a time, and as many the next time; more end the connection, answered or not."""
+    ports = Ports()
+    dialogue = Dialogue(Signals(CONNECTOR), ports, 64, answer)
+    for _ in range(2):
+        dialogue.from_server(line * MOST_AT_ONCE)
+    assert dialogue.over is False
+    dialogue.from_server(line * 10000)
+    assert dialogue.over
+    assert dialogue.notes[-1] == "the server: more than 64 signals at once"
+    assert len(ports.announced) + len(dialogue.notes) - 1 == 3 * MOST_AT_ONCE + 1

@@ -18,6 +18,7 @@ from fwx.filters.exe_block import ExeBlock
 from fwx.filters.exe_block.port import ARRIVAL_SECONDS
 from fwx.filters.exe_block.ports import UNUSED_SECONDS
 from fwx.filters.ftp import FtpFilter
+from fwx.impl.connection import FWXConnection
 from fwx.testing import MemoryConnection, MemoryFirewall, Playbook
 from fwx.testing.memory import MemoryPeer
 from fwx.testing.sockets import CLIENT, SERVER
@@ -371,6 +372,48 @@ def test_a_port_of_another_server(start: Any, data: Any) -> None:
     server.send(b"MZ")
     assert client.receive() == b"MZ"
     talk.asks(b"NOOP\r\n", b"200 ok\r\n")
+
+
+@pytest.mark.parametrize(
+    ("control", "data"), [("198.51.100.1", "::ffff:198.51.100.1"), ("::ffff:198.51.100.1", "198.51.100.1")]
+)
+def test_the_same_server_by_its_other_address(
+    start: Any, fwx_firewall: MemoryFirewall, control: str, data: str
+) -> None:
+    """An IPv4 address in IPv6 leads to the same server."""
+    start()
+    talk = Talk(fwx_firewall.open(sdk.SocketAddress(control, 21)))
+    talk.passive()
+    client, server = fwx_firewall.open(sdk.SocketAddress(data, 1025)).established()
+    talk.retrieves()
+    give(server, PROGRAM)
+    assert client.receive() == b""
+    talk.replies(ENDS, REFUSED)
+
+
+@pytest.mark.parametrize("port", [SERVER.port, DATA.port])
+def test_behind_an_upstream(start: Any, data: Any, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """The address there is one of the upstream's: nobody knows where it leads, so what comes is looked at."""
+    monkeypatch.setattr(FWXConnection, "upstream", property(lambda each: "other" if each.target.port == port else ""))
+    talk = start()
+    talk.passive()
+    client, server = data(sdk.SocketAddress("198.51.100.9", 1025))
+    talk.retrieves()
+    give(server, PROGRAM)
+    assert client.receive() == b""
+    talk.replies(ENDS, REFUSED)
+
+
+def test_no_low_port_is_watched(start: Any, fwx_firewall: MemoryFirewall) -> None:
+    """A server that names a third party's port 443 would have all that clients fetch there held."""
+    talk = start()
+    talk.says(b"PASV\r\n")
+    talk.replies(b"227 here (198,51,100,9,1,187)\r\n", b"425 Can't open data connection\r\n")
+    talk.client.send(b"RETR x\r\n")
+    assert (talk.client.receive(), talk.server.receive()) == (b"425 Use PORT or PASV first\r\n", b"")
+    (alert,) = fwx_firewall.alerts
+    assert alert.event == "File not looked at"
+    assert alert.message.endswith("reply 227: port 443 of the server is below 1024")
 
 
 def test_a_data_connection_as_somebody_else(start: Any, fwx_firewall: MemoryFirewall) -> None:

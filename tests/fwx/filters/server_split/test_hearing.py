@@ -75,6 +75,8 @@ def test_a_host_of_tls(name: str | None, size: int) -> None:
         (b"GET / HTTP/1.1\r\n\r\n", BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nHost: [a\r\n\r\n", BAD_REQUEST),
+        (b"GET / HTTP/1.1\r\nHost: a.example:80@b.example\r\n\r\n", BAD_REQUEST),
+        (b"GET / HTTP/1.1\r\nHost: a.example/b\r\n\r\n", BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * LIMIT, TOO_LARGE),
         (b"\x16\x03\x01\x00\x00", BAD_REQUEST),
         (b"\x16\x00\x01\x00\x05hello", BAD_REQUEST),
