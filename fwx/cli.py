@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trace": "Record live connections as tests.",
     "conform": "Try a filter against the contract.",
     "components": "Print what the registry holds.",
+    "sessions": "List what clients have open, and end it.",
     "log": "Print the firewall log.",
     "user": "Make the table of a user for a configuration.",
     "idl": "Print the interfaces as IDL.",

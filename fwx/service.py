@@ -56,6 +56,7 @@ from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_a
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.service_events import ServiceEvents
+from fwx.sessions_control import SessionsControl
 from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
 from fwx.upstreams import upstreams_of
@@ -164,12 +165,15 @@ class Service:
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self._period_watch = PeriodWatch(self.engine, self._loop.call_later)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
+        sessions_control = SessionsControl(self.engine)
         self._control = ControlServer(
             configuration.state_dir,
             {"reload filter": self._reloader.reload},
             {
                 "trace": TraceControl(configuration, self.engine).trace,
                 "explain": ExplainControl(configuration, self.engine).explain,
+                "sessions": sessions_control.sessions,
+                "kill sessions": sessions_control.kill,
             },
         )
         self.ways_in = WaysIn(

@@ -151,6 +151,6 @@ class FWXAcceptedConnection(FWXConnection):
             arrived.close(True)
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord:
-        record = arrival_record(self, action, filters, self._traffic(), seconds)
+        record = arrival_record(self, action, filters, self.traffic, seconds)
         self.engine.write_record(record)
         return record

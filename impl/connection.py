@@ -171,15 +171,13 @@ class FWXConnection(ConnectionBase):
 
     def log_interim(self, now: float, interval: float) -> None:
         """See :meth:`fwx.impl.connectionbase.ConnectionBase.log_interim`; what is not established yet has no totals."""
-        established = self._pump is not None or self._client is not None
-        if established and now - self._logged_at >= interval and self.verdict.log and not self.terminating:
+        if self.is_established and now - self._logged_at >= interval and self.verdict.log and not self.terminating:
             self._write_interim(Action.Intermediate, now)
 
     def _judge_peers(self) -> None:
         """The host asks when a handler has set the filter, and when the name that was asked for has led somewhere."""
         peer = self.target if self.target.address is not None else self.address
-        established = self._pump is not None or self._client is not None
-        if not self._event_type and (established or peer is not None) and not self.admits(peer):
+        if not self._event_type and (self.is_established or peer is not None) and not self.admits(peer):
             self.end(FWX_E_ADDRESS_NOT_ALLOWED, f"the IP filter does not include {peer or self.target}")
 
     @property
@@ -272,13 +270,19 @@ class FWXConnection(ConnectionBase):
         return "reset by a peer"
 
     def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord:
-        record = record_of(self, action, filters, self._traffic(), seconds)
+        record = record_of(self, action, filters, self.traffic, seconds)
         self.engine.write_record(record)
         return record
 
-    def _traffic(self) -> tuple[int, int]:
-        """Return the bytes sent to the server and received from it; of an emulated one what its filter has counted, and
-        what the client got."""
+    @property
+    def is_established(self) -> bool:
+        """Data moves, or could."""
+        return self._pump is not None or self._client is not None
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """The bytes sent to the server and received from it; of an emulated one what its filter has counted, and what
+        the client got."""
         if self._pump is not None:
             return self._pump.up.count, self._pump.down.count
         if self.emulation is not None:

@@ -146,6 +146,11 @@ class ConnectionBase(ShowsEvents):
         return by_rule or any(member.host is host for member in self._members)
 
     @property
+    def age(self) -> float:
+        """Seconds since it was asked for."""
+        return self.engine.clock() - self._started
+
+    @property
     def is_shown(self) -> bool:
         """An event of it is being handled."""
         return self._event_type != 0

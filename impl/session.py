@@ -71,6 +71,7 @@ class FWXSession(HasSessionFilters):
         "rests",
         "secondary",
         "source",
+        "started",
         "terminated",
         "user",
     )
@@ -94,6 +95,7 @@ class FWXSession(HasSessionFilters):
         self.address = address
         self.source = source
         self.id = next(engine.session_ids)
+        self.started = engine.clock()
         self.connections: set[ConnectionBase] = set()
         # How often it was left without connections.
         self.rests = 0

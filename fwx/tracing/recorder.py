@@ -146,7 +146,7 @@ class Recorder:
         """Begin to record what *key* stands for, if it is wanted."""
         hosts = self._engine.gateway.hosts_of(verdict)
         names = [host.name for host in hosts]
-        if not self._left or not self._criteria.fits(connection, verdict.rule, names, targets):
+        if not self._left or not self._criteria.fits(connection.client_address, verdict.rule, names, targets):
             return None
         self._left -= 1
         recording = Recording(
