@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
+from fwx.config_model import Rule as RuleTable
 from fwx.config_model import TransparentListener
 from fwx.config_problems import Problem
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
@@ -19,6 +20,7 @@ from fwx.impl.filterhost import FilterHost
 from fwx.impl.networks import LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.protocol import Protocol
+from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.local_users import LocalUser
@@ -97,11 +99,17 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
                 rule.schedule or "",
                 rule.source_ports,
                 rule.shadow,
+                _limits_of(rule),
             )
             for rule in configuration.rules
         ),
         calendar_of(configuration),
     )
+
+
+def _limits_of(rule: RuleTable) -> RuleLimits | None:
+    limits = RuleLimits(rule.limits.connections_per_user, rule.limits.new_per_second_per_address)
+    return None if limits == RuleLimits() else limits
 
 
 def calendar_of(configuration: Configuration) -> Calendar:

@@ -346,6 +346,9 @@ class Limits(Table):
     tcp_per_address: Count = Field(default=160, description=_COUNT)
     tcp_connects_per_minute_per_address: Count = Field(default=600, description=_COUNT)
     udp_per_address: Count = Field(default=160, description=_COUNT)
+    udp_new_per_second_per_rule: int = Field(
+        default=1000, ge=100, le=9_999_999, description="a whole number from 100 to 9999999"
+    )
     handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
 
 

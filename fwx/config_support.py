@@ -76,6 +76,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "upstream",
             "filters",
             "log",
+            "limits",
         }
     ),
     "log": frozenset(
@@ -92,7 +93,13 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         }
     ),
     "limits": frozenset(
-        {"tcp_per_address", "tcp_connects_per_minute_per_address", "udp_per_address", "handshake_seconds"}
+        {
+            "tcp_per_address",
+            "tcp_connects_per_minute_per_address",
+            "udp_per_address",
+            "udp_new_per_second_per_rule",
+            "handshake_seconds",
+        }
     ),
     "packet_filter": frozenset({"backend", "guard", "except", "interfaces", "lockdown"}),
 }
@@ -104,7 +111,6 @@ SUPPORTED_VALUES: Mapping[str, frozenset[object]] = {
 
 REFUSALS: Mapping[str, str] = {
     "service.workers": "this version runs one worker process; write 1 or leave it out",
-    "rule.limits": "this version has no limits per rule; leave it out",
     "console": "this version has no console; leave the table out",
 }
 

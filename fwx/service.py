@@ -143,6 +143,8 @@ class Service:
         self._deadlines = _deadlines(configuration.limits.handshake_seconds, self._loop)
         network = SocketNetwork(self.poller)
         self.engine = self._make_engine(network, policy_of(configuration, local), filters, faults, ways_out)
+        self.engine.quotas.non_tcp_a_second = configuration.limits.udp_new_per_second_per_rule
+        self.engine.quotas.exceeded = self._events.rule_limit
         self._watchdog = Watchdog(
             configuration.service.blocked_loop_seconds,
             time.monotonic,

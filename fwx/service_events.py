@@ -18,9 +18,11 @@ class ServiceEvents:
         "directory_failure",
         "filter_blocks",
         "filter_fault",
+        "limit_exceeded",
         "log_failure",
         "packet_filter_changed",
         "packet_filter_failure",
+        "rule_limit_exceeded",
         "socket_maker_failure",
         "upstream_failure",
     )
@@ -34,6 +36,18 @@ class ServiceEvents:
         self.packet_filter_changed: EventDefinition = define(
             "Packet filter changed by others", Severity.WARNING, Category.SECURITY
         )
+        self.limit_exceeded: EventDefinition = define("Connection limit exceeded", Severity.WARNING, Category.SECURITY)
+        self.rule_limit_exceeded: EventDefinition = define(
+            "Connection limit of a rule exceeded", Severity.WARNING, Category.SECURITY
+        )
         self.socket_maker_failure: EventDefinition = define("Transparent listener failure", Severity.ERROR, service)
         self.directory_failure: EventDefinition = define("Directory failure", Severity.ERROR, service)
         self.upstream_failure: EventDefinition = define("Upstream failure", Severity.WARNING, service)
+
+    def limit(self, address: str, words: str) -> None:
+        """A limit of the client *address* is exceeded (B11.6)."""
+        self.limit_exceeded.signal(words, key=address)
+
+    def rule_limit(self, rule: str, words: str) -> None:
+        """A limit of *rule* is exceeded; *words* name the client's address."""
+        self.rule_limit_exceeded.signal(words, key=rule)

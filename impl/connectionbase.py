@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Verdict
+    from fwx.impl.rulequotas import Place
     from fwx.impl.session import FWXSession
     from fwx.interfaces import IFWXSession, IUnknown
 
@@ -77,6 +78,7 @@ class ConnectionBase(ShowsEvents):
         "logged_before",
         "on_abandoned",
         "on_ended",
+        "place",
         "session",
         "terminating",
         "verdict",
@@ -116,6 +118,8 @@ class ConnectionBase(ShowsEvents):
         self.on_abandoned: Callable[[], None] | None = None
         # What a filter has said of what the client has bound (B6.18).
         self.approval: BindApproval | None = None
+        # What it occupies of its rule's limits.
+        self.place: Place | None = None
         # A filter has announced it (B2.11).
         self.is_secondary = False
         self.terminating = False
@@ -235,6 +239,8 @@ class ConnectionBase(ShowsEvents):
             if self.engine.tracer is not None:
                 self.engine.tracer.ended(self, self._denied_by)
             self._members = []
+            if self.place is not None:
+                self.place.give_back()
             self.session.connections.discard(self)
             on_ended, self.on_ended = self.on_ended, None
             if on_ended is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.admission import admit_client
 from fwx.impl.clientlookup import ClientLookUp, Found
+from fwx.impl.rulequotas import Refused
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED
 
 if TYPE_CHECKING:
@@ -56,13 +57,25 @@ class DestinationAdmission:
         """Judge what is new; it is admitted or denied now, or when its name has been looked up."""
         verdict, addresses = self._ask(destination)
         if addresses:
-            self._admitted(destination, addresses)
+            self._admit(destination, addresses)
         elif verdict.allowed and self._connection.engine.routes[verdict.upstream].takes_names:
-            self._admitted(destination, None)
+            self._admit(destination, None)
         elif verdict.allowed or verdict.needs_resolution:
             self._look_up(destination, verdict)
         else:
             self._destinations.deny(destination, int(verdict.hresult), verdict.reason)
+
+    def _admit(self, destination: Destination, addresses: list[SocketAddress] | None) -> None:
+        """Count it, and let it in unless its rule has let in too many."""
+        connection, verdict = self._connection, destination.verdict
+        assert verdict is not None
+        if destination.permission is None:
+            place = connection.engine.quotas.take(verdict.rule, verdict.limits, connection.session, "UDP")
+            if isinstance(place, Refused):
+                self._destinations.refuse(destination, place)
+                return
+            destination.place = place
+        self._admitted(destination, addresses)
 
     def _ask(
         self, destination: Destination, resolved: list[SocketAddress] | None = None
@@ -104,6 +117,6 @@ class DestinationAdmission:
             return
         verdict, allowed = self._ask(destination, found.addresses)
         if allowed:
-            self._admitted(destination, allowed)
+            self._admit(destination, allowed)
         else:
             destinations.deny(destination, int(verdict.hresult), verdict.reason)

@@ -15,6 +15,7 @@ from fwx.interfaces.hresult import FWX_E_ADDRESS_NOT_ALLOWED, HRESULT_FROM_WIN32
 if TYPE_CHECKING:
     from fwx.impl.datagramconnection import FWXDatagramConnection
     from fwx.impl.datagramservers import DatagramServers
+    from fwx.impl.rulequotas import Refused
     from fwx.impl.upstreamdatagrams import UpstreamDatagrams
     from fwx.interfaces import SocketAddress
 
@@ -72,7 +73,14 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         """Do not remember it: the next datagram may fare better."""
         destination.state = State.DENIED
         destination.waiting.clear()
+        destination.give_place_back()
         self.pop(destination.target, None)
+
+    def refuse(self, destination: Destination, refused: Refused) -> None:
+        """Its rule has let in too many (B11.4): do not remember it, and log the first of a second."""
+        self.drop(destination)
+        if refused.is_first and destination.verdict is not None and destination.verdict.log:
+            self._log(destination, Action.Denied, refused.result, refused.reason)
 
     def fail(self, way: UpstreamDatagrams) -> None:
         """End what went through *way*, which has failed."""
@@ -128,6 +136,8 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         destination.logged_before = (record.bytes_sent, record.bytes_received, record.connection_time)
 
     def clear(self) -> None:
+        for destination in self.values():
+            destination.give_place_back()
         super().clear()
         self.answers.clear()
 
@@ -135,6 +145,7 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         """Nothing goes there any more; what let the client do so is open again, unless it was used."""
         destination.state = State.DENIED
         destination.waiting.clear()
+        destination.give_place_back()
         if destination.permission is not None:
             destination.permission.give_back()
 

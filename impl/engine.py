@@ -13,6 +13,7 @@ from fwx.impl.datafilterfactory import DataFilterFactories
 from fwx.impl.lookups import LookUps
 from fwx.impl.lowresource import FWXLowResourceRecoverer
 from fwx.impl.permissions import Permissions
+from fwx.impl.rulequotas import RuleQuotas
 from fwx.impl.strand import Strands
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Engine:
     :ivar recoverer: what filters want to try again after a lack of resources; whoever meets a lack tells it (B11.11).
     :ivar more_time: asks who started the service for so many more milliseconds, while it stops (B1.13).
     :ivar permissions: what clients may do that no rule allows, because a filter has announced it.
+    :ivar quotas: what rules let through, of each user and address, and in a second.
     :ivar filters: those that new connections get; :attr:`retired`, those whose place another has taken, and which go on
         for the connections that they have.
     :ivar tracer: who records connections, while somebody does.
@@ -138,6 +140,7 @@ class Engine:
     sessions: Sessions = field(init=False)
     gateway: Gateway = field(init=False)
     permissions: Permissions = field(init=False)
+    quotas: RuleQuotas = field(init=False)
     recoverer: FWXLowResourceRecoverer = field(init=False)
     strands: Strands = field(init=False)
     blocking: BlockingOperations = field(init=False)
@@ -148,6 +151,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.permissions = Permissions(self)
+        self.quotas = RuleQuotas(self.clock)
         self.recoverer = FWXLowResourceRecoverer(self)
         self.strands = Strands(self)
         self.blocking = BlockingOperations(self)

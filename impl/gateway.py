@@ -20,6 +20,7 @@ from fwx.impl.listeningconnection import end_all
 from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.portrun import bind_to
+from fwx.impl.rulequotas import Refused
 from fwx.impl.stragglers import Stragglers
 from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
@@ -302,9 +303,15 @@ class Opening:
     async def _admitted(self, addresses: list[SocketAddress] | None) -> None:
         """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
         engine = self._gateway.engine
+        connection = self._make_connection()
         if self._permission is not None:
             self._permission.take()
-        connection = self._make_connection()
+        elif connection.verdict.limits is not None:
+            place = engine.quotas.take(connection.verdict.rule, connection.verdict.limits, self._session, "TCP")
+            if isinstance(place, Refused):
+                self._refuse(place.result, place.reason, Action.Denied)
+                return
+            connection.place = place
         connection.candidates = addresses
         hosts = self._gateway.hosts_of(connection.verdict)
         is_watched = any(host.is_blocking for host in hosts)

@@ -34,6 +34,7 @@ from fwx.impl.rulematch import (
     describe,
     domain_sets_by_name,
 )
+from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
 from fwx.interfaces.address import SocketAddress
@@ -54,7 +55,7 @@ class Rule:
     *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
     ``authenticated``; with *groups*, ``any`` is not everybody but the groups. It holds while *schedule* does, empty for
     always. *source_ports* are first and last ports of the client, none for any. A *shadow* rule decides nothing: what
-    it would have decided is told with the verdict.
+    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Rule:
     schedule: str = ""
     source_ports: tuple[tuple[int, int], ...] = ()
     shadow: bool = False
+    limits: RuleLimits | None = None
 
     @property
     def who(self) -> Who | None:
@@ -89,6 +91,7 @@ class Verdict:
     ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
     route of what is allowed, empty for straight out. ``needs_user`` says that a client without a user was denied what a
     rule allows some users. ``shadows`` are the shadow rules that would have decided before the rule that does.
+    ``limits`` are the rule's.
     """
 
     allowed: bool
@@ -105,6 +108,7 @@ class Verdict:
     upstream: str = ""
     needs_user: bool = False
     shadows: tuple[Rule, ...] = ()
+    limits: RuleLimits | None = None
 
     @property
     def remark(self) -> str:
@@ -480,6 +484,7 @@ def _decided(question: Question, rule: Rule) -> Verdict:
         destination_network=question.target[0] if question.target else "",
         reason=f"rule {rule.name!r} allows {question.text}",
         upstream=rule.upstream,
+        limits=rule.limits,
     )
 
 

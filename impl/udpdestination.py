@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fwx.impl.destinationevent import HasDestinations
     from fwx.impl.permission import Permission
     from fwx.impl.policy import Verdict
+    from fwx.impl.rulequotas import Place
     from fwx.impl.upstreamdatagrams import UpstreamDatagrams
     from fwx.interfaces import SocketAddress
 
@@ -56,6 +57,7 @@ class Destination:
     :ivar answering: the addresses that its answers come from.
     :ivar secondary: a filter has announced it, or approved that it writes to the client (B2.11).
     :ivar permission: what lets the client reach it, where that is no rule.
+    :ivar place: what it occupies of its rule's limits.
     :ivar members: the filters that were attached for this destination alone (B2.18). :ivar tied: those that go with it,
         and see every datagram of the connection.
     :ivar is_barred: the connection's IP filter is why it is denied.
@@ -72,6 +74,7 @@ class Destination:
         "logged_before",
         "members",
         "permission",
+        "place",
         "received",
         "secondary",
         "sent",
@@ -94,6 +97,7 @@ class Destination:
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
         self.permission: Permission | None = None
+        self.place: Place | None = None
         self.secondary = False
         self.members: list[Member] = []
         self.tied: list[Member] = []
@@ -107,6 +111,12 @@ class Destination:
         self.answering: set[SocketAddress] = set()
         self.sent = 0
         self.received = 0
+
+    def give_place_back(self) -> None:
+        """It is no longer one of those that its rule counts."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.give_back()
 
     @property
     def leaves_from(self) -> SocketAddress | None:

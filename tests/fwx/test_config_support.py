@@ -15,7 +15,6 @@ from fwx.config_validation import keys_of
 DATA = Path(__file__).parent.parent / "data"
 
 REFUSED_IN_FULL = [
-    ("limits = {", "rule.limits"),
     ("[console]", "console"),
 ]
 
@@ -40,19 +39,12 @@ def test_what_the_service_does_is_accepted() -> None:
     assert unsupported(load(None)) == []
 
 
-RULE = '[[rule]]\nname = "r"\naction = "allow"\nfrom = ["any"]\nto = ["any"]\n'
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (
             "[service]\nworkers = 2\n",
             "2: service.workers: this version runs one worker process; write 1 or leave it out",
-        ),
-        (
-            RULE + "protocols = ['any']\nlimits = {}\n",
-            "7: rule.limits: this version has no limits per rule; leave it out",
         ),
         ("[console]\nbind = '127.0.0.1:1'\n", "1: console: this version has no console; leave the table out"),
     ],
