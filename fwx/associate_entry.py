@@ -16,7 +16,6 @@ from fwx.interfaces import FWX_PROTOCOL_UDP, SocketAddress
 from fwx.interfaces.enums import fwxSourceWSP
 from fwx.interfaces.hresult import (
     FWX_E_ADDRESS_NOT_ALLOWED,
-    FWX_E_IS_BUSY,
     FWX_E_TERMINATING,
     HRESULT_FROM_WIN32,
     S_OK,
@@ -55,7 +54,6 @@ class AssociateEntry:
         "_arrival",
         "_client",
         "_connection",
-        "_counted",
         "_deadline",
         "_entrance",
         "_handshake",
@@ -83,7 +81,6 @@ class AssociateEntry:
         self._handshake = handshake
         self._user = user
         self._started = entrance.gateway.engine.clock()
-        self._counted = False
         self._over = False
         self._deadline: Deadline | None = None
         self._transport: DatagramTransport | None = None
@@ -99,15 +96,15 @@ class AssociateEntry:
         """The service stops."""
         self._end(FWX_E_TERMINATING, "the service stopped")
 
+    def end(self, result: int, reason: str) -> None:
+        """It is the client's oldest, and there are too many (B11.3)."""
+        self._end(result, reason)
+
     # The relay port.
 
     def _open(self, claimed: SocketAddress) -> None:
-        associations, host = self._entrance.associations, self._address.host
-        if not associations.admit(host):
-            reason = f"{host} has {associations.most} UDP connections (udp_per_address)"
-            self._refuse(FWX_E_IS_BUSY, reason, Action.Denied, Outcome.BUSY)
-            return
-        self._counted = True
+        host = self._address.host
+        self._entrance.associations.limits.begin_udp(host, self)
         try:
             local = SocketAddress.from_sockaddr(self._client.getsockname())
         except OSError as error:
@@ -259,8 +256,7 @@ class AssociateEntry:
         entrance = self._entrance
         entrance.pending.discard(self)
         entrance.associations.discard(self)
-        if self._counted:
-            entrance.associations.release(self._address.host)
+        entrance.associations.limits.end_udp(self._address.host, self)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._transport is not None:

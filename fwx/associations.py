@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.networks import LocalAddresses
     from fwx.interfaces import SocketAddress
+    from fwx.limits import AddressLimits
 
 
 class Association(Protocol):
@@ -19,36 +20,25 @@ class Association(Protocol):
     def close(self) -> None:
         """The service stops."""
 
+    def end(self, result: int, reason: str) -> None:
+        """It is the oldest of a client address that has too many."""
+
 
 class Associations:
-    """Knows the associations of all proxy ports, so many of each client address (``udp_per_address``).
+    """Knows the associations of all proxy ports.
 
-    :ivar idle: how long one may be quiet. :ivar most: how many a client address may have at a time.
+    :ivar idle: how long one may be quiet. :ivar limits: where each has a place.
     """
 
-    def __init__(self, most: int, idle: DeadlineQueue) -> None:
-        self.most = most
+    def __init__(self, limits: AddressLimits, idle: DeadlineQueue) -> None:
+        self.limits = limits
         self.idle = idle
-        self._hosts: Counter[str] = Counter()
         self._relays: dict[Association, SocketAddress] = {}
         self._ports: Counter[int] = Counter()
 
     def __len__(self) -> int:
         """The number of associations that have a relay port now."""
         return len(self._relays)
-
-    def admit(self, host: str) -> bool:
-        """Count an association of the client *host*, to be given back by :meth:`release`; false if it is too many."""
-        if self._hosts[host] >= self.most:
-            return False
-        self._hosts[host] += 1
-        return True
-
-    def release(self, host: str) -> None:
-        """Give back what :meth:`admit` has counted."""
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
 
     def add(self, association: Association, relay: SocketAddress) -> None:
         """Remember an association, whose client sends to *relay*."""

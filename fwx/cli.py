@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "conform": "Try a filter against the contract.",
     "components": "Print what the registry holds.",
     "sessions": "List what clients have open, and end it.",
+    "limits": "Say what clients use of their limits.",
     "log": "Print the firewall log.",
     "user": "Make the table of a user for a configuration.",
     "idl": "Print the interfaces as IDL.",

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
+from fwx.config_model import AddressLimits, Limits, TransparentListener
 from fwx.config_model import Rule as RuleTable
-from fwx.config_model import TransparentListener
 from fwx.config_problems import Problem
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
@@ -17,12 +17,13 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.networks import LocalAddresses, Network, Networks
+from fwx.impl.networks import AddressRange, AddressSet, LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.protocol import Protocol
 from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
+from fwx.limits import HALF_OPEN, Figures, LimitTable
 from fwx.local_users import LocalUser
 from fwx.logs.retention import Keep
 from fwx.logs.sink import Sink
@@ -110,6 +111,25 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
 def _limits_of(rule: RuleTable) -> RuleLimits | None:
     limits = RuleLimits(rule.limits.connections_per_user, rule.limits.new_per_second_per_address)
     return None if limits == RuleLimits() else limits
+
+
+def limits_of(limits: Limits) -> LimitTable:
+    """Return what *limits* say of client addresses, and of those that are excepted."""
+    figures, table = _figures_of(limits), limits.exceptions
+    if table is None:
+        return LimitTable(figures)
+    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table))
+
+
+def _figures_of(limits: AddressLimits) -> Figures:
+    half_open = limits.tcp_half_open_per_address or max(HALF_OPEN, limits.tcp_per_address // 2)
+    return Figures(
+        limits.tcp_per_address,
+        limits.tcp_connects_per_minute_per_address,
+        half_open,
+        limits.http_requests_per_minute_per_address,
+        limits.udp_per_address,
+    )
 
 
 def calendar_of(configuration: Configuration) -> Calendar:

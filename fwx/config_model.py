@@ -340,15 +340,33 @@ class Log(Table):
     intermediate_seconds: Seconds = Field(default=900.0, description="a number of seconds above 0")
 
 
-class Limits(Table):
-    """``[limits]``, per client address; the defaults are those of B11's table."""
+class AddressLimits(Table):
+    """What ``[limits]`` and its ``exceptions`` have in common: figures of one client address."""
 
     tcp_per_address: Count = Field(default=160, description=_COUNT)
     tcp_connects_per_minute_per_address: Count = Field(default=600, description=_COUNT)
+    tcp_half_open_per_address: Count | None = Field(default=None, description=_COUNT)
+    http_requests_per_minute_per_address: Count = Field(default=600, description=_COUNT)
     udp_per_address: Count = Field(default=160, description=_COUNT)
+
+
+class LimitExceptions(AddressLimits):
+    """``exceptions`` of ``[limits]``; the defaults are those of B11's table."""
+
+    addresses: Ranges = Field(description=_RANGES)
+    tcp_per_address: Count = Field(default=400, description=_COUNT)
+    tcp_connects_per_minute_per_address: Count = Field(default=6000, description=_COUNT)
+    http_requests_per_minute_per_address: Count = Field(default=6000, description=_COUNT)
+    udp_per_address: Count = Field(default=400, description=_COUNT)
+
+
+class Limits(AddressLimits):
+    """``[limits]``, per client address; the defaults are those of B11's table."""
+
     udp_new_per_second_per_rule: int = Field(
         default=1000, ge=100, le=9_999_999, description="a whole number from 100 to 9999999"
     )
+    exceptions: LimitExceptions | None = Field(default=None, description="a table with addresses")
     handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
 
 

@@ -96,8 +96,11 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {
             "tcp_per_address",
             "tcp_connects_per_minute_per_address",
+            "tcp_half_open_per_address",
+            "http_requests_per_minute_per_address",
             "udp_per_address",
             "udp_new_per_second_per_rule",
+            "exceptions",
             "handshake_seconds",
         }
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from fwx.impl.networks import normalise
 from fwx.impl.transport import INPUT
 from fwx.interfaces import FWX_PROTOCOL_UDP, SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
-from fwx.interfaces.hresult import FWX_E_IS_BUSY, S_OK
+from fwx.interfaces.hresult import S_OK
 from fwx.listener import ListenError
 from fwx.open_port import ClosedPort, OpenPort
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from fwx.impl.gateway import Gateway
     from fwx.impl.networks import LocalAddresses
     from fwx.impl.transport import DatagramTransport, Network
+    from fwx.limits import AddressLimits
 
 logger = logging.getLogger("fwx.datagram_listener")
 
@@ -49,24 +49,22 @@ class DatagramListener:
         network: Network,
         gateway: Gateway,
         idle: DeadlineQueue,
-        most_per_address: int,
+        limits: AddressLimits,
         accepting: Callable[[], bool],
     ) -> None:
         """Bind; clients wait until :meth:`start`.
 
         :param target: the published server, if there is one. :param idle: how long a quiet client is remembered.
-        :param most_per_address: connections that one client address may have at a time (``udp_per_address``).
+        :param limits: where each connection has a place; the oldest of an address that has too many makes room.
         :param accepting: whether the log can take records. :raises ListenError: the address cannot be bound.
         """
         self.name = name
         self._target = target
         self._gateway = gateway
         self._idle = idle
-        self._most = most_per_address
+        self._limits = limits
         self._accepting = accepting
         self._clients: dict[SocketAddress, tuple[ClientDatagrams, FWXDatagramConnection]] = {}
-        self._hosts: Counter[str] = Counter()
-        self._refused: set[str] = set()
         transport: DatagramTransport | None = None
         try:
             transport = self._make(network, bind.family)
@@ -166,19 +164,13 @@ class DatagramListener:
         self._gateway.engine.queue.defer(self._take)
 
     def _meet(self, source: SocketAddress) -> ClientDatagrams | None:
-        """Open a connection for a new client, unless it has too many, or a filter refuses it."""
+        """Open a connection for a new client, unless a filter refuses it."""
         if not self._accepting():
             return None  # fails closed (B9.18)
-        if self._hosts[source.host] >= self._most:
-            if source.host not in self._refused:  # its first refusal until one of its connections has ended
-                self._refused.add(source.host)
-                reason = f"{source.host} has {self._most} UDP connections (udp_per_address)"
-                self._log(source, Action.Denied, FWX_E_IS_BUSY, reason)
-            return None
         client = ClientDatagrams(self, source)
         connection = self._open(source, client)
         self._clients[source] = client, connection
-        self._hosts[source.host] += 1
+        self._limits.begin_udp(source.host, connection)
         self._watch(source, client, connection)
         self._begin(client, connection)
         return client
@@ -200,10 +192,7 @@ class DatagramListener:
         if known is not None and known[1] is connection:
             del self._clients[source]
             known[0].close(True)
-            self._hosts[source.host] -= 1
-            if not self._hosts[source.host]:
-                del self._hosts[source.host]
-                self._refused.discard(source.host)
+            self._limits.end_udp(source.host, connection)
         self._gateway.sessions.connection_ended(connection)
 
     def _log(self, source: SocketAddress, action: Action, result: int, reason: str) -> None:

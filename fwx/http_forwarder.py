@@ -285,6 +285,11 @@ class HttpForwarder:
         """A request has come: find out whose it is."""
         self._deadline.cancel()
         self.request, self._repeated = request, False
+        refused = self.entrance.limits.request(self.arrival.address.host)
+        if refused is not None:
+            self.entrance.log(self.arrival.address, Action.Denied, *refused)
+            self._answer(Answer.to(Outcome.BUSY, self.entrance.demand))
+            return
         credentials, demand = request.credentials, self.entrance.demand
         if demand != "off" and credentials is not None:
             self._state = _State.PASSWORD

@@ -44,6 +44,7 @@ from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits import AttemptLimits
+from fwx.limits_control import LimitsControl
 from fwx.listener_tls import listeners_tls
 from fwx.local_users import LocalUser, LocalUsers
 from fwx.network import Poller, SocketNetwork
@@ -167,17 +168,6 @@ class Service:
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self._period_watch = PeriodWatch(self.engine, self._loop.call_later)
         self._reloader = FilterReloader(configuration, self.engine, self.firewall)
-        sessions_control = SessionsControl(self.engine)
-        self._control = ControlServer(
-            configuration.state_dir,
-            {"reload filter": self._reloader.reload},
-            {
-                "trace": TraceControl(configuration, self.engine).trace,
-                "explain": ExplainControl(configuration, self.engine).explain,
-                "sessions": sessions_control.sessions,
-                "kill sessions": sessions_control.kill,
-            },
-        )
         self.ways_in = WaysIn(
             configuration,
             self.gateway,
@@ -189,6 +179,19 @@ class Service:
             self._socket_maker,
             self._accepting,
             self._note_idle,
+        )
+        self.ways_in.limits.exceeded = self._events.limit
+        sessions_control = SessionsControl(self.engine)
+        self._control = ControlServer(
+            configuration.state_dir,
+            {"reload filter": self._reloader.reload},
+            {
+                "trace": TraceControl(configuration, self.engine).trace,
+                "explain": ExplainControl(configuration, self.engine).explain,
+                "sessions": sessions_control.sessions,
+                "kill sessions": sessions_control.kill,
+                "limits": LimitsControl(self.engine, self.ways_in.limits).limits,
+            },
         )
         self._alert_timer: asyncio.TimerHandle | None = None
         self._started = False

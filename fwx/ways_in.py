@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fwx.associations import Associations
+from fwx.composition import limits_of
 from fwx.config_model import ProxyListener, PublishListener, TransparentListener
 from fwx.datagram_listener import DatagramListener
 from fwx.entrance import Arrival, Entrance
@@ -50,7 +51,7 @@ class WaysIn:
     it stops.
 
     :ivar listeners: those of TCP. :ivar datagram_listeners: those of UDP. Both in the order of the configuration.
-    :ivar associations: the UDP associations of all proxy ports.
+    :ivar associations: the UDP associations of all proxy ports. :ivar limits: what counts by client address.
     """
 
     def __init__(
@@ -72,7 +73,6 @@ class WaysIn:
         :param socket_maker: makes what speaks for others at transparent listeners.
         :param accepting: whether the log can take records. :param on_left: called when a client of TCP has gone.
         """
-        limits = configuration.limits
         self._configuration = configuration
         self._gateway = gateway
         self._network = network
@@ -83,12 +83,11 @@ class WaysIn:
         self._socket_maker = socket_maker
         self._accepting = accepting
         self._on_left = on_left
-        self._limits = AddressLimits(
-            limits.tcp_per_address, limits.tcp_connects_per_minute_per_address, gateway.engine.clock
-        )
+        self.limits = AddressLimits(limits_of(configuration.limits), gateway.engine.clock)
+        gateway.opening_limits = self.limits
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []
-        self.associations = Associations(limits.udp_per_address, deadlines["udp"])
+        self.associations = Associations(self.limits, deadlines["udp"])
         self._entrances: list[Entrance] = []
 
     @property
@@ -123,7 +122,7 @@ class WaysIn:
             entrance = Entrance(
                 listener.name,
                 self._gateway,
-                self._limits,
+                self.limits,
                 self._doorkeeper,
                 demand,
                 self._deadlines,
@@ -159,15 +158,15 @@ class WaysIn:
     def _streams(self, table: Any, network: SocketNetwork) -> Listener:
         diversion = table.mode if isinstance(table, TransparentListener) else ""
         # Behind a load balancer the client is known later: the header's entry counts it.
-        limits = self._limits if diversion or table.proxy_protocol == "off" else None
+        limits = self.limits if diversion or table.proxy_protocol == "off" else None
         engine = self._gateway.engine
         return Listener(table.name, table.bind, network, limits, engine, self._accepting, engine.call_later, diversion)
 
     def _datagrams(self, table: Any, network: SocketNetwork) -> DatagramListener:
-        idle, most = self._deadlines["udp"], self._configuration.limits.udp_per_address
+        idle = self._deadlines["udp"]
         if not isinstance(table, TransparentListener):
             return DatagramListener(
-                table.name, table.bind, table.to, network, self._gateway, idle, most, self._accepting
+                table.name, table.bind, table.to, network, self._gateway, idle, self.limits, self._accepting
             )
         return TransparentDatagramListener(
             table.name,
@@ -175,7 +174,7 @@ class WaysIn:
             network,
             self._gateway,
             idle,
-            most,
+            self.limits,
             self._accepting,
             self._socket_maker,
             keeps_client_address=table.keep_client_address,
@@ -210,7 +209,7 @@ class WaysIn:
         if table.proxy_protocol == "off":
             return entry
         trusted = TrustedSenders(table.trusted or ())
-        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self._limits, entry)
+        return lambda arrival: HeaderEntry(entrance, arrival, trusted, self.limits, entry)
 
 
 def is_udp(table: Any) -> bool:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fwx.impl.transport import Transport
     from fwx.impl.user import SessionUser, Who
     from fwx.interfaces import FwxFirewallEventSource
+    from fwx.interfaces.hresult import HRESULT
 
 logger = logging.getLogger("fwx.gateway")
 
@@ -62,6 +63,16 @@ class Entry(Protocol):
 
         ``FWX_E_NOT_AUTHENTICATED`` stands for what policy denies to a client without a user, and allows some users.
         """
+
+
+class OpeningLimits(Protocol):
+    """Bounds how many connections of one client address are being opened (B11's table: half-open ones)."""
+
+    def begin_opening(self, address: str) -> tuple[HRESULT, str] | None:
+        """Count one; or say why it is one too many."""
+
+    def end_opening(self, address: str) -> None:
+        """It is open, or is not to be."""
 
 
 class Request:
@@ -155,6 +166,7 @@ class Request:
 class Gateway:
     """Opens connections for requests of every entry; knows all that are being opened.
 
+    :ivar opening_limits: set by the host, if it has any.
     :ivar stragglers: the TLS transports of clients and servers that have been closed and still send.
     """
 
@@ -163,6 +175,7 @@ class Gateway:
         self.engine = engine
         self.sessions = sessions
         self.opening: set[Opening | Binding] = set()
+        self.opening_limits: OpeningLimits | None = None
         self.departure = Departure(engine.network)
         self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
@@ -213,7 +226,7 @@ class Gateway:
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_permission", "_request", "_session", "_verdict")
+    __slots__ = ("_cancel", "_connection", "_gateway", "_limits", "_permission", "_request", "_session", "_verdict")
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
@@ -222,6 +235,8 @@ class Opening:
         self._connection: FWXConnection | None = None
         self._verdict: Verdict | None = None
         self._permission: Permission | None = None
+        # Where it is counted while it is being opened.
+        self._limits: OpeningLimits | None = None
         self._session = request.session or gateway.sessions.of(request.client_address, request.source, request.user)
 
     def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
@@ -239,7 +254,14 @@ class Opening:
         self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
 
     def start(self) -> None:
-        request = self._request
+        request, limits = self._request, self._gateway.opening_limits
+        if limits is not None:
+            refused = limits.begin_opening(request.client_address.host)
+            if refused is not None:
+                self._verdict = _undecided(refused[1])
+                self._refuse(*refused, Action.Denied)
+                return
+            self._limits = limits
         verdict, addresses = self._judge()
         if addresses:
             self.step(self._admitted, addresses)
@@ -441,7 +463,14 @@ class Opening:
                     transport.close(True)
             self._give_permission_back()
             connection.refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), "the client went away as it was connected")
+        self._leave()
+
+    def _leave(self) -> None:
+        """It is being opened no longer."""
         self._gateway.opening.discard(self)
+        limits, self._limits = self._limits, None
+        if limits is not None:
+            limits.end_opening(self._request.client_address.host)
 
     def _use_permission(self, connection: FWXConnection) -> None:
         permission, self._permission = self._permission, None
@@ -459,10 +488,9 @@ class Opening:
         self._refuse(verdict.hresult, verdict.reason, Action.Denied, told)
 
     def _refuse(self, result: int, reason: str, action: Action, told: int | None = None) -> None:
-        gateway = self._gateway
-        if self not in gateway.opening:
+        if self not in self._gateway.opening:
             return
-        gateway.opening.discard(self)
+        self._leave()
         connection = self._make_connection()
         self._give_permission_back()
         connection.refuse(result, reason, action)

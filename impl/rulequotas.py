@@ -54,15 +54,26 @@ class RuleQuotas:
 
     Asked once for each TCP connection and UDP destination that a rule allows; what filters have announced is not.
 
-    :ivar exceeded: told of each refusal: the rule, and words that name the address (B11.6).
+    :ivar exceeded: told of each refusal: the rule, and words that name the address (B11.6). :ivar refusals: how many.
     """
 
-    __slots__ = ("_clock", "_non_tcp", "_open", "_refusals", "_second", "_started", "exceeded", "non_tcp_a_second")
+    __slots__ = (
+        "_clock",
+        "_non_tcp",
+        "_open",
+        "_refusals",
+        "_second",
+        "_started",
+        "exceeded",
+        "non_tcp_a_second",
+        "refusals",
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.non_tcp_a_second = NON_TCP_A_SECOND
         self.exceeded: Callable[[str, str], object] = lambda _rule, _words: None
+        self.refusals = 0
         self._open: Counter[tuple[str, _Owner]] = Counter()
         # Of the current second, by rule, and by rule and address.
         self._second = clock()
@@ -102,6 +113,10 @@ class RuleQuotas:
         """Return how many places of *rule* each user has, and each address that is nobody."""
         return {owner: count for (name, owner), count in self._open.items() if name == rule}
 
+    def datagrams_of(self, rule: str) -> int:
+        """Return how many sessions over UDP *rule* has let in in the current second."""
+        return self._non_tcp[rule] if self._clock() - self._second < 1 else 0
+
     def _within(self, rule: str, limits: RuleLimits, session: FWXSession) -> Place | Refused | None:
         address, user = session.address.host, session.user
         most_new, most_open = limits.new_per_second_per_address, limits.connections_per_user
@@ -125,6 +140,7 @@ class RuleQuotas:
         reason = f"rule {rule!r} has let in {words}, and {address} wants one more"
         is_first = (rule, address) not in self._refusals
         self._refusals.add((rule, address))
+        self.refusals += 1
         self.exceeded(rule, reason)
         return Refused(result, reason, is_first)
 

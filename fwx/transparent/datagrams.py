@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fwx.impl.deadline import DeadlineQueue
     from fwx.impl.gateway import Gateway
     from fwx.impl.transport import Network
+    from fwx.limits import AddressLimits
     from fwx.network import SocketNetwork
     from fwx.transparent.sockets import Ordered, SocketMaker
 
@@ -49,7 +50,7 @@ class TransparentDatagramListener(DatagramListener):
         network: SocketNetwork,
         gateway: Gateway,
         idle: DeadlineQueue,
-        most_per_address: int,
+        limits: AddressLimits,
         accepting: Callable[[], bool],
         maker: SocketMaker,
         *,
@@ -68,7 +69,7 @@ class TransparentDatagramListener(DatagramListener):
         self._is_own_listener = is_own_listener
         self._ordered: dict[SocketAddress, Ordered] = {}
         self._turned_away = TurnedAway(gateway.engine.clock)
-        super().__init__(name, bind, None, network, gateway, idle, most_per_address, accepting)
+        super().__init__(name, bind, None, network, gateway, idle, limits, accepting)
 
     def close(self) -> None:
         super().close()

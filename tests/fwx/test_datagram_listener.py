@@ -15,6 +15,7 @@ from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses
 from fwx.interfaces import SocketAddress, fwx_Bind_Udp
 from fwx.interfaces.hresult import FWX_E_IS_BUSY
+from fwx.limits import AddressLimits, Figures, LimitTable
 from fwx.listener import ListenError
 from fwx.network import SocketNetwork
 from fwx.testing import MemoryFirewall
@@ -64,7 +65,7 @@ class Port:
             self.firewall.network,
             self.firewall.gateway,
             self.idle,
-            options.get("most", 2),
+            AddressLimits(LimitTable(Figures(udp=options.get("most", 2))), loop.time),
             lambda: self.accepting,
         )
         self.server = Outside(self.firewall, SERVER)
@@ -135,19 +136,24 @@ def test_a_quiet_client_is_forgotten(opened: Any) -> None:
 
 
 def test_the_limit_of_an_address(opened: Any) -> None:
-    """Logged once; others are served; there is room again when one of its connections has ended."""
+    """B11.3: the oldest makes room, and the log says so; others are not touched."""
     port = opened(most=2)
-    crowd = [port.client("203.0.113.1", 1000 + number) for number in range(4)]
-    for client in (*crowd, *crowd):
-        client.send(b"x")
-    assert len(port.listener) == 2
-    (record,) = port.firewall.records
-    assert (record.action, record.resultcode, record.interface) == (Action.Denied, int(FWX_E_IS_BUSY), "dns")
+    crowd = [port.client("203.0.113.1", 1000 + number) for number in range(3)]
     port.client("203.0.113.2", 1).send(b"x")
+    asked = []
+    for client in (crowd[0], crowd[1], crowd[0], crowd[2]):
+        client.send(b"x")
+        asked.append(port.server.receive()[1])
     assert len(port.listener) == 3
+    (record,) = port.firewall.records
+    assert (record.action, record.resultcode, record.interface) == (Action.Terminate, int(FWX_E_IS_BUSY), "dns")
+    assert (record.source_port, record.bytes_sent) == (1000, 2)
+    assert record.reason == "made room for a newer one: 203.0.113.1 has 2 UDP sessions (udp_per_address)"
+    crowd[0].send(b"again")
+    assert len(port.listener) == 3
+    assert port.firewall.records[-1].source_port == 1001
     port.firewall.loop.advance(3 * IDLE_SECONDS)
-    crowd[3].send(b"x")
-    assert len(port.listener) == 1
+    assert len(port.listener) == 0
 
 
 def test_the_log_cannot_take_records(opened: Any) -> None:
@@ -256,7 +262,7 @@ def test_on_the_kernel() -> None:
             firewall.engine.network,
             firewall.gateway,
             idle,
-            160,
+            AddressLimits(LimitTable(Figures()), firewall.loop.time),
             lambda: True,
         )
         listener.start()

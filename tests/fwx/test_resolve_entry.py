@@ -37,7 +37,7 @@ from fwx.interfaces.hresult import (
     WSANO_RECOVERY,
     WSATRY_AGAIN,
 )
-from fwx.limits import AddressLimits
+from fwx.limits import AddressLimits, Figures, LimitTable
 from tests.impl.conftest import Peer, Rig
 
 CLIENT, PORT = SocketAddress("127.0.0.1", 40000), SocketAddress("127.0.0.1", 1080)
@@ -64,7 +64,7 @@ class Door:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.limits = AddressLimits(100, 1000, rig.clock)
+        self.limits = AddressLimits(LimitTable(Figures(100, 1000)), rig.clock)
         queue = lambda: DeadlineQueue(10.0, rig.clock, rig.clock.call_later)  # noqa: E731
         deadlines = {name: queue() for name in ("handshake", "keep_alive", "bind", "farewell")}
         gateway = Gateway(rig.engine, rig.sessions, lambda _: None)

@@ -356,19 +356,16 @@ def test_the_services_own_ports_are_no_destination(serve: Any, associate: Any) -
 
 
 def test_a_place_for_each_association(serve: Any, associate: Any) -> None:
-    """``udp_per_address``: one more is refused and logged; a place is free when one has ended."""
+    """B11.3: ``udp_per_address``: the oldest makes room for one more, whose control connection ends, and is logged."""
     firewall = serve("[limits]\nudp_per_address = 2\n")
-    made = [associate(firewall.address()) for _ in range(2)]
-    with pytest.raises(Refused) as refused:
-        Associated(firewall.address())
-    assert refused.value.args == (1,)
-    row = firewall.wait_row(Action=int(Action.Denied))
+    made = [associate(firewall.address()) for _ in range(3)]
+    assert made[0].control.recv(1) == b""
+    row = firewall.wait_row(Action=int(Action.Terminate))
     assert (row["resultcode"], row["protocol"]) == (int(FWX_E_IS_BUSY), "UDP")
-    assert row["reason"] == "127.0.0.1 has 2 UDP connections (udp_per_address)"
-    made[0].close()
-    made[1].close()
+    assert row["reason"] == "made room for a newer one: 127.0.0.1 has 2 UDP sessions (udp_per_address)"
+    for each in made:
+        each.close()
     firewall.wait_base_line()
-    associate(firewall.address())
 
 
 def test_a_client_behind_an_address_translator(serve: Any, associate: Any, upper: Any) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from fwx.commands.limits import limits
+from fwx.commands.log import log
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED
 
@@ -100,3 +104,74 @@ def test_no_descriptors_left(serve: Any, origin: Any, client: Any) -> None:
 def _greeted(sock: Any) -> Any:
     sock.sendall(b"\x05\x01\x00")
     return sock
+
+
+TABLE = """
+[limits]
+tcp_per_address = 3
+http_requests_per_minute_per_address = 2
+exceptions = { addresses = ["127.0.0.9"], tcp_per_address = 4 }
+
+[[network]]
+name = "staff"
+ranges = ["127.0.0.7"]
+
+[[rule]]
+name = "staff"
+action = "allow"
+protocols = ["any"]
+from = ["staff"]
+to = ["localhost"]
+limits = { connections_per_user = 1 }
+
+[[rule]]
+name = "others"
+action = "allow"
+protocols = ["any"]
+from = ["localhost"]
+to = ["localhost"]
+"""
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="http", exit="direct", transport="tcp")
+def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: Any) -> None:
+    """B11.2, B11.5, B11.6, B11.7: each in one service; ``fwx limits`` says how far each client is."""
+    firewall, server = serve(TABLE), origin()
+    proxy, config = firewall.address(), ["--config", str(firewall.folder / "fwx.toml")]
+    opened = [client.socks(proxy, server.address, "127.0.0.9") for _ in range(4)]
+    is_refused(client, proxy, "127.0.0.9")
+    opened += [client.socks(proxy, server.address, "127.0.0.8") for _ in range(3)]
+    is_refused(client, proxy, "127.0.0.8")
+
+    opened.append(client.socks(proxy, server.address, "127.0.0.7"))
+    assert client.socks_code(proxy, server.address, "127.0.0.7") == 1
+    row = firewall.wait_row(rule="staff")
+    assert (row["Action"], row["resultcode"]) == (Action.Denied, int(FWX_E_IS_BUSY))
+    assert row["reason"].endswith("(connections_per_user), and 127.0.0.7 wants one more")
+
+    told = json.loads(CliRunner().invoke(limits, [*config, "--json"]).stdout)
+    used = {each["address"]: each["tcp"] for each in told["addresses"]}
+    assert (used["127.0.0.9"], used["127.0.0.8"]) == ({"is": 4, "most": 4}, {"is": 3, "most": 3})
+    assert told["service"]["refused"] == {"addresses": 2, "rules": 1}
+    (rule,) = told["rules"]
+    assert (rule["rule"], rule["users"]) == ("staff", [{"user": "127.0.0.7", "is": 1, "most": 1}])
+    words = CliRunner().invoke(limits, [*config, "--from", "127.0.0.9"]).stdout.splitlines()
+    assert words[1].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
+    assert words[-1] == "  127.0.0.7: 1/1 connections"
+
+    asking = client.connect(proxy, "127.0.0.6")
+    for status in (b"403", b"403", b"503"):
+        asking.sendall(b"GET http://192.0.2.1/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n")
+        assert asking.recv(4096).startswith(b"HTTP/1.1 " + status)
+    row = firewall.wait_row(SourceIP="127.0.0.6", resultcode=int(FWX_E_IS_BUSY))
+    assert row["reason"].endswith("has made 2 HTTP requests in a minute (http_requests_per_minute_per_address)")
+    for sock in opened:
+        sock.close()
+    asking.close()
+    firewall.wait_base_line()
+    alerts = CliRunner().invoke(log, [*config, "--alerts"]).stdout
+    for alert in ("Connection limit exceeded", "Connection limit of a rule exceeded"):
+        assert alert in alerts
+    for address in ("127.0.0.9", "127.0.0.8", "127.0.0.7", "127.0.0.6"):
+        assert f"{address} " in alerts

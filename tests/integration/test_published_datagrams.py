@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.logrecord import Action
+from fwx.interfaces.hresult import FWX_E_IS_BUSY
 from tests.name_server import ADDRESS, dig, name_server
 
 LOOPS = ("uvloop", "asyncio")
@@ -156,7 +157,8 @@ def test_rules(serve: Any, server: int, ask: Any, action: str, protocols: str, a
 
 @pytest.mark.requires("dnsmasq", "dig")
 def test_the_limit_of_an_address(serve: Any, server: int, ask: Any) -> None:
+    """B11.3: each client is served, the oldest makes room."""
     firewall = serve(config(server, limit=2))
-    answers = [ask(firewall, 1) for _ in range(4)]
-    assert answers == [ADDRESS] * 2 + ["no answer"] * 2
-    firewall.wait_rows(1, Action=int(Action.Denied))
+    assert [ask(firewall, 1) for _ in range(4)] == [ADDRESS] * 4
+    rows = firewall.wait_rows(2, Action=int(Action.Terminate))
+    assert {row["resultcode"] for row in rows} == {int(FWX_E_IS_BUSY)}
