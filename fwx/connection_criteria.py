@@ -66,8 +66,8 @@ def text_in(request: Mapping[str, Any], key: str) -> str:
 
 def name_in(request: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
     """Return the name under *key*, empty if there is none. :raises ControlError: it is none of the *known* ones."""
-    name, names = text_in(request, key), list(known)
-    if name and name not in names:
+    name = text_in(request, key)
+    if name and name not in (names := list(known)):
         hint = did_you_mean(name, names) or (f"; there are {', '.join(names)}" if names else "; there are none")
         raise ControlError(f"the service has no {key} {name!r}{hint}")
     return name

@@ -103,6 +103,12 @@ class AddressLimits:
         self.exceeded: Callable[[str, str], object] = lambda _address, _words: None
         self.refusals = 0
 
+    def use(self, table: LimitTable) -> None:
+        """Go by *table* from now on; what is open stays open, and counts."""
+        self._table = table
+        for address, usage in self._usage.items():
+            usage.figures = table.of(address)
+
     def admit(self, address: str) -> Refusal | None:
         """Count a new connection of *address*; return the result and the words for the log if it is one too many.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fwx.connection_criteria import ConnectionCriteria, name_in, network_in, text_in, whole_in
 from fwx.control import ControlError
@@ -74,12 +74,21 @@ class SessionCriteria(ConnectionCriteria):
         return self.fits_client(session.address)
 
 
+class _Look(NamedTuple):
+    """What a session has that fits, each with the bytes that had passed at the time *at*."""
+
+    session: FWXSession
+    lives: list[tuple[Live, tuple[int, int]]]
+    at: float
+
+
 class SessionsControl:
     """Lists what clients have open, with what passes in a second, and ends what a person names."""
 
     def __init__(self, engine: Engine, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         """*sleep* waits between the two looks that rates come from."""
         self._engine = engine
+        self._looked_at = 0
         self._sleep = sleep
 
     async def sessions(self, request: Mapping[str, Any], lines: Lines) -> None:
@@ -91,19 +100,20 @@ class SessionsControl:
 
         :raises ControlError: the request is wrong.
         """
-        criteria = SessionCriteria.of(request, self._engine)
+        criteria, engine = SessionCriteria.of(request, self._engine), self._engine
         seconds = _interval_in(request)
-        found = {session: list(_fitting(session, criteria)) for session in self._sessions(criteria)}
-        before = {live: live.traffic for each in found.values() for live in each} if seconds else {}
-        began = self._engine.clock()
+        looks = [look async for look in self._looks(criteria)]
         if seconds:
             await self._sleep(seconds)
-        told = list(self._told(found, before, self._engine.clock() - began, criteria))
         await lines.send({"done": {}})
-        for number, line in enumerate(told):
-            await lines.send(line)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # data moves meanwhile
+        for session, lives, at in looks:
+            elapsed = engine.clock() - at if seconds else 0.0
+            connections = [_with_rates(live, before, elapsed) for live, before in lives if not live.has_ended]
+            if connections or not (criteria.is_about_traffic or criteria.connection or session.terminated):
+                await lines.send({"session": self._session(session, connections)})
+                for told in connections:
+                    await lines.send({"connection": told})
+            await self._breathe(len(lives))
 
     async def kill(self, request: Mapping[str, Any], lines: Lines) -> None:
         """Do the command ``kill sessions``: end what fits, and send a line for each; with ``dry run`` nothing is ended.
@@ -116,40 +126,40 @@ class SessionsControl:
         if not str(criteria):
             raise ControlError("nothing says which connections are to end")
         ends = not _flag_in(request, "dry run")
-        each = criteria.is_about_traffic
-        found = [live for session in self._sessions(criteria) for live in _fitting(session, criteria, each)]
-        told = [live.told() for live in found]
+        reason = f"ended by an operator: fwx sessions kill {criteria}"
+        told: list[dict[str, Any]] = []
+        for session in self._sessions(criteria):
+            lives = list(_fitting(session, criteria, criteria.is_about_traffic))
+            for live in lives:
+                if live.has_ended:
+                    continue  # with one before it
+                told.append(live.told())
+                if ends:
+                    live.end(HRESULT_FROM_WIN32(WSAECONNABORTED), reason)
+            await self._breathe(len(lives))
         if ends:
-            logger.warning("fwx sessions kill %s ends %d connections", criteria, len(found))
-            await self._end(found, f"ended by an operator: fwx sessions kill {criteria}")
+            logger.warning("fwx sessions kill %s has ended %d connections", criteria, len(told))
         await lines.send({"done": {}})
         for line in told:
             await lines.send({"connection": line})
 
-    async def _end(self, found: list[Live], reason: str) -> None:
-        """End them, a few in one round of the loop."""
-        for number, live in enumerate(found, 1):
-            if not live.has_ended:
-                live.end(HRESULT_FROM_WIN32(WSAECONNABORTED), reason)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+    async def _looks(self, criteria: SessionCriteria) -> AsyncIterator[_Look]:
+        """Go through the sessions, with what each has that fits, and what of it has passed up to now."""
+        for session in self._sessions(criteria):
+            lives = [(live, live.traffic) for live in _fitting(session, criteria)]
+            yield _Look(session, lives, self._engine.clock())
+            await self._breathe(len(lives))
 
-    def _sessions(self, criteria: SessionCriteria) -> Iterator[FWXSession]:
+    async def _breathe(self, count: int) -> None:
+        """Let data move after so many connections were looked at, if that is enough for a turn of the loop."""
+        self._looked_at += count + 1
+        if self._looked_at >= _AT_ONCE:
+            self._looked_at = 0
+            await asyncio.sleep(0)
+
+    def _sessions(self, criteria: SessionCriteria) -> list[FWXSession]:
         sessions = sorted(self._engine.sessions, key=lambda session: session.id)
-        return (session for session in sessions if criteria.fits_session(session))
-
-    def _told(
-        self,
-        found: Mapping[FWXSession, list[Live]],
-        before: Mapping[Live, tuple[int, int]],
-        elapsed: float,
-        criteria: SessionCriteria,
-    ) -> Iterator[dict[str, Any]]:
-        for session, lives in found.items():
-            connections = [_with_rates(live, before, elapsed) for live in lives if not live.has_ended]
-            if connections or not (criteria.is_about_traffic or criteria.connection or session.terminated):
-                yield {"session": self._session(session, connections)}
-                yield from ({"connection": each} for each in connections)
+        return [session for session in sessions if criteria.fits_session(session)]
 
     def _session(self, session: FWXSession, connections: list[dict[str, Any]]) -> dict[str, Any]:
         """Say what a session is; its figures are the sums of those of *connections*."""
@@ -177,10 +187,10 @@ def _fitting(session: FWXSession, criteria: SessionCriteria, by_destination: boo
             yield live
 
 
-def _with_rates(live: Live, before: Mapping[Live, tuple[int, int]], elapsed: float) -> dict[str, Any]:
+def _with_rates(live: Live, before: tuple[int, int], elapsed: float) -> dict[str, Any]:
     told = live.told()
-    if live in before and elapsed > 0:
-        sent, received = before[live]
+    if elapsed > 0:
+        sent, received = before
         told["sent_per_second"] = round((told["sent"] - sent) / elapsed, 1)
         told["received_per_second"] = round((told["received"] - received) / elapsed, 1)
     return told

@@ -159,6 +159,15 @@ def test_addresses_that_need_more(clock: Clock) -> None:
     assert LimitTable(Figures(1), exceptions, Figures(2)).of("::ffff:192.0.2.3").tcp == 2
 
 
+def test_other_figures_while_it_counts(clock: Clock) -> None:
+    table = counting(clock, tcp=2)
+    assert [table.admit("a") for _ in range(2)] == [None, None]
+    table.use(LimitTable(Figures(tcp=1)))
+    assert outcome(table.admit("a")) == FWX_E_IS_BUSY
+    table.use(LimitTable(Figures(tcp=3)))
+    assert [outcome(table.admit("a")) for _ in range(2)] == [None, FWX_E_IS_BUSY]
+
+
 def test_each_refusal_is_told(clock: Clock) -> None:
     """B11.6: with the address, and which limit it is."""
     table = counting(clock, tcp=1, tcp_a_minute=2, half_open=1, http_a_minute=1, udp=1)
