@@ -11,6 +11,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
 from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
 from fwx.firewall_log_schema import FirewallLogError
@@ -119,6 +120,13 @@ def limits_of(limits: Limits) -> LimitTable:
     if table is None:
         return LimitTable(figures)
     return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table))
+
+
+def denials_of(limits: Limits) -> DenialFigures:
+    """Return what *limits* say of what is denied."""
+    return DenialFigures(
+        limits.denials_before_alert, limits.denial_records_per_second, limits.denial_records_per_minute_per_address
+    )
 
 
 def _figures_of(limits: AddressLimits) -> Figures:

@@ -100,6 +100,9 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "http_requests_per_minute_per_address",
             "udp_per_address",
             "udp_new_per_second_per_rule",
+            "denials_before_alert",
+            "denial_records_per_second",
+            "denial_records_per_minute_per_address",
             "exceptions",
             "handshake_seconds",
         }

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
 from fwx.authenticators import Authenticators, Directories
-from fwx.composition import filters_of, log_of, plan_of, policy_of, users_of
+from fwx.composition import denials_of, filters_of, log_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
 from fwx.courses import ended
+from fwx.denials import Denials
 from fwx.doorkeeper import (
     ATTEMPT_SECONDS,
     MOST_ATTEMPTS,
@@ -124,6 +125,8 @@ class Service:
         self.log = log_of(configuration, self._log_failed, self._log_recovered)
         self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
         self._events = ServiceEvents(self.alerts)
+        figures = denials_of(configuration.limits)
+        self.denials = Denials(self.log.write, time.monotonic, figures, self._events.denied)
         faults = FaultReporter(self._events.filter_fault)
         filters = filters_of(configuration, faults)
         users = users_of(configuration)
@@ -293,6 +296,7 @@ class Service:
         if not self._started:
             return 0
         self.alerts.flush()
+        self.denials.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
 
     def _make_engine(
@@ -318,7 +322,7 @@ class Service:
             connect_deadlines=self._deadlines["connect"],
             linger_deadlines=self._deadlines["linger"],
             datagram_deadlines=self._deadlines["udp"],
-            write_record=self.log.write,
+            write_record=self.denials.write,
             packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,
             routes=ways_out,
@@ -443,6 +447,7 @@ class Service:
 
     def _flush_alerts(self) -> None:
         self.alerts.flush(due_only=True)
+        self.denials.flush()
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
 
     def _log_failed(self, reason: str) -> None:

@@ -15,6 +15,7 @@ class ServiceEvents:
     """Defines them once for a service, whose parts signal them."""
 
     __slots__ = (
+        "denied_too_often",
         "directory_failure",
         "filter_blocks",
         "filter_fault",
@@ -36,6 +37,7 @@ class ServiceEvents:
         self.packet_filter_changed: EventDefinition = define(
             "Packet filter changed by others", Severity.WARNING, Category.SECURITY
         )
+        self.denied_too_often: EventDefinition = define("Client denied too often", Severity.WARNING, Category.SECURITY)
         self.limit_exceeded: EventDefinition = define("Connection limit exceeded", Severity.WARNING, Category.SECURITY)
         self.rule_limit_exceeded: EventDefinition = define(
             "Connection limit of a rule exceeded", Severity.WARNING, Category.SECURITY
@@ -43,6 +45,10 @@ class ServiceEvents:
         self.socket_maker_failure: EventDefinition = define("Transparent listener failure", Severity.ERROR, service)
         self.directory_failure: EventDefinition = define("Directory failure", Severity.ERROR, service)
         self.upstream_failure: EventDefinition = define("Upstream failure", Severity.WARNING, service)
+
+    def denied(self, address: str, words: str) -> None:
+        """The client *address* was denied too often in a minute (B11.6)."""
+        self.denied_too_often.signal(words, key=address)
 
     def limit(self, address: str, words: str) -> None:
         """A limit of the client *address* is exceeded (B11.6)."""
