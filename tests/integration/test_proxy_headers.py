@@ -65,8 +65,10 @@ def haproxy(program_path: Callable[[str], str], tmp_path: Path) -> Iterator[Call
         process.wait()
 
 
-def reset(sock: socket.socket) -> bool:
+def reset(sock: socket.socket, data: bytes = b"") -> bool:
+    """Send *data*; who may not send it is reset at once."""
     try:
+        sock.sendall(data)
         return sock.recv(1) == b"" and False
     except ConnectionResetError:
         return True
@@ -207,8 +209,7 @@ def test_refused(serve: Any, origin: Any, client: Any, source: str, data: bytes,
     keys = TRUSTED + "\n[limits]\nhandshake_seconds = 1\n"
     firewall = serve(LISTENER.format(port=server.port, keys=keys))
     ours = client.connect(firewall.address("www"), source)
-    ours.sendall(data)
-    assert reset(ours)
+    assert reset(ours, data)
     row = firewall.wait_row()
     assert (row["SourceIP"], row["Interface"]) == (source, "www")
     assert reason in row["reason"]
