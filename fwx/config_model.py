@@ -366,6 +366,7 @@ class Limits(AddressLimits):
     udp_new_per_second_per_rule: int = Field(
         default=1000, ge=100, le=9_999_999, description="a whole number from 100 to 9999999"
     )
+    log_refused: bool = Field(default=True, description="true or false")
     denials_before_alert: Count = Field(default=600, description=_COUNT)
     denial_records_per_second: Count | None = Field(default=None, description=_COUNT)
     denial_records_per_minute_per_address: Count | None = Field(default=None, description=_COUNT)

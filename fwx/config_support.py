@@ -100,6 +100,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "http_requests_per_minute_per_address",
             "udp_per_address",
             "udp_new_per_second_per_rule",
+            "log_refused",
             "denials_before_alert",
             "denial_records_per_second",
             "denial_records_per_minute_per_address",

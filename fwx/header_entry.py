@@ -110,7 +110,8 @@ class HeaderEntry:
         refused = self._limits.admit(source.host)
         if refused is not None:
             sender.client.close(True)
-            self._entrance.log(source, Action.Denied, *refused)
+            if self._limits.logs:
+                self._entrance.log(source, Action.Denied, *refused)
             return
         self._next(arrival)
 

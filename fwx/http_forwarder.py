@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fwx.impl.authentication import Checked
     from fwx.impl.deadline import Deadline
     from fwx.impl.user import FWXAuthenticatedUser
+    from fwx.limits import Refusal
 
 logger = logging.getLogger("fwx.http_forwarder")
 
@@ -287,8 +288,7 @@ class HttpForwarder:
         self.request, self._repeated = request, False
         refused = self.entrance.limits.request(self.arrival.address.host)
         if refused is not None:
-            self.entrance.log(self.arrival.address, Action.Denied, *refused)
-            self._answer(Answer.to(Outcome.BUSY, self.entrance.demand))
+            self._turn_away(refused)
             return
         credentials, demand = request.credentials, self.entrance.demand
         if demand != "off" and credentials is not None:
@@ -335,15 +335,19 @@ class HttpForwarder:
         if self._opened:
             refused = self.entrance.limits.begin(self.arrival.address.host)
             if refused is not None:
-                result, reason = refused
-                self.entrance.log(self.arrival.address, Action.Denied, result, reason)
-                self._answer(Answer.to(Outcome.BUSY, self.entrance.demand))
+                self._turn_away(refused)
                 return
         self._opened += 1
         self._state = _State.CONNECTION
         self._onward = Onward(self)
         assert self.request is not None
         self._onward.open(self.request.agent)
+
+    def _turn_away(self, refused: Refusal) -> None:
+        """A limit of the client is exceeded."""
+        if self.entrance.limits.logs:
+            self.entrance.log(self.arrival.address, Action.Denied, *refused)
+        self._answer(Answer.to(Outcome.BUSY, self.entrance.demand))
 
     def _begin_exchange(self, onward: Onward) -> None:
         assert self.request is not None

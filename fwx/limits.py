@@ -93,6 +93,7 @@ class AddressLimits:
     """Counts what each client address has open, and what it has begun in the current minute.
 
     :ivar exceeded: told of each refusal: the address, and words (B11.6). :ivar refusals: how many there were.
+    :ivar logs: what is refused has a record.
     """
 
     def __init__(self, table: LimitTable, clock: Callable[[], float]) -> None:
@@ -102,6 +103,7 @@ class AddressLimits:
         self._sweep_at = _SWEEP_AT
         self.exceeded: Callable[[str, str], object] = lambda _address, _words: None
         self.refusals = 0
+        self.logs = True
 
     def use(self, table: LimitTable) -> None:
         """Go by *table* from now on; what is open stays open, and counts."""

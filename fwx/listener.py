@@ -131,6 +131,9 @@ class Listener:
             self._entry(transport, address)
             return
         transport.close(True)
+        assert self.limits is not None
+        if not self.limits.logs:
+            return
         result, reason = refused
         engine = self._engine
         engine.write_record(

@@ -84,6 +84,7 @@ class WaysIn:
         self._accepting = accepting
         self._on_left = on_left
         self.limits = AddressLimits(limits_of(configuration.limits), gateway.engine.clock)
+        self.limits.logs = configuration.limits.log_refused
         gateway.opening_limits = self.limits
         self.listeners: list[Listener] = []
         self.datagram_listeners: list[DatagramListener] = []

@@ -66,7 +66,12 @@ class Entry(Protocol):
 
 
 class OpeningLimits(Protocol):
-    """Bounds how many connections of one client address are being opened (B11's table: half-open ones)."""
+    """Bounds how many connections of one client address are being opened (B11's table: half-open ones).
+
+    :ivar logs: what is refused has a record.
+    """
+
+    logs: bool
 
     def begin_opening(self, address: str) -> tuple[HRESULT, str] | None:
         """Count one; or say why it is one too many."""
@@ -258,7 +263,7 @@ class Opening:
         if limits is not None:
             refused = limits.begin_opening(request.client_address.host)
             if refused is not None:
-                self._verdict = _undecided(refused[1])
+                self._verdict = replace(_undecided(refused[1]), log=limits.logs)
                 self._refuse(*refused, Action.Denied)
                 return
             self._limits = limits

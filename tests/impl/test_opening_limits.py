@@ -67,6 +67,16 @@ def test_one_too_many_is_refused(rig: Rig, doors: Doors) -> None:
     third.accept()
 
 
+def test_a_refusal_that_is_not_logged(rig: Rig, doors: Doors) -> None:
+    """B11.6: where that is switched off."""
+    doors.limits.logs = False
+    first, second = doors.client(), doors.client()
+    first.open(SocketAddress("www.example", first.address.port))
+    second.open()
+    rig.settle()
+    assert (second.refusals, rig.records) == ([FWX_E_IS_BUSY], [])
+
+
 @pytest.mark.parametrize("how", ["denied", "not there", "client gone", "killed"])
 def test_what_is_not_opened_makes_room(rig: Rig, doors: Doors, closed: SocketAddress, how: str) -> None:
     door = doors.client()

@@ -170,8 +170,27 @@ def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: An
         sock.close()
     asking.close()
     firewall.wait_base_line()
+    firewall.tell()
+    firewall.wait_stopped()
     alerts = CliRunner().invoke(log, [*config, "--alerts"]).stdout
     for alert in ("Connection limit exceeded", "Connection limit of a rule exceeded"):
         assert alert in alerts
     for address in ("127.0.0.9", "127.0.0.8", "127.0.0.7", "127.0.0.6"):
         assert f"{address} " in alerts
+
+
+def test_refusals_that_are_not_logged(serve: Any, origin: Any, client: Any) -> None:
+    """B11.6: connections and requests in plain HTTP; the event is raised all the same."""
+    figures = "tcp_per_address = 1\nhttp_requests_per_minute_per_address = 1\nlog_refused = false\n"
+    firewall = serve("[limits]\n" + figures)
+    asking = client.connect(firewall.address())
+    for status in (b"502", b"503"):
+        asking.sendall(b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
+        assert asking.recv(4096).startswith(b"HTTP/1.1 " + status)
+    is_refused(client, firewall.address())
+    asking.close()
+    firewall.wait_base_line()
+    firewall.tell()
+    firewall.wait_stopped()
+    assert firewall.rows(resultcode=int(FWX_E_IS_BUSY)) == []
+    assert {alert["event"] for alert in firewall.alerts()} == {"Connection limit exceeded"}
