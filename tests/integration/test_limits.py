@@ -134,7 +134,6 @@ to = ["localhost"]
 
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
-@pytest.mark.path(entry="http", exit="direct", transport="tcp")
 def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: Any) -> None:
     """B11.2, B11.5, B11.6, B11.7: each in one service; ``fwx limits`` says how far each client is."""
     firewall, server = serve(TABLE), origin()
