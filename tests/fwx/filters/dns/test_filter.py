@@ -16,6 +16,7 @@ from fwx.filters.dns import DnsFilter
 from fwx.filters.dns.stream import FrameError, Frames
 from fwx.impl.deadline import DeadlineQueue
 from fwx.interfaces import SocketAddress
+from fwx.limits import AddressLimits, Figures, LimitTable
 from fwx.testing import MemoryFirewall, Playbook
 from tests.dns_wire import message, query, question, response
 
@@ -148,8 +149,9 @@ class Published:
     def __init__(self, firewall: MemoryFirewall) -> None:
         loop = firewall.loop
         self.idle = DeadlineQueue(IDLE_SECONDS, loop.time, loop.call_later)
+        limits = AddressLimits(LimitTable(Figures()), loop.time)
         self.listener = DatagramListener(
-            "dns", PORT, SERVER, firewall.network, firewall.gateway, self.idle, 10, lambda: True
+            "dns", PORT, SERVER, firewall.network, firewall.gateway, self.idle, limits, lambda: True
         )
         self.listener.start()
         self.server = Outside(firewall, SERVER)
