@@ -129,8 +129,6 @@ REFUSED = {
     "password": ('\n\n[[user]]\nname = "alice"\npassword = "$argon2id$v=19$m=65536,t=3,p=4$..."\n',
                  5, "user.password: is no Argon2id hash"),
     "console": ('[console]\nbind = "127.0.0.1:0"\n', 1, "has no console"),
-    "rule limits": ('[[rule]]\nname = "a"\naction = "allow"\nprotocols = ["any"]\nfrom = ["any"]\nto = ["any"]\n'
-                    'limits = { connections_per_user = 5 }\n', 7, "has no limits per rule"),
     "unknown key": ("[limits]\ntcp_per_adress = 5\n", 2, "tcp_per_address"),
     "unknown filter": ('\n[[filter]]\nname = "a"\nuse = "data-monitr"\n', 0, "data-monitr"),
     "filter option": ('[[filter]]\nname = "a"\nuse = "fwx.filters.data_monitor:DataMonitor"\n'
