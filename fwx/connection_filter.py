@@ -48,6 +48,22 @@ class AskedConnection:
     transport: str
     protocol: UUID
 
+    def server(self) -> SocketAddress:
+        """Return where the connection leads to; behind an upstream it is what the client has asked for.
+
+        :raises COMError: as ``IFWXConnection.GetExternalPeerName``; it has not been made yet, or is terminating.
+        """
+        peer: SocketAddress = self.connection.GetExternalPeerName() if self.target.address is None else self.target
+        return peer
+
+    def outside(self) -> SocketAddress:
+        """Return the firewall's address on the way to the server, port 0: where a secondary connection leaves from.
+
+        :raises COMError: as ``IFWXConnection.GetExternalSocketName``.
+        """
+        own: SocketAddress = self.connection.GetExternalSocketName()
+        return own.with_port(0)
+
 
 @implementer(IFWXFilter)
 class ConnectionFilter(Unknown):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fwx.impl.emulateddatagrams import FWXEmulatedDatagrams
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
+    from fwx.impl.session import FWXSession
     from fwx.impl.udpdestination import Destination
     from fwx.interfaces import SocketAddress
 
@@ -119,6 +120,39 @@ def turned_away_record(
         destination_ip=local.host,
         destination_port=local.port,
         original_client_ip=connection.client_address.host,
+    )
+
+
+def redirected_record(
+    session: FWXSession,
+    protocol: str,
+    client: SocketAddress | None,
+    port: SocketAddress,
+    verdict: Verdict,
+    outcome: tuple[Action, int, str],
+) -> LogRecord:
+    """Make the record of a *client* that got no connection at a redirected *port*, or of the port itself (``None``).
+
+    :param outcome: the action, the result and why.
+    """
+    engine = session.engine
+    action, result, reason = outcome
+    return LogRecord(
+        time=engine.wall_clock(),
+        action=action,
+        servername=engine.server_name,
+        protocol=protocol,
+        source_ip="" if client is None else client.host,
+        source_port=0 if client is None else client.port,
+        destination_ip=port.host,
+        destination_port=port.port,
+        resultcode=int(result),
+        rule=verdict.rule,
+        application_protocol=verdict.protocol,
+        username=session.user_name,
+        session_id=session.id,
+        interface="redirected",
+        reason=reason,
     )
 
 

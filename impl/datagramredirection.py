@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fwx.impl.clientdatagrams import ClientDatagrams
+from fwx.impl.connectionrecord import redirected_record
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.localend import LocalEnd
-from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.logrecord import Action
 from fwx.impl.transport import ENDING, INPUT
 from fwx.impl.turnedaway import TurnedAway
 from fwx.interfaces import SocketAddress
@@ -198,23 +199,8 @@ class DatagramRedirection:
 
     def _log(self, client: SocketAddress | None, action: Action, result: int, reason: str) -> None:
         """Write a record of a *client* that got no connection, or of the port itself."""
-        engine, verdict = self._engine, self._permission.verdict
-        engine.write_record(
-            LogRecord(
-                time=engine.wall_clock(),
-                action=action,
-                servername=engine.server_name,
-                protocol="UDP",
-                source_ip="" if client is None else client.host,
-                source_port=0 if client is None else client.port,
-                destination_ip=self.address.host,
-                destination_port=self.address.port,
-                resultcode=int(result),
-                rule=verdict.rule,
-                application_protocol=verdict.protocol,
-                username=self._session.user_name,
-                session_id=self._session.id,
-                interface="redirected",
-                reason=reason,
+        self._engine.write_record(
+            redirected_record(
+                self._session, "UDP", client, self.address, self._permission.verdict, (action, result, reason)
             )
         )

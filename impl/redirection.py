@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
+from fwx.impl.connectionrecord import redirected_record
 from fwx.impl.gateway import Request
 from fwx.impl.localend import LocalEnd
-from fwx.impl.logrecord import Action, LogRecord
+from fwx.impl.logrecord import Action
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (
@@ -127,23 +128,9 @@ class Redirection:
 
     def _log(self, client: SocketAddress | None, action: Action, result: int, reason: str) -> None:
         """Write a record of a *client* that got no connection."""
-        engine, verdict = self._engine, self._permission.verdict
-        engine.write_record(
-            LogRecord(
-                time=engine.wall_clock(),
-                action=action,
-                servername=engine.server_name,
-                source_ip="" if client is None else client.host,
-                source_port=0 if client is None else client.port,
-                destination_ip=self.address.host,
-                destination_port=self.address.port,
-                resultcode=int(result),
-                rule=verdict.rule,
-                application_protocol=verdict.protocol,
-                username=self._session.user_name,
-                session_id=self._session.id,
-                interface="redirected",
-                reason=reason,
+        self._engine.write_record(
+            redirected_record(
+                self._session, "TCP", client, self.address, self._permission.verdict, (action, result, reason)
             )
         )
 

@@ -74,7 +74,7 @@ class Announcer:
 
     def _to_server(self, place: Place) -> Announced:
         """The client is to connect (B6.5)."""
-        asked, server = self._primary, self._server()
+        asked, server = self._primary, self._primary.server()
         target = server.with_port(place.port)
         if place.host is not None and place.host != server.host:
             if not self._limits.third_party:
@@ -82,7 +82,7 @@ class Announcer:
             target = sdk.SocketAddress(place.host, place.port)
         protocol, flags = place.protocol, place.signal.flags
         # Datagrams leave from anywhere.
-        leaves_from = self._outside() if protocol == sdk.FWX_PROTOCOL_TCP else None
+        leaves_from = self._primary.outside() if protocol == sdk.FWX_PROTOCOL_TCP else None
         if not self._limits.published:
             action = asked.session.AllowFutureConnect(
                 target, None, leaves_from, None, protocol, flags, asked.protocol, None, None, asked.connection
@@ -96,7 +96,7 @@ class Announcer:
     def _to_client(self, place: Place) -> Announced:
         """The server is to connect: to what the client has bound by itself, or else to a port of the firewall (B6.20).
         The server alone may (B6.32)."""
-        asked, server, outside = self._primary, self._server(), self._outside()
+        asked, server, outside = self._primary, self._primary.server(), self._primary.outside()
         if not isinstance(server.address, IPv4Address):
             # An IP filter cannot name an IPv6 address (B6.31), so everybody could come.
             raise RefusedError(f"{place}: the server is {server.host}, and that one alone may be let in by IPv4")
@@ -156,14 +156,3 @@ class Announcer:
         if self._known is None:
             raise sdk.COMError(sdk.FWX_E_TERMINATING, "the primary connection has ended")
         return self._known
-
-    def _server(self) -> sdk.SocketAddress:
-        """Return where the primary connection leads to; behind an upstream it is what the client has asked for."""
-        target = self._primary.target
-        server: sdk.SocketAddress = self._primary.connection.GetExternalPeerName() if target.address is None else target
-        return server
-
-    def _outside(self) -> sdk.SocketAddress:
-        """Return the firewall's address on the way to the server, port 0."""
-        outside: sdk.SocketAddress = self._primary.connection.GetExternalSocketName()
-        return outside.with_port(0)

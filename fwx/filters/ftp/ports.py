@@ -56,7 +56,7 @@ class DataPorts:
         self.close()
         no_port = "425 Can't open data connection"
         try:
-            server = self._server()
+            server = self._control.server()
             self._check_host(host, server.host, no_port)
             self._check_port(port, no_port)
             return self._open_passive(server.with_port(port))
@@ -89,7 +89,12 @@ class DataPorts:
                     raise
 
     def _open_passive(self, target: sdk.SocketAddress) -> sdk.SocketAddress:
-        tcp, flags, asked, leaves_from = sdk.FWX_PROTOCOL_TCP, sdk.FWX_FLAG_TIMEOUT, self._control, self._outside()
+        tcp, flags, asked, leaves_from = (
+            sdk.FWX_PROTOCOL_TCP,
+            sdk.FWX_FLAG_TIMEOUT,
+            self._control,
+            self._control.outside(),
+        )
         if not self._published:
             action = asked.session.AllowFutureConnect(
                 target, None, leaves_from, None, tcp, flags, asked.protocol, None, None, asked.connection
@@ -103,7 +108,7 @@ class DataPorts:
         return sdk.SocketAddress(str(self._public_address or reached.host), reached.port)
 
     def _open_active(self, client: sdk.SocketAddress) -> sdk.SocketAddress:
-        asked, server, outside = self._control, self._server(), self._outside()
+        asked, server, outside = self._control, self._control.server(), self._control.outside()
         if not isinstance(server.address, IPv4Address):
             # An IP filter cannot name an IPv6 address (B6.31), so everybody could come.
             raise PortRefusedError("522 Active mode is for IPv4 alone, use EPSV", f"a port for {server.host}")
@@ -142,17 +147,6 @@ class DataPorts:
         if self._known is None:
             raise sdk.COMError(sdk.FWX_E_TERMINATING, "the control connection has ended")
         return self._known
-
-    def _server(self) -> sdk.SocketAddress:
-        """Return where the control connection leads to; behind an upstream it is what the client has asked for."""
-        target = self._control.target
-        server: sdk.SocketAddress = self._control.connection.GetExternalPeerName() if target.address is None else target
-        return server
-
-    def _outside(self) -> sdk.SocketAddress:
-        """Return the firewall's address on the way to the server, port 0."""
-        outside: sdk.SocketAddress = self._control.connection.GetExternalSocketName()
-        return outside.with_port(0)
 
     def _check_host(self, host: str, server: str, reply: str) -> None:
         if host and host != server and not self._corrects:
