@@ -55,6 +55,7 @@ from fwx.passed_sockets import PassedSockets
 from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
+from fwx.protection import Protection
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.service_events import ServiceEvents
@@ -184,6 +185,7 @@ class Service:
             self._note_idle,
         )
         self.ways_in.limits.exceeded = self._events.limit
+        self._protection = Protection(self.engine, self.ways_in.limits.crowd, self._events)
         sessions_control = SessionsControl(self.engine)
         self._control = ControlServer(
             configuration.state_dir,
@@ -232,6 +234,7 @@ class Service:
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._protection.start()
         self._interim.start()
         self._period_watch.start()
         self._flush_alerts()
@@ -291,6 +294,7 @@ class Service:
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._protection.close()
         self._period_watch.stop()
         self.poller.close()
         if not self._started:

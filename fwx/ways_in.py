@@ -161,7 +161,8 @@ class WaysIn:
         # Behind a load balancer the client is known later: the header's entry counts it.
         limits = self.limits if diversion or table.proxy_protocol == "off" else None
         engine = self._gateway.engine
-        return Listener(table.name, table.bind, network, limits, engine, self._accepting, engine.call_later, diversion)
+        door = self._accepting, engine.call_later, diversion, self.limits.crowd
+        return Listener(table.name, table.bind, network, limits, engine, *door)
 
     def _datagrams(self, table: Any, network: SocketNetwork) -> DatagramListener:
         idle = self._deadlines["udp"]

@@ -156,7 +156,7 @@ def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: An
     (rule,) = told["rules"]
     assert (rule["rule"], rule["users"]) == ("staff", [{"user": "127.0.0.7", "is": 1, "most": 1}])
     words = CliRunner().invoke(limits, [*config, "--from", "127.0.0.9"]).stdout.splitlines()
-    assert words[1].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
+    assert words[3].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
     assert words[-1] == "  127.0.0.7: 1/1 connections"
 
     asking = client.connect(proxy, "127.0.0.6")
