@@ -78,8 +78,11 @@ class ServiceEvents:
         self.connection_memory_exceeded.signal(words, key=address)
 
     def crowd(self, key: str, words: str) -> None:
-        """All clients together have more pending than *key* of ``[limits]`` lets them (B11.9)."""
-        self.too_many_pending.signal(words, key=key)
+        """All clients together have more pending than *key* of ``[limits]`` lets them (B11.9); or memory is short."""
+        if key == "memory_megabytes":
+            self.memory_short.signal(words)
+        else:
+            self.too_many_pending.signal(words, key=key)
 
     def denied(self, address: str, words: str) -> None:
         """The client *address* was denied too often in a minute (B11.6)."""
