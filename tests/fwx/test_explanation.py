@@ -158,8 +158,8 @@ def test_the_way_out_and_the_filters(config: Path) -> None:
     assert (decision["filters"], decision["result"], decision["log"]) == (["all", "monitor"], "S_OK", True)
     assert decision["place"].endswith("fwx.toml:57")
     assert (found["asked"]["user"], found["asked"]["protocol"]) == ("alice", "HTTPS")
-    assert [rule["element"] for rule in found["rules"]] == ["protocols", "source_ports", None]
-    assert [rule["decides"] for rule in found["rules"]] == [False, False, True]
+    assert [rule["element"] for rule in found["rules"]] == ["protocols", "source_ports", "enabled", None]
+    assert [rule["decides"] for rule in found["rules"]] == [False, False, False, True]
 
 
 def test_who_is_nobody_is_told_that_a_user_could(config: Path) -> None:

@@ -61,7 +61,9 @@ NAMES = ("any", "localhost", "external", "wide", "inner", "one", "loop")
 
 def table(**parts: Any) -> str:
     parts = {"action": "allow", "protocols": ["any"], "from": ["any"], "to": ["any"], **parts}
-    spelled = (f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in parts.items())
+    spelled = (
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in parts.items()
+    )
     return "[[rule]]\n" + "\n".join(spelled) + "\n"
 
 
