@@ -55,8 +55,8 @@ class Rule:
     *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
     ``authenticated``; with *groups*, ``any`` is not everybody but the groups. It holds while *schedule* does, empty for
     always. *source_ports* are first and last ports of the client, none for any. A *shadow* rule decides nothing: what
-    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows. One that is not
-    *enabled* matches nothing (B7.7).
+    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows. One that is
+    not *enabled* matches nothing (B7.7).
     """
 
     name: str
@@ -254,7 +254,7 @@ class Policy:
         return Explanation(verdict, tuple(self._all_steps(tried, in_force, verdict.rule)))
 
     def _all_steps(self, tried: list[Step], in_force: tuple[CompiledRule, ...], decider: str) -> Iterator[Step]:
-        """Put the rules that are disabled or out of their period between those that were *tried*, up to the *decider*."""
+        """Put the rules that are disabled or out of their period between those *tried*, up to the *decider*."""
         if in_force and not tried:
             return  # what is no name fits no rule
         left, holding = iter(tried), {compiled.rule.name for compiled in in_force}
