@@ -450,6 +450,7 @@ class Service:
         return self.ways_in.is_own_listener(address, transport)  # which is made after the engine
 
     def _flush_alerts(self) -> None:
+        self.log.look()
         self.alerts.flush(due_only=True)
         self.denials.flush()
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
