@@ -50,6 +50,7 @@ from fwx.listener_tls import listeners_tls
 from fwx.local_users import LocalUser, LocalUsers
 from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.lockdown import log_drops
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
 from fwx.period_watch import PeriodWatch
@@ -221,6 +222,7 @@ class Service:
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
+            log_drops(self.engine, self.packet_filter.dropped_before)
             self._warn_others(self.packet_filter.plan)
         if any(
             isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
