@@ -164,8 +164,6 @@ def _is_answer(result: Any) -> bool:
 
 async def _told(host: FilterHost) -> None:
     """Have *host* read its configuration again, if it wants to. :raises FilterFault: it failed."""
-    if host.state != "ready":
-        return
     listener = await host.face(IFWXPolicyChangeNotification)
     if listener is None or host.state != "ready":
         return

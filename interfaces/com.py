@@ -230,7 +230,7 @@ class COMInterfaceClass(InterfaceClass):
         One of another SDK that is tagged with ``has_vtable`` as false has none here: its attributes are of the Python
         face alone.
         """
-        return self._declarations if self.queryDirectTaggedValue("has_vtable", True) else {}
+        return self._declarations if cast("Any", self).queryDirectTaggedValue("has_vtable", True) else {}
 
 
 class IUnknown(Interface, metaclass=COMInterfaceClass):

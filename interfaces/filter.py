@@ -112,8 +112,8 @@ class IFWXPolicyChangeNotification(IUnknown):
 
     def ReloadConfiguration() -> HRESULT | None:
         """Read the filter's configuration again. Called by the service after it has reloaded itself, filter by filter,
-        never at the same time as this filter's ``FilterInit`` or ``FilterShutdown`` (B7.15). Here every filter is told after
-        each change that is applied, whatever it is about; new data of the rules is made before (B7.12).
+        never at the same time as this filter's ``FilterInit`` or ``FilterShutdown`` (B7.15). Here it comes after each
+        change that is applied, whatever that is about; new data of the rules has been made before (B7.12).
 
         The documented sample loads its policy for the first time in ``FilterInit`` (B7.16).
 

@@ -24,7 +24,7 @@ class IFWXPerRuleDataplugin(IUnknown):
     def CompareRulesData(pProcessedRulesData: IFWXPerRuleDataplugin) -> HRESULT | None:
         """Tell whether another object holds the same data. Called by the service to see whether a rule has changed
         (B7.14); when exactly is not specified. Here it is called when rules change, on what ``PrepareRulesData`` has
-        just made of a rule; what holds the same is dropped, and the events go on with the object that they have carried.
+        just made of a rule; where that holds the same, the events go on with the object that they have carried.
 
         :param pProcessedRulesData: the object made earlier, for the rule of the same name.
         :returns: ``S_OK`` (or ``None``), the same; ``S_FALSE``, different. Both are successes.
@@ -45,11 +45,11 @@ class IFWXPerRuleData(IUnknown):
         """Make the data of one rule. Called by the service when it starts and when rules change (B7.12), once for each
         rule, in their order.
 
-        Here it starts when this filter's ``FilterInit`` has returned. Of every rule of the policy, whatever it says,
-        but the last, which is built in and lets nothing come to a filter.
+        Here it comes when this filter's ``FilterInit`` has returned, for every rule but the last, which is built in and
+        shows nothing to filters.
 
         :param pPolicyRule: the rule, which does not change.
-        :returns: *ProcessedRulesData*, which the service keeps. Here ``None`` is allowed: of this rule there is no data.
+        :returns: *ProcessedRulesData*, which the service keeps. Here ``None`` says that this rule has no data.
         :raises COMError: the data could not be made; the SDK names no code. Here the filter is *failed* as after a
             failing ``FilterInit`` when the service starts; a change of the rules does not come about, and who applies
             it is told.

@@ -119,7 +119,7 @@ def _prepares_again(stage: Stage) -> None:
     host.rule_data = None  # so that nothing is compared, and the new objects are shown
     stage.firewall.apply_rules(*policy.rules)
     stage.expect_no_fault("PrepareRulesData, for the same rules again")
-    after = list((host.rule_data or {}).values())
+    after: list[Any] = [] if host.rule_data is None else list(host.rule_data.values())
     expect_equal(len(after), len(before), "the number of rules with data, prepared again")
     for old, new in zip(before, after, strict=True):
         _expect_same(new, old, "with that of the same rule, made earlier")
