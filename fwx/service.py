@@ -41,6 +41,7 @@ from fwx.impl.interim import InterimRecords
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.route import routes
+from fwx.impl.ruledata import RuleData
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -229,6 +230,7 @@ class Service:
         self.registry.freeze()
         for host in self.engine.filters:
             await ended(host.start(self.firewall))
+            await ended(RuleData(self.engine).begin(host))
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
