@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "Run the Firewall service until it is told to stop.",
     "demo": "Start a service, send real traffic through its filters and show the log.",
     "check": "Judge a configuration file.",
+    "rule": "List and edit the rules of a configuration file.",
     "explain": "Say which rule decides a connection, and why.",
     "doctor": "Examine the machine that the service is to run on.",
     "filters": "List the filters that are installed and configured.",
