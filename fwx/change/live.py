@@ -128,7 +128,7 @@ class LiveParts:
             if not course.has_ended:  # it is called off; when it is back it is told that it is not wanted
                 course.when_ended(lambda: _end([host]))
         if host.state != "ready":
-            problem = configuration.source.problem(("filter", index, "use"), f"FilterInit failed: {host.reason}")
+            problem = configuration.source.problem(("filter", index, "use"), host.reason)
             raise ConfigurationError([problem])
 
     def _set_figures(self, configuration: Configuration) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import click
 
+from fwx.change.place import state_dir_of
 from fwx.change.words import document_of, words_of
-from fwx.config import ConfigurationError, load
+from fwx.config import ConfigurationError
 from fwx.control import ControlError
 from fwx.control.client import follow
 
@@ -31,7 +32,7 @@ def apply(file: Path | None, running: Path | None, dry_run: bool, as_json: bool)
     has been changed; it is said why.
     """
     try:
-        folder = load(file if running is None else running).state_dir
+        folder = state_dir_of(file if running is None else running)
         asked: dict[str, Any] = {}
         body = b""
         if file is not None:
@@ -39,7 +40,7 @@ def apply(file: Path | None, running: Path | None, dry_run: bool, as_json: bool)
             asked = {"path": str(file.absolute()), "bytes": len(body)}
         tell(folder, "apply", body, asked, dry_run=dry_run, as_json=as_json)
     except ConfigurationError as error:
-        raise click.ClickException(f"nothing has been changed\n{error}") from error
+        raise click.ClickException(str(error)) from error
     except (ControlError, TimeoutError, OSError) as error:
         raise click.ClickException(str(error) or "the service does not go on with its answer") from error
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 import click
 
 from fwx.change.history import digest_of
-from fwx.config import ConfigurationError, load
+from fwx.change.place import state_dir_of
+from fwx.config import ConfigurationError
 from fwx.control import ControlError
 from fwx.control.client import follow
 
@@ -43,14 +44,14 @@ def history(context: click.Context, file: Path | None, as_json: bool) -> None:
 @click.pass_obj
 def show(file: Path | None, number: int) -> None:
     """Print the configuration of the version NUMBER, as it was."""
-    with _in_words(), follow(load(file).state_dir, "show version", number=number) as answer:
+    with _in_words(), follow(state_dir_of(file), "show version", number=number) as answer:
         for line in iter(lambda: answer.line(ANSWER_SECONDS), None):
             click.echo(base64.b64decode(line["piece"]), nl=False)
 
 
 def _asked(file: Path | None) -> dict[str, Any]:
     told: dict[str, Any] = {"running": None, "file": None, "versions": []}
-    with follow(load(file).state_dir, "history") as answer:
+    with follow(state_dir_of(file), "history") as answer:
         for line in iter(lambda: answer.line(ANSWER_SECONDS), None):
             if "kept" in line:
                 told["versions"].append(line["kept"])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from fwx.change.place import state_dir_of
 from fwx.commands.apply import tell
-from fwx.config import ConfigurationError, load
+from fwx.config import ConfigurationError
 from fwx.control import ControlError
 
 
@@ -23,7 +24,7 @@ def rollback(number: int | None, file: Path | None, dry_run: bool, as_json: bool
     has been changed; it is said why.
     """
     try:
-        folder = load(file).state_dir
+        folder = state_dir_of(file)
         tell(folder, "rollback", b"", {"number": number}, dry_run=dry_run, as_json=as_json)
     except (ConfigurationError, ControlError, TimeoutError) as error:
         raise click.ClickException(str(error) or "the service does not go on with its answer") from error
