@@ -174,7 +174,7 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
     """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19."""
     first, second = origin(), origin(lambda opened: opened.sendall(b"second"))
     port = free_port()
-    www = PUBLISHED.format(port=port, to="127.0.0.1:%d" % first.port)
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{first.port}")
     before = LISTENERS + www + NETWORKS + rule("staff") + rule("guests") + rule("www", "office")
     firewall, operator = served(before)
     proxy = firewall.address()
@@ -185,7 +185,7 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
         opened.sendall(b"before")
         assert client.exactly(opened, 6) == b"before"
     # The published server is another one, by another name of its listener; guests have gone; the port stays open.
-    www = PUBLISHED.format(port=port, to="127.0.0.1:%d" % second.port).replace('"www"', '"shop"')
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{second.port}").replace('"www"', '"shop"')
     after = LISTENERS + www + NETWORKS + rule("staff") + rule("www", "office")
 
     told = json.loads(operator.apply(after, "--dry-run", "--json"))
@@ -244,7 +244,7 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, eventually: Any) -> None:
-    """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails stops the change."""
+    """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing."""
     server = origin()
 
     def text(*words: str) -> str:
