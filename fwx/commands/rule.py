@@ -10,8 +10,11 @@ from typing import Any, Final
 
 import click
 
+from fwx.change.place import state_dir_of
+from fwx.commands.apply import tell
 from fwx.config import Configuration, ConfigurationError, load
 from fwx.config_references import DEFAULT_RULE
+from fwx.control import ControlError
 from fwx.rule_file.editor import Edit, EditError, Place, RuleEditor
 from fwx.rule_file.layout import lines_of
 from fwx.rule_file.replacement import ReplacementError, locked
@@ -252,6 +255,16 @@ def _edit(edit: Callable[[RuleEditor], Edit], file: Path, dry_run: bool, applies
         click.echo(f"{problem.file}:{problem.line}: {problem.key}: warning: {problem.message}", err=True)
     if applies:
         _apply(file, done.content, dry_run=dry_run)
+
+
+def _apply(file: Path, content: bytes, *, dry_run: bool) -> None:
+    """Have the service that runs with *file* go by *content*, which is in it, or would be; exits with 1 if it does not."""
+    asked = {"path": str(file.absolute()), "bytes": len(content)}
+    try:
+        tell(state_dir_of(file), "apply", content, asked, dry_run=dry_run, as_json=False)
+    except (ConfigurationError, ControlError, TimeoutError) as error:
+        words = str(error) or "the service does not go on with its answer"
+        raise click.ClickException(words if dry_run else f"the file is written, but not applied: {words}") from error
 
 
 def _diff(file: Path, old: bytes, new: bytes) -> Iterator[str]:

@@ -27,12 +27,13 @@ def pair_of(text: str) -> tuple[str, str]:
     """
     key, equals, value = (part.strip() for part in text.partition("="))
     written = f"{key} = {value}"
+    words = f"{text!r} is no key with a value of TOML, such as 'limits={{ connections_per_user = 5 }}'"
     try:
         found = tomllib.loads(written) if equals and "\n" not in text else {}
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{text!r} is no key with a value of TOML, such as 'source_ports=[\"1-1023\"]': {error}") from None
+        raise ValueError(f"{words}: {error}") from None
     if list(found) != [key]:
-        raise ValueError(f"{text!r} is no key with a value of TOML, such as 'source_ports=[\"1-1023\"]'")
+        raise ValueError(words)
     return key, written
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.rule_file.layout import Block, LayoutError, RuleLayout, lines_of
+from fwx.rule_file.layout import Block, LayoutError, RuleLayout
 
 GNARLY = """\
 # The firewall of the branch office.
@@ -78,7 +78,7 @@ def test_what_stays_where_it_is() -> None:
 @pytest.mark.parametrize(("old", "new"), [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)])
 @pytest.mark.parametrize("behind", [True, False])
 def test_moving_a_rule_changes_no_line(newline: str, ends: bool, old: int, new: int, behind: bool) -> None:
-    """Every line but blank ones is there as it was; the rules are in their new order, the end of the file is as before."""
+    """Every line but blank ones is there as it was; the rules are in their new order, the file ends as before."""
     text = (GNARLY + "\n" * ends).replace("\n", newline)
     names = ["staff", "guests", "rest"]
     layout = RuleLayout(text)
