@@ -20,6 +20,7 @@ from fwx.impl.engine import Engine
 from fwx.impl.fault import describe
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.retirement import exchange
+from fwx.impl.ruledata import RuleData
 
 logger = logging.getLogger("fwx.reload")
 
@@ -48,7 +49,7 @@ class FilterReloader:
         Returns the name, and how many connections finish with the old code.
 
         :raises ControlError: there is no such filter; its code cannot be imported, does not take the options of the
-            configuration in force, or fails in ``FilterInit``.
+            configuration in force, or fails in ``FilterInit`` or ``PrepareRulesData``.
         """
         name = text_of(request, "name")
         async with self._running.changing:
@@ -96,7 +97,8 @@ class FilterReloader:
     async def _started(self, index: int, filter_class: type) -> FilterHost:
         """Return the filter with the new code, ready.
 
-        :raises ControlError: it does not take the options, it fails in ``FilterInit``, or the service is stopping.
+        :raises ControlError: it does not take the options, it fails in ``FilterInit`` or ``PrepareRulesData``, or the
+            service is stopping.
         """
         if self._is_closed:
             raise ControlError("the service is stopping")
@@ -106,6 +108,7 @@ class FilterReloader:
             raise ControlError("; ".join(map(str, problems)))
         host = filter_host(configuration, index, filter_class, self._engine.faults)
         await ended(host.start(self._firewall))
+        await ended(RuleData(self._engine).begin(host))
         if host.state != "ready":
             raise ControlError(host.reason)
         return host

@@ -34,6 +34,7 @@ from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.interim import InterimRecords
 from fwx.impl.packetfilter import MemoryPacketFilter
+from fwx.impl.ruledata import RuleData
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
@@ -222,6 +223,7 @@ class Service:
         self.registry.freeze()
         for host in self.engine.filters:
             await ended(host.start(self.firewall))
+            await ended(RuleData(self.engine).begin(host))
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()

@@ -12,6 +12,7 @@ from fwx.config_problems import ConfigurationError
 from fwx.courses import ended
 from fwx.impl import retirement
 from fwx.impl.datagramconnection import FWXDatagramConnection
+from fwx.impl.ruledata import RuleData, RuleDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.interim import InterimRecords
     from fwx.impl.route import Route
+    from fwx.impl.ruledata import PreparedRuleData
     from fwx.period_watch import PeriodWatch
     from fwx.user_directories import UserDirectories
     from fwx.watchdog import Watchdog
@@ -33,17 +35,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fwx.change")
 
 INIT_SECONDS: Final = 30.0
-"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter."""
+"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter; and all filters together to
+make their data of the rules, and to be told of the change."""
 
 
 class Ready(NamedTuple):
     """What stands beside the parts in force, ready to take their place.
 
-    :ivar hosts: the filters in their order, those that stay among them. :ivar directories: ``None`` where they stay.
+    :ivar hosts: the filters in their order, those that stay among them. :ivar rule_data: what they have made for the
+        rules. :ivar directories: ``None`` where they stay.
     """
 
     parts: Parts
     hosts: tuple[FilterHost, ...]
+    rule_data: PreparedRuleData
     coming: Coming
     directories: UserDirectories | None
 
@@ -92,6 +97,7 @@ class LiveParts:
                 if table.name in parts.filters:
                     await self._start(parts.filters[table.name], configuration, index)
             hosts = tuple(parts.filters.get(table.name) or current[table.name] for table in configuration.filters)
+            rule_data = await self._rule_data(parts, hosts)
             if parts.fingerprint != before.fingerprint:
                 directories = self.accounts.make_directories(configuration, parts.directories)
             coming = await self.ways_in.prepare(configuration)
@@ -100,12 +106,13 @@ class LiveParts:
                 _close(directories)
             _end(parts.filters.values())
             raise
-        return Ready(parts, hosts, coming, directories)
+        return Ready(parts, hosts, rule_data, coming, directories)
 
     def put_in_force(self, ready: Ready) -> None:
         """Have *ready* take the place of what is in force; nothing here waits, and nothing is meant to fail."""
         parts, engine = ready.parts, self.engine
         engine.policy = parts.policy
+        ready.rule_data.enforce()
         engine.routes = {**self._still_named(parts.routes), **parts.routes}
         self._set_figures(parts.configuration)
         if ready.directories is not None:
@@ -114,6 +121,32 @@ class LiveParts:
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
         self.firewall.net_config.look_again()
+
+    async def notify(self) -> list[str]:
+        """Tell the filters that a change is in force (B7.15); return what they failed with, in words."""
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).notify())
+        except TimeoutError:
+            return [f"ReloadConfiguration of a filter has not returned after {INIT_SECONDS:g} s"]
+
+    async def _rule_data(self, parts: Parts, hosts: tuple[FilterHost, ...]) -> PreparedRuleData:
+        """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: one has failed."""
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).prepare(parts.policy, hosts))
+        except TimeoutError:
+            failures: tuple[str, ...] = (f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s",)
+        except RuleDataError as error:
+            failures = error.words
+        configuration = parts.configuration
+        names = [table.name for table in configuration.filters]
+        raise ConfigurationError(
+            configuration.source.problem(
+                ("filter", next((index for index, name in enumerate(names) if repr(name) in words), 0), "use"), words
+            )
+            for words in failures
+        )
 
     async def _start(self, host: FilterHost, configuration: Configuration, index: int) -> None:
         """Have a filter initialised. :raises ConfigurationError: it has failed, or takes too long."""
