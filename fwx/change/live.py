@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fwx.change")
 
 INIT_SECONDS: Final = 30.0
-"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter."""
+"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter; and all filters together to
+make their data of the rules, and to be told of the change."""
 
 
 class Ready(NamedTuple):
@@ -124,14 +125,22 @@ class LiveParts:
 
     async def tell_filters(self) -> list[str]:
         """Tell the filters that a change is in force (B7.15); return what they failed in, in words."""
-        return await ended(RuleData(self.engine).notify())
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).notify())
+        except TimeoutError:
+            return [f"ReloadConfiguration of a filter has not returned after {INIT_SECONDS:g} s"]
 
     async def _rule_data(
         self, policy: Policy, hosts: tuple[FilterHost, ...], configuration: Configuration
     ) -> PreparedRuleData:
         """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: some cannot."""
         try:
-            return await ended(RuleData(self.engine).prepare(policy, hosts))
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).prepare(policy, hosts))
+        except TimeoutError:
+            words = f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s"
+            raise ConfigurationError([configuration.source.problem(("filter", 0, "use"), words)]) from None
         except RuleDataError as error:
             places = {table.name: ("filter", index, "use") for index, table in enumerate(configuration.filters)}
             problems = (configuration.source.problem(places[name], words) for name, words in error.failures.items())
