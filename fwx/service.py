@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fwx.aio.tasks import Tasks
+from fwx.alerts.alerting import Alerting
+from fwx.alerts.control import AlertsControl
 from fwx.authenticators import Authenticators, Directories
 from fwx.composition import denials_of, filters_of, log_of, plan_of, policy_of, users_of
 from fwx.config import Configuration, ConfigurationError
@@ -30,7 +32,6 @@ from fwx.doorkeeper import (
 from fwx.explain_control import ExplainControl
 from fwx.filter_reload import FilterReloader
 from fwx.handles import DescriptorHandles
-from fwx.impl.alert import Alert, Alerts
 from fwx.impl.authentication import IPasswordAuthenticator, IRadiusUsers
 from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
@@ -57,7 +58,6 @@ from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
-from fwx.service_events import ServiceEvents
 from fwx.sessions_control import SessionsControl
 from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
@@ -123,8 +123,8 @@ class Service:
         self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = log_of(configuration, self._log_failed, self._log_recovered)
-        self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
-        self._events = ServiceEvents(self.alerts)
+        self.alerting = Alerting(configuration, self.log.write_alert, self._loop)
+        self.alerts, self._events = self.alerting.alerts, self.alerting.events
         figures = denials_of(configuration.limits)
         self.denials = Denials(self.log.write, time.monotonic, figures, self._events.denied)
         faults = FaultReporter(self._events.filter_fault)
@@ -185,15 +185,17 @@ class Service:
         )
         self.ways_in.limits.exceeded = self._events.limit
         sessions_control = SessionsControl(self.engine)
+        alerts_control = AlertsControl(self.alerting)
         self._control = ControlServer(
             configuration.state_dir,
-            {"reload filter": self._reloader.reload},
+            {"reload filter": self._reloader.reload, "reset alert": alerts_control.reset},
             {
                 "trace": TraceControl(configuration, self.engine).trace,
                 "explain": ExplainControl(configuration, self.engine).explain,
                 "sessions": sessions_control.sessions,
                 "kill sessions": sessions_control.kill,
                 "limits": LimitsControl(self.engine, self.ways_in.limits).limits,
+                "alerts": alerts_control.alerts,
             },
         )
         self._alert_timer: asyncio.TimerHandle | None = None
@@ -229,6 +231,7 @@ class Service:
         self.registry.freeze()
         for host in self.engine.filters:
             await ended(host.start(self.firewall))
+        self.alerting.warn_of_unknown_events()
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
@@ -287,7 +290,8 @@ class Service:
         if self._alert_timer is not None:
             self._alert_timer.cancel()
         if isinstance(self.packet_filter, NftablesPacketFilter):
-            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+            always = self.configuration.packet_filter.lockdown == "always"
+            await self.packet_filter.stop(lock=always or self.alerting.stopped_by != "")
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
@@ -295,7 +299,7 @@ class Service:
         self.poller.close()
         if not self._started:
             return 0
-        self.alerts.flush()
+        await self.alerting.close()
         self.denials.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
 
@@ -472,8 +476,3 @@ def _deadlines(handshake_seconds: float, loop: asyncio.AbstractEventLoop) -> dic
             ("udp", UDP_IDLE_SECONDS),
         )
     }
-
-
-def _show_alert(alert: Alert) -> None:
-    times = f" ({alert.count} times)" if alert.count > 1 else ""
-    logger.warning("alert: %s: %s%s", alert.event, alert.message, times)

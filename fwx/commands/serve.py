@@ -88,6 +88,7 @@ async def run_service(config: Path | None) -> int:
             at_once.set()
         told.set()
 
+    service.alerting.stop = stop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
