@@ -93,8 +93,8 @@ DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
-# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and how long
-# after the second signal.
+# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and then what
+# follows alerts; and how long after the second signal.
 WORKER_SECONDS = 5.0
 HURRIED_SECONDS = 0.5
 ALERT_FLUSH_SECONDS = 5.0
@@ -299,7 +299,7 @@ class Service:
         self.poller.close()
         if not self._started:
             return 0
-        await self.alerting.close()
+        await self.alerting.close(self._worker_seconds)
         self.denials.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
 

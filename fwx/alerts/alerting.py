@@ -26,9 +26,6 @@ logger = logging.getLogger("fwx.service")
 MOST_RECENT: Final = 100
 """Alerts that ``fwx alerts`` can tell of; the firewall log has them all."""
 
-CLOSE_SECONDS: Final = 5.0
-"""How long commands and mails may take that are under way when the service has stopped."""
-
 
 class Alerting:
     """What a service has of alerts.
@@ -79,10 +76,10 @@ class Alerting:
                 words = "alert %r cannot be raised: neither the service nor a filter has defined the event %r%s"
                 logger.warning(words, each.definition.name, event, did_you_mean(event, known))
 
-    async def close(self) -> None:
-        """Raise what is pending and let what follows be done, for a while; called when the service has stopped."""
+    async def close(self, seconds: float) -> None:
+        """Raise what is pending and let what follows be done for *seconds*; called when the service has stopped."""
         self.alerts.flush()
-        await self.performer.close(CLOSE_SECONDS)
+        await self.performer.close(seconds)
 
     def _remember(self, alert: Alert) -> None:
         self.recent.append(alert.without_traceback())

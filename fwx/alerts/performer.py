@@ -53,6 +53,7 @@ class _Course:
         self.done = 0
         self.failed = 0
         self.reason = ""
+        self.is_wanted = True
 
 
 class Performer:
@@ -103,7 +104,8 @@ class Performer:
         """Forget how actions have fared that none of *definitions* has; what runs is let run."""
         wanted = {(definition.name, action) for definition in definitions for action in definition.actions}
         for place, course in list(self._courses.items()):
-            if place not in wanted:
+            course.is_wanted = place in wanted
+            if not course.is_wanted:
                 course.waiting = None
                 if course.task is None:
                     del self._courses[place]
@@ -153,6 +155,8 @@ class Performer:
             logger.exception("the action %r of alert %r failed", course.action.name, name)
         finally:
             course.task = None
+            if not course.is_wanted:
+                self._courses.pop((name, course.action), None)
 
     def _perform(self, action: Action, alert: Alert) -> Coroutine[Any, Any, str]:
         if isinstance(action, CommandAction):

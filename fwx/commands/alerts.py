@@ -73,11 +73,15 @@ def _alert(alert: Mapping[str, Any]) -> str:
     unknown = ", which nobody has defined" if alert["defined_by"] is None else ""
     last = f", last {alert['last']}" if alert["last"] else ""
     held = f", {alert['held']} held back" if alert["held"] else ""
-    counts = f"raised {alert['raised']} times{last}; {alert['signals']} signals{held}"
+    counts = f"raised {_times(alert['raised'])}{last}; signalled {_times(alert['signals'])}{held}"
     return f"{kind} {alert['name']!r}{of}{key}{unknown}: {alert['severity'] or 'no severity'}, {counts}"
 
 
 def _action(action: Mapping[str, Any]) -> str:
-    failed = f", failed {action['failed']} times" if action["failed"] else ""
+    failed = f", failed {_times(action['failed'])}" if action["failed"] else ""
     reason = f": {action['reason']}" if action["reason"] else ""
-    return f"  {action['action']}: done {action['done']} times{failed}{reason}"
+    return f"  {action['action']}: done {_times(action['done'])}{failed}{reason}"
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once"}.get(number, f"{number} times")
