@@ -206,9 +206,10 @@ class Alerts:
     def signal(self, event: EventDefinition | str, message: str, *, key: str = "", traceback: str = "") -> bool:
         """Signal *event*; called by the service and by filters whenever it occurs.
 
-        What is defined for the event and *key* says when this raises an alert, see :class:`AlertDefinition`. Where
-        nothing is, the first signal of an event and *key* raises one at once. Signals within the interval after it are
-        only counted; the first one after the interval raises an alert with the sum.
+        What is defined for the event and *key* says when this raises an alert, see
+        :class:`~fwx.impl.alertdefinition.AlertDefinition`. Where nothing is, the first signal of an event and *key*
+        raises one at once. Signals within the interval after it are only counted; the first one after the interval
+        raises an alert with the sum.
 
         :param event: a definition, or its name.
         :param message: what happened, for people.

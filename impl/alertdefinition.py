@@ -17,7 +17,8 @@ class AlertDefinition:
     """When an event raises an alert, and what follows. Two that are equal share their counts when they are replaced.
 
     :ivar name: unique among the definitions in force. :ivar event: the event's name.
-    :ivar key: the additional key that it is for; one that ends with ``*`` is for all that begin so; :data:`ANY`.
+    :ivar key: the additional key that it is for; one that ends with ``*`` is for all that begin so; ``""``,
+        for any.
     :ivar severity: ``None``, the event's (B9.25). :ivar category: likewise.
     :ivar after_events: signals before it is raised, from 1 up (B9.23). :ivar events_per_second: that there must have
         been so many in one second, too; ``None``, however few. :ivar again_after: seconds until it may be raised again,
