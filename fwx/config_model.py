@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from fwx.config_alerts import Alert
 from fwx.config_directories import Directory
 from fwx.config_problems import KeyPath
 from fwx.config_source import Source
@@ -428,6 +429,7 @@ class Configuration(Table):
     upstreams: Array[Upstream] = Field(default=(), alias="upstream", description="tables [[upstream]]")
     filters: Array[Filter] = Field(default=(), alias="filter", description="tables [[filter]]")
     rules: Array[Rule] = Field(default=(), alias="rule", description="tables [[rule]]")
+    alerts: Array[Alert] = Field(default=(), alias="alert", description="tables [[alert]]")
     log: Log = Field(default_factory=Log, description="a table [log]")
     limits: Limits = Field(default_factory=Limits, description="a table [limits]")
     packet_filter: PacketFilter = Field(default_factory=PacketFilter, description="a table [packet_filter]")
