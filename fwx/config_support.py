@@ -83,6 +83,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",
