@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from fwx.firewall_log_schema import FirewallLogError, RowMaker, storable
+from fwx.firewall_log_schema import FirewallLogError, Row, RowMaker
 from fwx.impl.alert import Alert
 from fwx.impl.logrecord import LogRecord
 from fwx.logs.retention import ClockWatch
-from fwx.logs.sink import Batch, Sink
+from fwx.logs.sink import Batch, Sink, in_steps, made_storable
 from fwx.logs.spool import Spool
 
 logger = logging.getLogger("fwx.firewall_log")
@@ -308,7 +308,10 @@ class LogWriter:
             return True
 
     def _batch_of(self, items: list[Item]) -> Batch:
-        records = [self._rows.record_row(item) for item in items if isinstance(item, LogRecord)]
+        records: list[Row] = []
+        row = self._rows.record_row
+        for some in in_steps(items):
+            records += [row(item) for item in some if type(item) is LogRecord]
         alerts = [self._rows.alert_row(item) for item in items if isinstance(item, Alert)]
         return Batch(uuid.uuid4().hex, records, alerts)
 
@@ -439,7 +442,7 @@ def _append(spool: Spool, batch: Batch) -> None:
     try:
         spool.append(batch)
     except (TypeError, UnicodeEncodeError):
-        spool.append(Batch(batch.token, [*map(storable, batch.records)], [*map(storable, batch.alerts)]))
+        spool.append(made_storable(batch))
 
 
 def _report(callback: Callable[..., object] | None, *arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""A service that logs to four places: SQLite, W3C files, JSON lines, and a PostgreSQL server that goes away and comes back."""
+"""A service that logs to four places: SQLite, W3C files, JSON lines, and PostgreSQL, which goes away and comes back."""
 
 from __future__ import annotations
 
