@@ -145,11 +145,8 @@ class FirewallLogError(Exception):
     """A firewall log cannot be used; the text names the file or database and says what is wrong with it."""
 
 
-_SENT, _RECEIVED, _LASTED = (
-    LogRecord._fields.index(name) for name in ("bytes_sent", "bytes_received", "connection_time")
-)
 _FRACTIONS = tuple(f".{number:03}" for number in range(1000))
-_RESULT = LogRecord._fields.index("resultcode")
+_RESULT = _COPIED.index("resultcode")
 
 
 class RowMaker:
@@ -180,12 +177,17 @@ class RowMaker:
         return stamped
 
     def record_row(self, record: LogRecord) -> Row:
-        sent, received, lasted = record[-1]
-        computed = (record[_SENT] - sent, record[_RECEIVED] - received, record[_LASTED] - lasted, int(record[1]))
+        sent, received, lasted = record.logged_before
+        computed = (
+            record.bytes_sent - sent,
+            record.bytes_received - received,
+            record.connection_time - lasted,
+            int(record.action),
+        )
         copied: tuple[Any, ...] = record[2:-1]
-        if type(copied[_RESULT - 2]) is not int:  # an HRESULT, which not every database takes for a number
+        if type(copied[_RESULT]) is not int:  # an HRESULT, which not every database takes for a number
             copied = record._replace(resultcode=int(record.resultcode))[2:-1]
-        return self._stamp(record[0]) + computed + copied
+        return (*self._stamp(record.time), *computed, *copied)
 
     def alert_row(self, alert: Alert) -> Row:
         gmt = self._stamp(alert.time)[1]
