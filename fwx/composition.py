@@ -105,6 +105,7 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
                 rule.source_ports,
                 rule.shadow,
                 _limits_of(rule),
+                rule.enabled,
             )
             for rule in configuration.rules
         ),
@@ -140,6 +141,13 @@ def _figures_of(limits: AddressLimits) -> Figures:
         half_open,
         limits.http_requests_per_minute_per_address,
         limits.udp_per_address,
+    )
+
+
+def keeps_client_addresses(configuration: Configuration) -> bool:
+    """Tell whether servers see the address of the client, whichever way it has come in."""
+    return all(
+        isinstance(table, TransparentListener) and table.keep_client_address for table in configuration.listeners
     )
 
 

@@ -34,7 +34,7 @@ def deep_problems(configuration: Configuration) -> list[Problem]:
         *_log_paths(configuration),
     ]
     problems = [configuration.source.problem(path, message) for path, message in found]
-    return problems + _directory_problems(configuration)
+    return problems + directory_problems(configuration)
 
 
 def _service(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
@@ -110,8 +110,11 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
             yield ("user", index, "password"), "is no complete Argon2id hash; expected what 'fwx user add' prints"
 
 
-def _directory_problems(configuration: Configuration) -> list[Problem]:
-    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account."""
+def directory_problems(configuration: Configuration) -> list[Problem]:
+    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account.
+
+    Not on a thread with a running event loop.
+    """
     if not configuration.directories:
         return []
     try:
