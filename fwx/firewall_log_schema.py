@@ -187,7 +187,8 @@ class RowMaker:
         copied: tuple[Any, ...] = record[2:-1]
         if type(copied[_RESULT]) is not int:  # an HRESULT, which not every database takes for a number
             copied = record._replace(resultcode=int(record.resultcode))[2:-1]
-        return (*self._stamp(record.time), *computed, *copied)
+        stamps: tuple[Any, ...] = self._stamp(record.time)
+        return stamps + computed + copied
 
     def alert_row(self, alert: Alert) -> Row:
         gmt = self._stamp(alert.time)[1]
