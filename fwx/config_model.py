@@ -27,6 +27,7 @@ from fwx.config_values import (
     Guid,
     Hours,
     Interface,
+    JsonFields,
     Name,
     Names,
     OptionalNames,
@@ -43,6 +44,7 @@ from fwx.config_values import (
     UserName,
     W3cFields,
 )
+from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _NAME = "a name, unique among its kind"
@@ -328,11 +330,20 @@ class W3cLog(Table):
     megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
 
 
+class JsonLog(Table):
+    """``json`` of ``[log]``."""
+
+    directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+    fields: JsonFields = Field(default=JSON_FIELDS, description="names of columns, such as 'SourceIP' or 'Action'")
+    megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
+
+
 class Log(Table):
     """``[log]``."""
 
     sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
     w3c: W3cLog | None = Field(default=None, description="a table with directory")
+    json_lines: JsonLog | None = Field(default=None, alias="json", description="a table with directory")
     sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
     on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
     spool_megabytes: CountOrNone = Field(default=256, description="a whole number from 0 up")

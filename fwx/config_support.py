@@ -104,6 +104,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",

@@ -129,7 +129,7 @@ class Service:
         self._watchdog = Watchdog(
             configuration.service.blocked_loop_seconds,
             time.monotonic,
-            self._loop.call_soon_threadsafe,
+            self._loop.call_later,
             lambda frame: culprit_of(frame, (*self.engine.filters, *self.engine.retired)),
             self._events.filter_blocks,
         )
