@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Transport
 
-# Blocks that are received for posted Recvs before the other connections get their turn.
-_BLOCKS_AT_ONCE = 16
+# Bytes that are received for posted Recvs before their completions, and the other connections, get their turn.
+_MOST_AT_ONCE = 16 * LARGEST_BLOCK
 # Blocks that are read and thrown away when a socket is closed with data unread.
 _DISCARDS = 16
 
@@ -195,12 +195,11 @@ class Endpoint:
         return self.closed or (self.ended and self.write_ended)
 
     def _fill(self) -> None:
-        recvs, left = self._recvs, _BLOCKS_AT_ONCE
+        recvs, left = self._recvs, _MOST_AT_ONCE
         while recvs and (self._readable or self._prefix):
-            if not left:
+            if left <= 0:
                 self._queue.defer(self._fill_again)
                 return
-            left -= 1
             block: bytes | None = b""
             if not self.ended:
                 capacity = recvs[0].data
@@ -208,6 +207,7 @@ class Endpoint:
                 block = self._receive(size, capacity is None)
                 if block is None:
                     return
+            left -= len(block)
             recvs.popleft().deliver(self._queue, block)
             if not block and not self.ended:
                 self._end_read()

@@ -177,15 +177,21 @@ def test_many_receives_leave_the_others_their_turn(rig: Rig) -> None:
     """A peer that never stops fills no more than so many of them before their completions have run."""
     kept = Kept()
     opened = rig.open(kept)
-    transport, seen = opened.connection._client.transport, []
-    transport.recv = lambda size: bytes(size)
-    done = Recorder(lambda _: seen.append(len(done.calls)))
+    taken: list[int] = [0]
+
+    def full(size: int) -> bytes:
+        taken[-1] += size
+        return bytes(size)
+
+    opened.connection._client.transport.recv = full
+    done = Recorder(lambda _: taken.append(0))
     for tag in range(100):
         kept.internal.Recv(None, done, tag)
     opened.client.send(b"x")
-    rig.until(lambda: done.calls)
-    assert 16 <= len(done.calls) < 100
     rig.until(lambda: len(done.calls) == 100)
+    assert 16 * LARGEST_BLOCK <= max(taken) < 17 * LARGEST_BLOCK
+    assert sum(taken) > 5 * max(taken)
+    assert done.tags == list(range(100))
 
 
 def test_it_is_told_once_of_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
