@@ -207,7 +207,7 @@ class Endpoint:
                 block = self._receive(size, capacity is None)
                 if block is None:
                     return
-            left -= len(block)
+                left -= len(block)
             recvs.popleft().deliver(self._queue, block)
             if not block and not self.ended:
                 self._end_read()
