@@ -23,12 +23,18 @@ def definitions_of(configuration: Configuration) -> tuple[AlertDefinition, ...]:
     :raises ConfigurationError: a password cannot be read; every one is named.
     """
     passwords = _passwords(configuration)
-    here = configuration.service.name
     return tuple(
         _definition(table, tuple(_actions(configuration, table, passwords.get(index, ""))))
-        for index, table in enumerate(configuration.alerts)
-        if table.enabled and table.server in (None, here)
+        for index, table in tables_here(configuration)
     )
+
+
+def tables_here(configuration: Configuration) -> Iterator[tuple[int, AlertTable]]:
+    """Yield the tables that are in force on this firewall, each with its place in the file (B9.26)."""
+    here = configuration.service.name
+    for index, table in enumerate(configuration.alerts):
+        if table.enabled and table.server in (None, here):
+            yield index, table
 
 
 def _definition(table: AlertTable, actions: tuple[Action, ...]) -> AlertDefinition:
@@ -69,7 +75,7 @@ def _passwords(configuration: Configuration) -> dict[int, str]:
     """Read the passwords of the alerts that send mail, by their place in the file."""
     problems: list[Problem] = []
     found: dict[int, str] = {}
-    for index, table in enumerate(configuration.alerts):
+    for index, table in tables_here(configuration):
         if table.mail is None or table.mail.password_file is None:
             continue
         try:

@@ -19,6 +19,7 @@ from fwx.impl.alertcount import MOST_A_SECOND
 from fwx.impl.alertdefinition import AlertDefinition
 from fwx.interfaces import SocketAddress
 
+MAIL = 'mail = {{ to = [{to}], from = "a@b.org", server = "m:25"{more} }}'
 ALERT = '[[alert]]\nname = "a"\nevent = "Log failure"\n'
 
 
@@ -73,7 +74,10 @@ def test_when_again(tmp_path: Path, written: str, seconds: float | None) -> None
 
 @pytest.mark.parametrize("line", ["enabled = false", 'server = "fw2"'])
 def test_what_is_not_in_force_here(tmp_path: Path, line: str) -> None:  # B9.26
-    assert defined(tmp_path, ALERT + line + "\n") == ()
+    """Neither its password nor its command has to be there."""
+    mail = MAIL.format(to='"a@b.org"', more=', start_tls = true, user = "u", password_file = "none"')
+    assert defined(tmp_path, f'{ALERT}{line}\n{mail}\ncommand = ["/nowhere/page"]\n') == ()
+    assert checked(tmp_path, (tmp_path / "fwx.toml").read_text(), "--deep")[0] == 0
 
 
 def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
@@ -82,9 +86,6 @@ def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
         defined(tmp_path, ALERT + mail + 'password_file = "secret" }\n')
     (problem,) = caught.value.problems
     assert (problem.line, problem.key) == (6, "alert.mail.password_file")
-
-
-MAIL = 'mail = {{ to = [{to}], from = "a@b.org", server = "m:25"{more} }}'
 
 
 @pytest.mark.parametrize(
