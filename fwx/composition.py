@@ -11,6 +11,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
 from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.crowd import MIB, CrowdFigures
 from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
@@ -32,6 +33,7 @@ from fwx.logs.sink import Sink
 from fwx.logs.sql import SqlSink
 from fwx.logs.w3c import W3cSink
 from fwx.packetfilter.plan import Plan, table_name, without
+from fwx.protection import default_memory
 
 
 def log_of(
@@ -119,11 +121,24 @@ def _limits_of(rule: RuleTable) -> RuleLimits | None:
 
 
 def limits_of(limits: Limits) -> LimitTable:
-    """Return what *limits* say of client addresses, and of those that are excepted."""
-    figures, table = _figures_of(limits), limits.exceptions
+    """Return what *limits* say of client addresses, of those that are excepted, and of all together."""
+    figures, table, crowd = _figures_of(limits), limits.exceptions, crowd_of(limits)
     if table is None:
-        return LimitTable(figures)
-    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table))
+        return LimitTable(figures, crowd=crowd)
+    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table), crowd)
+
+
+def crowd_of(limits: Limits) -> CrowdFigures:
+    """Return what *limits* say of all clients together, and of memory."""
+    megabytes = limits.memory_megabytes
+    return CrowdFigures(
+        limits.handshakes,
+        limits.connects,
+        limits.look_ups,
+        limits.udp_sessions,
+        default_memory() if megabytes is None else megabytes * MIB or None,
+        limits.memory_per_connection_kilobytes << 10,
+    )
 
 
 def denials_of(limits: Limits) -> DenialFigures:

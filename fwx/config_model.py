@@ -383,6 +383,12 @@ class Limits(AddressLimits):
     denials_before_alert: Count = Field(default=600, description=_COUNT)
     denial_records_per_second: Count | None = Field(default=None, description=_COUNT)
     denial_records_per_minute_per_address: Count | None = Field(default=None, description=_COUNT)
+    handshakes: Count = Field(default=4096, description=_COUNT)
+    connects: Count = Field(default=4096, description=_COUNT)
+    look_ups: Count = Field(default=1024, description=_COUNT)
+    udp_sessions: Count = Field(default=8192, description=_COUNT)
+    memory_megabytes: CountOrNone | None = Field(default=None, description="a whole number from 0 up")
+    memory_per_connection_kilobytes: int = Field(default=8192, ge=256, description="a whole number from 256 up")
     exceptions: LimitExceptions | None = Field(default=None, description="a table with addresses")
     handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
 
