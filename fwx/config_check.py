@@ -22,13 +22,21 @@ def load_checked(path: Path, *, deep: bool = False) -> Configuration:
 
     :raises ConfigurationError: with every fault that was found.
     """
-    source = read_source(path)
+    configuration = checked(read_source(path))
+    if deep and (problems := deep_problems(configuration)):
+        raise ConfigurationError(problems)
+    return configuration
+
+
+def checked(source: Source) -> Configuration:
+    """Return *source* as a configuration, the filters and plugins that it names imported, their options validated.
+
+    :raises ConfigurationError: with every fault that was found.
+    """
     configuration, problems = parse(source)
     problems += filter_problems(source)
     problems += plugin_problems(source)
     problems += undeclared_events(source)[0]
-    if deep and configuration is not None and not problems:
-        problems += deep_problems(configuration)
     if configuration is None or problems:
         raise ConfigurationError(problems)
     return configuration

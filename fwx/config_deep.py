@@ -37,7 +37,7 @@ def deep_problems(configuration: Configuration) -> list[Problem]:
         *alert_faults(configuration),
     ]
     problems = [configuration.source.problem(path, message) for path, message in found]
-    return problems + _directory_problems(configuration)
+    return problems + directory_problems(configuration)
 
 
 def _service(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
@@ -113,8 +113,11 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
             yield ("user", index, "password"), "is no complete Argon2id hash; expected what 'fwx user add' prints"
 
 
-def _directory_problems(configuration: Configuration) -> list[Problem]:
-    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account."""
+def directory_problems(configuration: Configuration) -> list[Problem]:
+    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account.
+
+    Not on a thread with a running event loop.
+    """
     if not configuration.directories:
         return []
     try:
@@ -137,10 +140,10 @@ def _log_paths(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
         fault = _directory_fault(database.parent)
     if fault:
         yield ("log", "sqlite"), fault
-    if configuration.log.w3c is not None:
-        fault = _directory_fault(configuration.state_dir / configuration.log.w3c.directory)
+    for key, files in (("w3c", configuration.log.w3c), ("json", configuration.log.json_lines)):
+        fault = "" if files is None else _directory_fault(configuration.state_dir / files.directory)
         if fault:
-            yield ("log", "w3c", "directory"), fault
+            yield ("log", key, "directory"), fault
     if configuration.log.sql is not None:
         try:
             with contextlib.closing(SqlDatabase(configuration.log.sql)) as elsewhere:

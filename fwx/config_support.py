@@ -104,6 +104,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",
@@ -125,6 +126,12 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "denials_before_alert",
             "denial_records_per_second",
             "denial_records_per_minute_per_address",
+            "handshakes",
+            "connects",
+            "look_ups",
+            "udp_sessions",
+            "memory_megabytes",
+            "memory_per_connection_kilobytes",
             "exceptions",
             "handshake_seconds",
         }

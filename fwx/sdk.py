@@ -26,6 +26,7 @@ from fwx.impl.clienthello import Greeting, read_greeting
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
+from fwx.impl.policyrule import IPolicyRule
 from fwx.impl.proxied import IProxied
 from fwx.impl.recorded import IRecorded
 from fwx.impl.tasking import ITasks
@@ -55,6 +56,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "IBlocking",
     "IComponentLookup",
     "IHostNames",
+    "IPolicyRule",
     "IProxied",
     "IRecorded",
     "ISocketTimeouts",
