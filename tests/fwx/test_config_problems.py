@@ -259,7 +259,7 @@ NAMES = [
     ),
     (
         RULE.replace('to = ["any"]', 'to = [\n"any",\n"lan"]'),
-        "8: rule.to: unknown network or set of domains 'lan'; did you mean 'any'?",
+        "8: rule.to: unknown network or set 'lan'; did you mean 'any'?",
     ),
     (RULE + "users = ['alise']\n" + USER, "7: rule.users: unknown user 'alise'; did you mean 'alice'?"),
     (RULE + "groups = ['stuff']\n" + USER, "7: rule.groups: unknown group 'stuff'; did you mean 'staff'?"),
