@@ -121,6 +121,7 @@ def _rule_of(rule: RuleTable) -> Rule:
         rule.shadow,
         _limits_of(rule),
         rule.content_types,
+        enabled=rule.enabled,
     )
 
 

@@ -25,6 +25,7 @@ _RULE = frozenset(
         "log",
         "limits",
         "content_types",
+        "enabled",
     }
 )
 

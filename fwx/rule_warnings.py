@@ -19,13 +19,13 @@ def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
     """Yield each rule of *configuration* that one earlier rule leaves nothing to match; ``fwx check`` warns of it.
 
     Only what is certain is told: whatever the addresses of the firewall, the users and the time, and one earlier rule
-    suffices. What several of them match together is not found.
+    suffices. What several of them match together is not found. A disabled rule matches nothing, and is not told of.
     """
     coverage = _Coverage(configuration)
     rules = configuration.all_rules
     for later, rule in enumerate(rules):
         for earlier, other in enumerate(rules[:later]):
-            if not other.shadow and coverage.covers(other, rule):
+            if rule.enabled and other.enabled and not other.shadow and coverage.covers(other, rule):
                 line = configuration.line((*configuration.rule_path(earlier), "name"))
                 words = (
                     f"rule {rule.name!r} can never match: rule {other.name!r} in line {line} matches all of it first"

@@ -51,7 +51,7 @@ def network_relation(
 
 def _joins(rule: Rule, source: tuple[str, ...], destination: tuple[str, ...], known: frozenset[str]) -> bool:
     """Tell whether *rule* allows something that way; what a name or a URL leads to may be anywhere."""
-    if rule.action != "allow" or not frozenset(rule.source).intersection(source):
+    if rule.action != "allow" or not rule.enabled or not frozenset(rule.source).intersection(source):
         return False
     return any(name in destination or name not in known for name in rule.destination)
 

@@ -25,7 +25,7 @@ class Rule:
     rule decides nothing: what it would have decided is told with the verdict. *limits* are counted by who opens what
     the rule allows. *content_types* are those of the responses that it allows, none for all; with them it is about
     plain HTTP alone (B7.7). A *system* rule is about traffic to or from the firewall itself, and comes before those
-    that are none (B7.1).
+    that are none (B7.1). One that is not *enabled* matches nothing (B7.7).
     """
 
     name: str
@@ -44,6 +44,7 @@ class Rule:
     limits: RuleLimits | None = None
     content_types: tuple[str, ...] = ()
     system: bool = False
+    enabled: bool = True
 
     @property
     def who(self) -> Who | None:

@@ -42,6 +42,7 @@ class Miss(Enum):
     SOURCE = "from"
     SOURCE_PORT = "source_ports"
     SCHEDULE = "schedule"
+    DISABLED = "enabled"
     DESTINATION = "to"
     USER = "users"
     CONTENT = "content_types"

@@ -69,7 +69,9 @@ NAMES = ("any", "localhost", "external", "wide", "inner", "one", "loop")
 
 def table(kind: str = "rule", /, **parts: Any) -> str:
     parts = {"action": "allow", "protocols": ["any"], "from": ["any"], "to": ["any"], **parts}
-    spelled = (f"{key} = {'true' if value is True else repr(value)}" for key, value in parts.items())
+    spelled = (
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in parts.items()
+    )
     return f"[[{kind}]]\n" + "\n".join(spelled) + "\n"
 
 
@@ -150,6 +152,8 @@ def found(*rules: dict[str, Any]) -> list[tuple[int, int]]:
         ({"system": True}, {"to": ["localhost"]}, True),
         ({"system": True}, {}, False),
         ({"shadow": True}, {}, False),
+        ({"enabled": False}, {}, False),
+        ({}, {"enabled": False}, False),
         ({}, {"shadow": True}, True),
     ],
 )
