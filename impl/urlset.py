@@ -85,6 +85,8 @@ class Entry(NamedTuple):
         below = authority["host"].startswith("*.")
         try:
             host = normalise_host(authority["host"].removeprefix("*.").removeprefix("[").removesuffix("]"))
+            if below and host.rpartition(".")[2].isdigit():
+                raise ValueError("there are no names below an address")
             if "*" in host or not re.fullmatch(r"[a-z0-9._:-]+", host):
                 raise ValueError("only *. may stand before a name")
         except ValueError as error:
