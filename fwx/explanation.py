@@ -168,6 +168,7 @@ class _Teller:
 
     def __init__(self, policy: Policy, asked: Asked, verdict: Verdict) -> None:
         self._asked = asked
+        self._network_rules = policy.network_rules
         self._protocol = verdict.protocol
         self._rule = verdict.rule
         address = asked.resolved if asked.destination.address is None else asked.destination.host
@@ -201,7 +202,9 @@ class _Teller:
         elif verdict.hresult == FWX_E_NETWORK_RULES_DENIED:
             words = f"no network rule relates {verdict.source_network} and {verdict.destination_network}"
         elif related is None:
-            words = "network rules depend on the address of " + self._asked.destination.host
+            all_are = self._network_rules.relates_all_with(self._client)
+            depend = f"network rules depend on the address of {self._asked.destination.host}"
+            words = "network rules relate every network with the client's" if all_are else depend
         else:
             by = f"network rule {rule!r}" if rule else "no network rule is needed"
             words = f"{by}: {_RELATIONS[related.relation]}"

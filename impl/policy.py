@@ -404,7 +404,14 @@ class Policy:
             return denied(question, f"{error}; denied {text}")
         if web is not None:
             surely, maybe = self._urls.of(web.url)
-            question = replace(question, urls=surely, maybe_urls=maybe, is_web=True, content=web.content)
+            question = replace(
+                question,
+                urls=surely,
+                maybe_urls=maybe,
+                is_web=True,
+                content=web.content,
+                is_literal=literal is not None,
+            )
         rules = self._index.fitting(question) if rules is None else rules
         if not self._network_rules or (web is not None and web.is_forwarded):
             return self._first_match(question, rules, tried)

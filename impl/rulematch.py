@@ -55,7 +55,7 @@ class Question:
     *client* and *target* hold the names of the two addresses, the latter none while it is not known; *domains* the sets
     that hold the target's name; *urls* the sets that hold the URL however it is read, *maybe_urls* those that hold it
     in one reading. *port* is the client's, ``None`` where any is meant. *is_web* stands for plain HTTP, *content* is
-    the type of the response, ``None`` while it is not known.
+    the type of the response, ``None`` while it is not known. *is_literal*: the client named the address itself.
     """
 
     traffic: Traffic
@@ -69,6 +69,7 @@ class Question:
     maybe_urls: frozenset[str] = _NO_SETS
     is_web: bool = False
     content: str | None = None
+    is_literal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class CompiledRule:
 
     def rebinds(self, match: Match, question: Question) -> bool:
         """Tell whether a name leads to the firewall itself, which the rule does not name."""
-        by_name = match is Match.BY_NAME or match is Match.BY_URL
+        by_name = match is Match.BY_NAME or (match is Match.BY_URL and not question.is_literal)
         return by_name and self.rule.action == "allow" and LOCALHOST in question.target
 
     @property

@@ -17,7 +17,6 @@ _HTTP_PORT: Final = 80
 _ENTRY: Final = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/]*)(?P<path>/.*)?")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>\d+|\*))?")
 _LAST_PORT: Final = 0xFFFF
-_EXPECTED: Final = "expected http://www.example.org/path/*, *.example.org/page or www.example.org"
 
 
 def normalise_host(host: str) -> str:
@@ -73,15 +72,15 @@ class Entry(NamedTuple):
         """Read ``http://www.example.org:8080/path/*``; the scheme, the port and the path may be left out, ``*.`` stands
         for every name below, ``:*`` for every port, and without a path every path is meant.
 
-        :raises ValueError: *text* is nothing of the kind; says what was expected.
+        :raises ValueError: *text* is nothing of the kind; completes the sentence "*text* ...".
         """
         found = _ENTRY.fullmatch(text)
         assert found is not None
         if found["scheme"] not in (None, "http"):
-            raise ValueError(f"has the scheme {found['scheme']!r}: only plain HTTP shows its URLs; {_EXPECTED}")
+            raise ValueError(f"has the scheme {found['scheme']!r}: only plain HTTP shows its URLs")
         authority = _AUTHORITY.fullmatch(found["authority"])
         if authority is None:
-            raise ValueError(f"has no host; {_EXPECTED}")
+            raise ValueError("has no host")
         below = authority["host"].startswith("*.")
         try:
             host = normalise_host(authority["host"].removeprefix("*.").removeprefix("[").removesuffix("]"))
@@ -90,7 +89,7 @@ class Entry(NamedTuple):
             if "*" in host or not re.fullmatch(r"[a-z0-9._:-]+", host):
                 raise ValueError("only *. may stand before a name")
         except ValueError as error:
-            raise ValueError(f"names the host {authority['host']!r}, {error}; {_EXPECTED}") from None
+            raise ValueError(f"names the host {authority['host']!r}, {error}") from None
         path, begins = _path(found["path"])
         known = readings(path)
         assert known is not None
@@ -135,14 +134,14 @@ def _path(text: str | None) -> tuple[str, bool]:
         return "", True
     path, begins = text.removesuffix("*"), text.endswith("*")
     if "?" in path or "#" in path:
-        raise ValueError(f"has a query or a fragment, which are not compared; {_EXPECTED}")
+        raise ValueError("has a query or a fragment, which are not compared")
     if "*" in path:
-        raise ValueError(f"has a * that is not at the end; {_EXPECTED}")
+        raise ValueError("has a * that is not at the end")
     # What is read in two ways would never fit, or not what was meant.
     if not re.fullmatch(r"[!-~]+", path) or "//" in path or "\\" in path or ";" in path:
-        raise ValueError(f"has a path that servers read differently; {_EXPECTED}")
+        raise ValueError("has a path that servers read differently")
     if readings(path) is None or any(segment in (".", "..") for segment in path.split("/")):
-        raise ValueError(f"has a path that servers read differently; {_EXPECTED}")
+        raise ValueError("has a path that servers read differently")
     return path, begins
 
 

@@ -131,7 +131,7 @@ def test_a_name_has_to_be_resolved_first() -> None:
     # What is related with everything needs no address.
     every = policy_of(NetworkRule("all", ("internal",), ("any",), "route"), rules=policy.rules)
     assert ask(every, INSIDE, "www.example").allowed
-    assert not ask(every, SERVER, "www.example", INSIDE).hresult == FWX_E_NETWORK_RULES_DENIED
+    assert ask(every, SERVER, "www.example", INSIDE).hresult != FWX_E_NETWORK_RULES_DENIED
 
 
 def test_forwarded_http_is_free_of_them() -> None:

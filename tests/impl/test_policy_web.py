@@ -20,10 +20,10 @@ ANY, EVERYWHERE = ("any",), ("any", "localhost")
 SITE = UrlSet("site", ("www.example/public/*", "*.example/shared/*"))
 
 
-def policy_of(*rules: Rule) -> Policy:
+def policy_of(*rules: Rule, sets: tuple[UrlSet, ...] = (SITE,)) -> Policy:
     local = LocalAddresses(reader=lambda path: "", clock=lambda: 0.0)
     networks = Networks((Network("internal", ("10.1.0.0/16",)),), local)
-    return Policy(networks, (DomainSet("quiet", ("quiet.example",)),), (), rules, url_sets=(SITE,))
+    return Policy(networks, (DomainSet("quiet", ("quiet.example",)),), (), rules, url_sets=sets)
 
 
 def allow(name: str, *to: str, **more: Any) -> Rule:
@@ -78,6 +78,9 @@ def test_a_url_that_leads_to_the_firewall() -> None:
     assert (verdict.allowed, verdict.rule) == (False, "site")
     assert "does not name localhost" in verdict.reason
     assert get(policy_of(allow("site", "site", "localhost")), "www.example/public/x", resolved=SELF).allowed
+    own = policy_of(allow("own", "own"), sets=(UrlSet("own", (f"{SELF}/status",)),))
+    assert get(own, f"{SELF}/status").allowed  # whoever writes the address has named it
+    assert not get(own, f"{SELF}/other").allowed
 
 
 def test_look_ups_of_hosts_of_urls() -> None:
