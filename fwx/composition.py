@@ -156,6 +156,13 @@ def _figures_of(limits: AddressLimits) -> Figures:
     )
 
 
+def keeps_client_addresses(configuration: Configuration) -> bool:
+    """Tell whether servers see the address of the client, whichever way it has come in."""
+    return all(
+        isinstance(table, TransparentListener) and table.keep_client_address for table in configuration.listeners
+    )
+
+
 def calendar_of(configuration: Configuration) -> Calendar:
     """Return the schedules of *configuration*, by the clock of this machine."""
     return Calendar(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from fwx.config_alerts import Alert
 from fwx.config_directories import Directory
 from fwx.config_networks import RANGES as _RANGES
 from fwx.config_networks import Computers, DomainNames, Network, NetworkRule, UrlNames
@@ -429,6 +430,7 @@ class Configuration(Table):
     network_rules: Array[NetworkRule] = Field(default=(), alias="network_rule", description="tables [[network_rule]]")
     system_rules: Array[Rule] = Field(default=(), alias="system_rule", description="tables [[system_rule]]")
     rules: Array[Rule] = Field(default=(), alias="rule", description="tables [[rule]]")
+    alerts: Array[Alert] = Field(default=(), alias="alert", description="tables [[alert]]")
     log: Log = Field(default_factory=Log, description="a table [log]")
     limits: Limits = Field(default_factory=Limits, description="a table [limits]")
     packet_filter: PacketFilter = Field(default_factory=PacketFilter, description="a table [packet_filter]")

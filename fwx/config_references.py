@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from fwx.alert_events import event_problems
 from fwx.config_model import Limits
 from fwx.config_problems import KeyPath, Problem, did_you_mean
 from fwx.config_source import Source
@@ -42,6 +43,7 @@ _NAME_SPACES: tuple[tuple[str, ...], ...] = (
     ("filter",),
     ("system_rule", "rule"),
     ("network_rule",),
+    ("alert",),
 )
 
 
@@ -66,6 +68,7 @@ def reference_problems(source: Source) -> list[Problem]:
         *_loops(source),
         *_repeated_binds(source),
         *network_problems(source),
+        *event_problems(source),
     ]
 
 

@@ -87,6 +87,26 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "network_rule": frozenset({"name", "from", "to", "relation"}),
     "system_rule": _RULE,
     "rule": _RULE,
+    "alert": frozenset(
+        {
+            "name",
+            "event",
+            "enabled",
+            "additional_key",
+            "server",
+            "severity",
+            "category",
+            "after_events",
+            "events_per_second",
+            "again_after_minutes",
+            "each_key",
+            "log",
+            "command",
+            "command_seconds",
+            "mail",
+            "stop_service",
+        }
+    ),
     "log": frozenset(
         {
             "sqlite",

@@ -37,7 +37,8 @@ class ListenError(Exception):
 class Listener:
     """Accepts clients for one entry.
 
-    :ivar address: where it listens. :ivar port: its port in the packet filter, closed with the listener.
+    :ivar name: for the log; it may change, as may :attr:`limits`. :ivar address: where it listens. :ivar port: its port
+        in the packet filter, closed with the listener.
     """
 
     def __init__(
@@ -86,8 +87,12 @@ class Listener:
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
-        self._entry = entry
+        self.hand_to(entry)
         self._transport.watch_accept(self._ready)
+
+    def hand_to(self, entry: Entry) -> None:
+        """Hand the next clients to *entry*."""
+        self._entry = entry
 
     def close(self) -> None:
         """Give the port back; clients in the backlog are reset by the kernel."""

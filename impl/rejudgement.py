@@ -14,11 +14,12 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
-    from fwx.impl.policy import Verdict
+    from fwx.impl.policy import Policy, Verdict
+    from fwx.impl.route import Route
     from fwx.impl.webrequest import WebRequest
 
 AT_ONCE: Final = 100
@@ -69,6 +70,37 @@ def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Cal
         engine.queue.defer(_take_turn, engine, left, count + len(turn), done)
     else:
         done(count + len(turn))
+
+
+def disallowed_by(
+    engine: Engine, policy: Policy, routes: Mapping[str, Route], done: Callable[[list[Disallowed]], None]
+) -> None:
+    """Find what *policy*, with its *routes*, would not allow, a few connections at a time; *done* gets it.
+
+    Nothing is ended, and nobody else is judged by *policy*.
+    """
+    _look_on(engine, policy, routes, engine.sessions.connections(), [], done)
+
+
+def _look_on(
+    engine: Engine,
+    policy: Policy,
+    routes: Mapping[str, Route],
+    left: list[ConnectionBase],
+    found: list[Disallowed],
+    done: Callable[[list[Disallowed]], None],
+) -> None:
+    in_force = engine.policy, engine.routes
+    engine.policy, engine.routes = policy, routes
+    try:
+        found += [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
+    finally:
+        engine.policy, engine.routes = in_force
+    del left[-AT_ONCE:]
+    if left:
+        engine.queue.defer(_look_on, engine, policy, routes, left, found, done)
+    else:
+        done(found)
 
 
 def disallowed(engine: Engine) -> Iterator[Disallowed]:
