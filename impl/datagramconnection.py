@@ -152,7 +152,7 @@ class FWXDatagramConnection(HasDestinations):
 
         Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
         """
-        self._servers.add(server, family)
+        self._servers.take(server, family)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -346,6 +346,8 @@ class FWXDatagramConnection(HasDestinations):
             self._associate(destination, upstream)
             return
         assert destination.address is not None
+        if destination.verdict.translates:
+            destination.hides_behind = self._servers.hiding(destination.address.family)
         try:
             self._servers.open_to(destination.address, destination.leaves_from)
         except OSError as error:
