@@ -79,6 +79,7 @@ class LiveParts:
 
     def start(self, parts: Parts) -> None:
         """Have *parts*, which the service is composed of, in force before anybody comes in."""
+        self.engine.known_as = self.accounts.known_as
         self.accounts.register(parts.configuration)
         self.accounts.use(parts.users, self.accounts.make_directories(parts.configuration, parts.directories))
         self._set_figures(parts.configuration)
@@ -115,7 +116,7 @@ class LiveParts:
         ready.rule_data.enforce()
         engine.routes = {**self._still_named(parts.routes), **parts.routes}
         self._set_figures(parts.configuration)
-        if ready.directories is not None:
+        if ready.directories is not None:  # which says that users may have changed, too
             self.accounts.use(parts.users, ready.directories)
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
         retirement.use(engine, ready.hosts)
