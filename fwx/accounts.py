@@ -122,8 +122,8 @@ class Accounts:
     def use(self, users: tuple[LocalUser, ...], directories: UserDirectories) -> None:
         """Have *users* and *directories* asked from now on; what is being checked is answered by those before."""
         before, self._directories = self._directories, directories
-        for name, known in self._named.items():
-            known.current = directories.by_name.get(name)
+        for name, current in self._named.items():
+            current.current = directories.by_name.get(name)
         known = {user.name: FWXAuthenticatedUser(user.name, user.groups).who for user in users}
         self._known_as = {**dict.fromkeys(self._known_as, NOBODY), **known}
         local = LocalUsers(users, self._hashing, self._around.post, time.monotonic)

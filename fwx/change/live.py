@@ -159,11 +159,18 @@ class LiveParts:
             words = f"FilterInit has not returned after {INIT_SECONDS:g} s"
             raise ConfigurationError([configuration.source.problem(("filter", index, "use"), words)]) from None
         finally:
-            if not course.has_ended:  # it is called off; when it is back it is told that it is not wanted
-                course.when_ended(lambda: _end([host]))
+            if not course.has_ended:  # it is called off
+                course.when_ended(lambda: self._called_off(host))
         if host.state != "ready":
             problem = configuration.source.problem(("filter", index, "use"), host.reason)
             raise ConfigurationError([problem])
+
+    def _called_off(self, host: FilterHost) -> None:
+        """A filter that nobody waits for any more is back from ``FilterInit``: tell it that it is not wanted."""
+        if self.engine.stopping:  # no thread is left to tell it
+            host.release()
+        else:
+            _end([host])
 
     def _set_figures(self, configuration: Configuration) -> None:
         engine, limits = self.engine, configuration.limits

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -341,3 +346,138 @@ def test_what_cannot_be_applied_changes_nothing(served: Any, origin: Any, client
     eventually(lambda: not operator.history()["file"]["differs"], "the file to be in force")
     live.sendall(b"live")
     assert client.exactly(live, 4) == b"live"
+
+
+class Transfer:
+    """Sends blocks to a server that sends them back, and compares the checksums, until it is told to stop."""
+
+    def __init__(self, opened: socket.socket, number: int) -> None:
+        self._opened = opened
+        self._data = random.Random(number)
+        self._told = threading.Event()
+        self.blocks = 0
+        self.fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._told.set()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        sent, got = hashlib.sha256(), hashlib.sha256()
+        try:
+            while not self._told.is_set():
+                block = self._data.randbytes(40_000)
+                sent.update(block)
+                self._opened.sendall(block)
+                left = len(block)
+                while left:
+                    part = self._opened.recv(left)
+                    assert part, "the connection ended"
+                    got.update(part)
+                    left -= len(part)
+                self.blocks += 1
+            assert sent.digest() == got.digest()
+        except Exception as error:  # the test looks at it
+            self.fault = error
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+def test_many_changes_under_load(served: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """B7.18: what stays allowed through twenty changes is not disturbed; others end by the change that they are for."""
+    server, port = origin(), free_port()
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{server.port}")
+    limits = "\n[limits]\ntcp_per_address = 500\ntcp_connects_per_minute_per_address = {}\n"
+    common = LISTENERS + NETWORKS + rule("staff") + limits
+    texts = [
+        common.format(5000) + rule("guests"),
+        common.format(6000) + www + MARK.format(text="m") + rule("all", "office", "mark"),
+    ]
+    firewall, operator = served(texts[0])
+    (firewall.folder / "filter_mark.py").write_text("from fwx import sdk\n" + MARK_FILTER)
+    staff = [client.socks(firewall.address(), server.address, "127.0.0.10") for _ in range(200)]
+    transfers = [Transfer(opened, number) for number, opened in enumerate(staff[:8])]
+    try:
+        for number in range(1, 21):
+            guests = []
+            if number % 2:
+                guests = [client.socks(firewall.address(), server.address, "127.0.0.20") for _ in range(10)]
+            before = [each.blocks for each in transfers]
+            told = json.loads(operator.apply(texts[number % 2], "--json"))
+            assert (told["applied"]["version"], told["applied"]["ended"]) == (number + 1, len(guests))
+            for opened in guests:
+                with pytest.raises(ConnectionResetError):
+                    opened.recv(1)
+            eventually(
+                lambda b=before: all(each.blocks > was for each, was in zip(transfers, b, strict=True)), "data to move"
+            )
+    finally:
+        for transfer in transfers:
+            transfer.stop()
+    assert [transfer.fault for transfer in transfers] == [None] * len(transfers)
+    for opened in staff[8:]:
+        opened.sendall(b"still here")
+        assert client.exactly(opened, 10) == b"still here"
+    marks = (firewall.folder / "marks").read_text().split("\n")
+    assert (marks.count("m begins"), marks.count("m ends")) == (10, 10)
+    # Without any rule the embedded policy holds: all is allowed from this machine.
+    assert "connections ended: 0" in operator.apply(LISTENERS)
+    staff[9].sendall(b"x")
+    assert client.exactly(staff[9], 1) == b"x"
+
+
+SLOW_FILTER = """
+import time
+
+@sdk.implementer(sdk.IFWXFilter, sdk.IBlocking)
+class Filter(sdk.Unknown):
+    def FilterInit(self, pIFWXFirewall):
+        open("slow-" + str(len(__import__("os").listdir("."))), "w").close()
+        while not __import__("os").path.exists("go on"):
+            time.sleep(0.01)
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        raise NotImplementedError
+
+    def FilterShutdown(self):
+        open("shut down", "w").close()
+"""
+SLOW = '[[filter]]\nname = "slow"\nuse = "filter_slow:Filter"\n'
+
+
+def test_a_filter_that_hangs_and_a_stop_meanwhile(
+    served: Any, origin: Any, client: Any, eventually: Any, background: Any
+) -> None:
+    """One change at a time; the one that hangs is called off, by its time or by the stop, and leaves nothing."""
+    server = origin()
+    first = LISTENERS + rule("all", "localhost")
+    hasty = "import fwx.change.live\nfwx.change.live.INIT_SECONDS = 1.0"
+    firewall, operator = served(first, prelude=hasty)
+    (firewall.folder / "filter_slow.py").write_text("from fwx import sdk\n" + SLOW_FILTER)
+
+    def begin() -> Any:
+        waiting = len(list(firewall.folder.glob("slow-*")))
+        command = [sys.executable, "-m", "fwx", "apply", str(operator.file)]
+        process = background(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        eventually(lambda: len(list(firewall.folder.glob("slow-*"))) > waiting, "the filter to be initialised")
+        return process
+
+    operator.file.write_text(first + SLOW)
+    process = begin()
+    assert "another change is under way (apply, by user " in operator.run("apply", str(operator.file), fails=True)
+    assert client.socks_code(firewall.address(), server.address) == 0
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "fwx.toml:16: filter.use: FilterInit has not returned after 1 s" in output
+    (firewall.folder / "go on").touch()
+    eventually(lambda: (firewall.folder / "shut down").exists(), "the filter that is not wanted to be shut down")
+    (firewall.folder / "go on").unlink()
+    process = begin()
+    firewall.tell()
+    (firewall.folder / "go on").touch()
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    firewall.wait_stopped()
+    assert [file.name for file in (firewall.state / "history").iterdir()] == ["000001.toml"]
