@@ -24,12 +24,12 @@ ByRule: TypeAlias = Mapping[str, IFWXPerRuleDataplugin]
 class RuleDataError(Exception):
     """Filters could not make their data of a policy. The faults have been reported already.
 
-    :ivar words: one line for each of these filters.
+    :ivar failures: what failed, in words, by the names of these filters.
     """
 
-    def __init__(self, words: Iterable[str]) -> None:
-        self.words = tuple(words)
-        super().__init__("; ".join(self.words))
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        self.failures = failures
+        super().__init__("; ".join(failures.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class RuleData:
         the loop thread, and holds it up meanwhile.
 
         A filter's new object of a rule is compared with the one that it has had for the rule of that name: where it
-        holds the same the old one stays (B7.14). A comparison that fails is reported, and counts as a difference. Those
-        of the old code of filters, which only finish their connections, are asked as well: what they fail in is
-        reported, and they keep what they have.
+        holds the same the old one stays (B7.14). A comparison that fails is reported, and counts as a difference. The
+        filters of today that will only finish their connections, and the old code of others, are asked as well: what
+        they fail in is reported, and they keep what they have.
 
         :returns: what :meth:`PreparedRuleData.enforce` puts in force; to be dropped if nothing comes of the policy.
         :raises RuleDataError: filters have failed; nothing has changed.
@@ -91,15 +91,16 @@ class RuleData:
 
     async def _prepare(self, policy: Policy, hosts: tuple[FilterHost, ...]) -> PreparedRuleData:
         made: list[tuple[FilterHost, ByRule | None]] = []
-        failures: list[str] = []
-        for host in (*hosts, *(each for each in self._engine.retired if each not in hosts)):
+        failures: dict[str, str] = {}
+        others = (each for each in (*self._engine.filters, *self._engine.retired) if each not in hosts)
+        for host in (*hosts, *others):
             if host.state != "ready":
                 continue
             try:
                 made.append((host, await _prepared(host, policy)))
             except FilterFault as fault:
                 if host in hosts:
-                    failures.append(str(fault))
+                    failures[host.name] = str(fault)
         if failures:
             raise RuleDataError(failures)
         return PreparedRuleData(policy, tuple(made))

@@ -260,7 +260,7 @@ class Changer:
             ready.discard()
             raise
         outcome.ended = await self._judge_again()
-        outcome.failures = await self._live.notify()
+        outcome.failures = await self._live.tell_filters()
         return outcome
 
     async def _read(self, document: Document | None, before: Parts) -> tuple[Document, Parts]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fwx.accounts import Accounts
+    from fwx.alerts.alerting import Alerting
     from fwx.change.parts import Parts
     from fwx.config import Configuration
     from fwx.denials import Denials
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.interim import InterimRecords
+    from fwx.impl.policy import Policy
     from fwx.impl.route import Route
     from fwx.impl.ruledata import PreparedRuleData
     from fwx.period_watch import PeriodWatch
@@ -42,7 +44,7 @@ make their data of the rules, and to be told of the change."""
 class Ready(NamedTuple):
     """What stands beside the parts in force, ready to take their place.
 
-    :ivar hosts: the filters in their order, those that stay among them. :ivar rule_data: what they have made for the
+    :ivar hosts: the filters in their order, those that stay among them; :ivar rule_data: what they have made of the
         rules. :ivar directories: ``None`` where they stay.
     """
 
@@ -76,6 +78,7 @@ class LiveParts:
     interim: InterimRecords
     watchdog: Watchdog
     period_watch: PeriodWatch
+    alerting: Alerting
 
     def start(self, parts: Parts) -> None:
         """Have *parts*, which the service is composed of, in force before anybody comes in."""
@@ -98,7 +101,7 @@ class LiveParts:
                 if table.name in parts.filters:
                     await self._start(parts.filters[table.name], configuration, index)
             hosts = tuple(parts.filters.get(table.name) or current[table.name] for table in configuration.filters)
-            rule_data = await self._rule_data(parts, hosts)
+            rule_data = await self._rule_data(parts.policy, hosts, configuration)
             if parts.fingerprint != before.fingerprint:
                 directories = self.accounts.make_directories(configuration, parts.directories)
             coming = await self.ways_in.prepare(configuration)
@@ -121,33 +124,31 @@ class LiveParts:
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
+        self.alerting.put_in_force(parts.alerts)
         self.firewall.net_config.look_again()
 
-    async def notify(self) -> list[str]:
-        """Tell the filters that a change is in force (B7.15); return what they failed with, in words."""
+    async def tell_filters(self) -> list[str]:
+        """Tell the filters that a change is in force (B7.15); return what they failed in, in words."""
         try:
             async with asyncio.timeout(INIT_SECONDS):
                 return await ended(RuleData(self.engine).notify())
         except TimeoutError:
             return [f"ReloadConfiguration of a filter has not returned after {INIT_SECONDS:g} s"]
 
-    async def _rule_data(self, parts: Parts, hosts: tuple[FilterHost, ...]) -> PreparedRuleData:
-        """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: one has failed."""
+    async def _rule_data(
+        self, policy: Policy, hosts: tuple[FilterHost, ...], configuration: Configuration
+    ) -> PreparedRuleData:
+        """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: some cannot."""
         try:
             async with asyncio.timeout(INIT_SECONDS):
-                return await ended(RuleData(self.engine).prepare(parts.policy, hosts))
+                return await ended(RuleData(self.engine).prepare(policy, hosts))
         except TimeoutError:
-            failures: tuple[str, ...] = (f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s",)
+            words = f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s"
+            raise ConfigurationError([configuration.source.problem(("filter", 0, "use"), words)]) from None
         except RuleDataError as error:
-            failures = error.words
-        configuration = parts.configuration
-        names = [table.name for table in configuration.filters]
-        raise ConfigurationError(
-            configuration.source.problem(
-                ("filter", next((index for index, name in enumerate(names) if repr(name) in words), 0), "use"), words
-            )
-            for words in failures
-        )
+            places = {table.name: ("filter", index, "use") for index, table in enumerate(configuration.filters)}
+            problems = (configuration.source.problem(places[name], words) for name, words in error.failures.items())
+            raise ConfigurationError(problems) from None
 
     async def _start(self, host: FilterHost, configuration: Configuration, index: int) -> None:
         """Have a filter initialised. :raises ConfigurationError: it has failed, or takes too long."""

@@ -365,7 +365,7 @@ def test_a_filter_that_cannot_prepare_forbids_the_change(memory: MemoryFirewall)
     with pytest.raises(RuleDataError) as caught:
         memory.apply_rules(WEB, REST)
     told = "filter {!r} failed in PrepareRulesData: COMError: E_FAIL (0x80004005): no such table (rule {!r})"
-    assert caught.value.words == (told.format("wrong", "web"), told.format("worse", "rest"))
+    assert caught.value.failures == {"wrong": told.format("wrong", "web"), "worse": told.format("worse", "rest")}
     assert [host.rule_data for host in hosts] == before
     assert memory.engine.policy is policy
     assert [host.state for host in hosts] == ["ready"] * 3

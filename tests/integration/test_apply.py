@@ -95,7 +95,15 @@ class Session(sdk.Unknown):
     def Detach(self):
         pass
 
-@sdk.implementer(sdk.IFWXFilter)
+@sdk.implementer(sdk.IFWXPerRuleDataplugin)
+class Rule(sdk.Unknown):
+    def __init__(self, name):
+        self.name = name
+
+    def CompareRulesData(self, pProcessedRulesData):
+        return sdk.S_OK if pProcessedRulesData.name == self.name else sdk.S_FALSE
+
+@sdk.implementer(sdk.IFWXFilter, sdk.IFWXPerRuleData, sdk.IFWXPolicyChangeNotification)
 class Filter(sdk.Unknown):
     Options = Options
 
@@ -117,6 +125,17 @@ class Filter(sdk.Unknown):
 
     def FilterShutdown(self):
         self.note("ends")
+
+    def PrepareRulesData(self, pPolicyRule):
+        self.note(f"prepares {pPolicyRule.Name}")
+        if pPolicyRule.Name == "odd":
+            raise ValueError("an odd rule")
+        return Rule(pPolicyRule.Name)
+
+    def ReloadConfiguration(self):
+        self.note("reloads")
+        if self.text == "two":
+            raise OSError("no such file: words")
 """
 
 
@@ -249,7 +268,10 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
 
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, eventually: Any) -> None:
-    """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing."""
+    """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing.
+
+    B7.12, B7.15: each filter makes its data of the new rules before, and is told afterwards; who applies hears of it.
+    """
     server = origin()
 
     def text(*words: str) -> str:
@@ -259,6 +281,12 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
     firewall, operator = served(text("one"), filters={"mark": MARK_FILTER})
     firewall.traceback_expected = True
     marks = firewall.folder / "marks"
+    heard = [0]
+
+    def new_marks() -> list[str]:
+        lines = marks.read_text().splitlines()
+        heard[0], before = len(lines), heard[0]
+        return lines[before:]
 
     def said(opened: Any, expected: bytes) -> None:
         opened.sendall(b".")
@@ -266,16 +294,23 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
 
     first = client.socks(firewall.address(), server.address)
     said(first, b"one.")
+    assert new_marks() == ["one begins", "one prepares all"]
     operator.apply(text("one") + NETWORKS)
-    assert marks.read_text() == "one begins\n"
+    assert new_marks() == ["one prepares all", "one reloads"]
+    odd = operator.refused(text("one") + rule("odd", "localhost"))
+    assert (
+        "fwx.toml:9: filter.use: filter 'mark' failed in PrepareRulesData: ValueError: an odd rule (rule 'odd')" in odd
+    )
+    assert new_marks() == ["one prepares all", "one prepares odd"]
     output = operator.refused(text("bad"))
     assert "fwx.toml:9: filter.use: filter 'mark' failed in FilterInit: RuntimeError: this text is bad" in output
     assert operator.version == 2
-    operator.apply(text("two"))
+    assert new_marks() == ["bad begins"]
+    assert "filter 'mark' failed in ReloadConfiguration: OSError: no such file: words" in operator.apply(text("two"))
     second = client.socks(firewall.address(), server.address)
     said(second, b"two.")
     said(first, b".")
-    assert marks.read_text().splitlines() == ["one begins", "bad begins", "two begins"]
+    assert new_marks() == ["two begins", "two prepares all", "one prepares all", "two reloads", "one reloads"]
     operator.apply(text())
     said(client.socks(firewall.address(), server.address), b".")
     first.close()
