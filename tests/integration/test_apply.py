@@ -70,6 +70,10 @@ import os
 class Options(sdk.FilterOptions):
     text: str
 
+def note(*words):
+    with open("marks", "a") as file:
+        print(*words, file=file)
+
 class Data(sdk.AsyncDataFilter):
     def __init__(self, text):
         super().__init__()
@@ -90,6 +94,7 @@ class Session(sdk.Unknown):
         self.text = text
 
     def FirewallEventHandler(self, pProxyEvent):
+        note(self.text, "sees one")
         pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
 
     def Detach(self):
@@ -110,12 +115,8 @@ class Filter(sdk.Unknown):
     def __init__(self, options):
         self.text = options.text
 
-    def note(self, what):
-        with open("marks", "a") as file:
-            file.write(f"{self.text} {what}\\n")
-
     def FilterInit(self, pIFWXFirewall):
-        self.note("begins")
+        note(self.text, "begins")
         if self.text == "bad":
             raise RuntimeError("this text is bad")
         return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
@@ -124,16 +125,16 @@ class Filter(sdk.Unknown):
         return Session(self.text)
 
     def FilterShutdown(self):
-        self.note("ends")
+        note(self.text, "ends")
 
     def PrepareRulesData(self, pPolicyRule):
-        self.note(f"prepares {pPolicyRule.Name}")
+        note(self.text, "prepares", pPolicyRule.Name)
         if pPolicyRule.Name == "odd":
             raise ValueError("an odd rule")
         return Rule(pPolicyRule.Name)
 
     def ReloadConfiguration(self):
-        self.note("reloads")
+        note(self.text, "reloads")
         if self.text == "two":
             raise OSError("no such file: words")
 """
@@ -181,6 +182,22 @@ def free_port() -> int:
         return port
 
 
+def web_server(opened: socket.socket) -> None:
+    """Answer requests without a body."""
+    while opened.recv(65536):
+        opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def requested(opened: socket.socket, target: tuple[str, int]) -> int:
+    """Return the status of a request in plain HTTP on a connection that is kept."""
+    host = f"{target[0]}:{target[1]}"
+    opened.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += opened.recv(65536)
+    return int(head.split()[1])
+
+
 @pytest.fixture
 def served(serve: Any) -> Callable[..., tuple[Any, Operator]]:
     def start(text: str, **options: Any) -> tuple[Any, Operator]:
@@ -195,7 +212,7 @@ def served(serve: Any) -> Callable[..., tuple[Any, Operator]]:
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, client: Any, eventually: Any) -> None:
-    """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19."""
+    """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19, B7.20."""
     first, second = origin(), origin(lambda opened: opened.sendall(b"second"))
     port = free_port()
     www = PUBLISHED.format(port=port, to=f"127.0.0.1:{first.port}")
@@ -208,12 +225,15 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
     for opened in (staff, guest, published):
         opened.sendall(b"before")
         assert client.exactly(opened, 6) == b"before"
+    web = origin(web_server)
+    browser = client.connect(proxy, "127.0.0.20")
+    assert requested(browser, web.address) == 200
     # The published server is another one, by another name of its listener; guests have gone; the port stays open.
     www = PUBLISHED.format(port=port, to=f"127.0.0.1:{second.port}").replace('"www"', '"shop"')
     after = LISTENERS + www + NETWORKS + rule("staff") + rule("www", "office")
 
     told = json.loads(operator.apply(after, "--dry-run", "--json"))
-    assert [(each["connection"], each["rule"]) for each in told["ends"]] == [(2, "guests")]
+    assert [(each["connection"], each["rule"]) for each in told["ends"]] == [(2, "guests"), (4, "guests")]
     assert told["ends"][0]["reason"].startswith("no rule allows ")
     assert operator.version == 1
     assert {(each["kind"], each["name"], each["what"]) for each in told["differences"]} == {
@@ -222,11 +242,12 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
         ("rule", "guests", "removed"),
     }
 
-    assert operator.apply(after).endswith("version 2 is in force; connections ended: 1\n")
+    assert operator.apply(after).endswith("version 2 is in force; connections ended: 2\n")
     with pytest.raises(ConnectionResetError):
         guest.recv(1)
-    row = firewall.wait_row(rule="guests")
+    row = firewall.wait_row(rule="guests", DestinationPort=first.port)
     assert (row["Action"], row["resultcode"]) == (Action.Terminate, int(FWX_E_POLICY_CONNECTION_CLOSED))
+    assert requested(browser, web.address) == 403  # B7.20: at its next traffic
     for opened in (staff, published):
         opened.sendall(b"after")
         assert client.exactly(opened, 5) == b"after"
@@ -271,6 +292,7 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
     """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing.
 
     B7.12, B7.15: each filter makes its data of the new rules before, and is told afterwards; who applies hears of it.
+    B7.21, B7.22: filters are not asked again about what they have let pass; who wants that ended does it by hand.
     """
     server = origin()
 
@@ -294,7 +316,8 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
 
     first = client.socks(firewall.address(), server.address)
     said(first, b"one.")
-    assert new_marks() == ["one begins", "one prepares all"]
+    assert new_marks() == ["one begins", "one prepares all", "one sees one"]
+    # No filter is asked again about what it has let pass (B7.21).
     operator.apply(text("one") + NETWORKS)
     assert new_marks() == ["one prepares all", "one reloads"]
     odd = operator.refused(text("one") + rule("odd", "localhost"))
@@ -310,13 +333,23 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
     second = client.socks(firewall.address(), server.address)
     said(second, b"two.")
     said(first, b".")
-    assert new_marks() == ["two begins", "two prepares all", "one prepares all", "two reloads", "one reloads"]
+    assert new_marks() == [
+        "two begins",
+        "two prepares all",
+        "one prepares all",
+        "two reloads",
+        "one reloads",
+        "two sees one",
+    ]
     operator.apply(text())
     said(client.socks(firewall.address(), server.address), b".")
     first.close()
     eventually(lambda: "one ends" in marks.read_text(), "the first filter to be shut down")
     said(second, b".")
-    second.close()
+    # What a change leaves is ended by hand (B7.22).
+    operator.run("sessions", "kill", "--filter", "mark", "--config", str(operator.file))
+    with pytest.raises(ConnectionResetError):
+        second.recv(1)
     eventually(lambda: "two ends" in marks.read_text(), "the second filter to be shut down")
 
 
