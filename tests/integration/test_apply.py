@@ -403,6 +403,12 @@ def test_what_cannot_be_applied_changes_nothing(served: Any, origin: Any, client
     assert len(list((firewall.state / "history").iterdir())) == 1
     eventually(lambda: firewall.descriptors() <= held, "what was made for refused configurations to be closed")
 
+    # Nor is anything put in force that the history cannot keep.
+    (firewall.state / "history").chmod(0o500)
+    assert "the history cannot be written: Permission denied; nothing has changed" in operator.refused(first + NETWORKS)
+    (firewall.state / "history").chmod(0o700)
+    assert operator.version == 1
+
     # A signal has the file read again: faulty ones are logged, good ones are in force, whatever number of signals come.
     operator.file.write_text(first + 'colour = "blue"\n')
     firewall.tell(signal.SIGHUP)
