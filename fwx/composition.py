@@ -26,6 +26,7 @@ from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.limits import HALF_OPEN, Figures, LimitTable
 from fwx.local_users import LocalUser
+from fwx.logs.jsonlines import JsonSink
 from fwx.logs.retention import Keep
 from fwx.logs.sink import Sink
 from fwx.logs.sql import SqlSink
@@ -44,10 +45,12 @@ def log_of(
     size = None if table.keep_megabytes is None else table.keep_megabytes << 20
     keep = Keep(table.keep_days, size)
     others: list[tuple[str, Sink]] = []
-    if table.w3c is not None:
-        most = None if table.w3c.megabytes is None else table.w3c.megabytes << 20
-        files = W3cSink(state / table.w3c.directory, fields=table.w3c.fields, most_bytes=most, keep=keep)
-        others.append(("w3c", files))
+    sinks = (("w3c", table.w3c, W3cSink), ("json", table.json_lines, JsonSink))
+    for kind, files, sink in sinks:
+        if files is not None:
+            most = None if files.megabytes is None else files.megabytes << 20
+            folder = state / files.directory
+            others.append((kind, sink(folder, fields=files.fields, most_bytes=most, keep=keep)))
     if table.sql is not None:
         try:
             others.append(("sql", SqlSink(table.sql, f"{socket.gethostname()}:{state}", keep)))

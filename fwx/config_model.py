@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from fwx.config_alerts import Alert
 from fwx.config_directories import Directory
 from fwx.config_problems import KeyPath
 from fwx.config_source import Source
@@ -26,6 +27,7 @@ from fwx.config_values import (
     Guid,
     Hours,
     Interface,
+    JsonFields,
     Name,
     Names,
     OptionalNames,
@@ -42,6 +44,7 @@ from fwx.config_values import (
     UserName,
     W3cFields,
 )
+from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _NAME = "a name, unique among its kind"
@@ -327,11 +330,20 @@ class W3cLog(Table):
     megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
 
 
+class JsonLog(Table):
+    """``json`` of ``[log]``."""
+
+    directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+    fields: JsonFields = Field(default=JSON_FIELDS, description="names of columns, such as 'SourceIP' or 'Action'")
+    megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
+
+
 class Log(Table):
     """``[log]``."""
 
     sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
     w3c: W3cLog | None = Field(default=None, description="a table with directory")
+    json_lines: JsonLog | None = Field(default=None, alias="json", description="a table with directory")
     sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
     on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
     spool_megabytes: CountOrNone = Field(default=256, description="a whole number from 0 up")
@@ -428,6 +440,7 @@ class Configuration(Table):
     upstreams: Array[Upstream] = Field(default=(), alias="upstream", description="tables [[upstream]]")
     filters: Array[Filter] = Field(default=(), alias="filter", description="tables [[filter]]")
     rules: Array[Rule] = Field(default=(), alias="rule", description="tables [[rule]]")
+    alerts: Array[Alert] = Field(default=(), alias="alert", description="tables [[alert]]")
     log: Log = Field(default_factory=Log, description="a table [log]")
     limits: Limits = Field(default_factory=Limits, description="a table [limits]")
     packet_filter: PacketFilter = Field(default_factory=PacketFilter, description="a table [packet_filter]")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from fwx.alert_events import event_problems
 from fwx.config_model import Limits
 from fwx.config_problems import KeyPath, Problem, did_you_mean
 from fwx.config_source import Source
@@ -37,6 +38,7 @@ _NAME_SPACES: tuple[tuple[str, ...], ...] = (
     ("upstream",),
     ("filter",),
     ("rule",),
+    ("alert",),
 )
 
 
@@ -56,6 +58,7 @@ def reference_problems(source: Source) -> list[Problem]:
         *_late_directories(source),
         *_loops(source),
         *_repeated_binds(source),
+        *event_problems(source),
     ]
 
 

@@ -80,10 +80,31 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "enabled",
         }
     ),
+    "alert": frozenset(
+        {
+            "name",
+            "event",
+            "enabled",
+            "additional_key",
+            "server",
+            "severity",
+            "category",
+            "after_events",
+            "events_per_second",
+            "again_after_minutes",
+            "each_key",
+            "log",
+            "command",
+            "command_seconds",
+            "mail",
+            "stop_service",
+        }
+    ),
     "log": frozenset(
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fwx.accounts import Accounts
+    from fwx.alerts.alerting import Alerting
     from fwx.change.parts import Parts
     from fwx.config import Configuration
     from fwx.denials import Denials
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fwx.change")
 
 INIT_SECONDS: Final = 30.0
-"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter."""
+"""How long ``FilterInit`` of a blocking filter may take when a change brings the filter; and all filters together to
+make their data of the rules, and to be told of the change."""
 
 
 class Ready(NamedTuple):
@@ -76,6 +78,7 @@ class LiveParts:
     interim: InterimRecords
     watchdog: Watchdog
     period_watch: PeriodWatch
+    alerting: Alerting
 
     def start(self, parts: Parts) -> None:
         """Have *parts*, which the service is composed of, in force before anybody comes in."""
@@ -120,18 +123,27 @@ class LiveParts:
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
+        self.alerting.put_in_force(parts.alerts)
         self.firewall.net_config.look_again()
 
     async def tell_filters(self) -> list[str]:
         """Tell the filters that a change is in force (B7.15); return what they failed in, in words."""
-        return await ended(RuleData(self.engine).notify())
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).notify())
+        except TimeoutError:
+            return [f"ReloadConfiguration of a filter has not returned after {INIT_SECONDS:g} s"]
 
     async def _rule_data(
         self, policy: Policy, hosts: tuple[FilterHost, ...], configuration: Configuration
     ) -> PreparedRuleData:
         """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: some cannot."""
         try:
-            return await ended(RuleData(self.engine).prepare(policy, hosts))
+            async with asyncio.timeout(INIT_SECONDS):
+                return await ended(RuleData(self.engine).prepare(policy, hosts))
+        except TimeoutError:
+            words = f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s"
+            raise ConfigurationError([configuration.source.problem(("filter", 0, "use"), words)]) from None
         except RuleDataError as error:
             places = {table.name: ("filter", index, "use") for index, table in enumerate(configuration.filters)}
             problems = (configuration.source.problem(places[name], words) for name, words in error.failures.items())

@@ -415,6 +415,28 @@ def test_lockdown_by_hand(gateway: Any, three: Namespaces, outside: Outside, for
     assert outside.finds(22) == b"foreign"
 
 
+LAST = """
+[limits]
+denials_before_alert = 1
+
+[[alert]]
+name = "last"
+event = "Client denied too often"
+stop_service = true
+"""
+
+
+def test_lockdown_by_an_alert(gateway: Any, three: Namespaces, outside: Outside, foreign: None) -> None:
+    """B11.13, B9.18: an alert that stops the service leaves nothing open, whatever ``lockdown`` says."""
+    firewall = gateway(LAST)
+    sock = outside.connect(1080)
+    sock.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(FIREWALL4) + (9).to_bytes(2, "big"))
+    firewall.wait_stopped()
+    assert three.table() is not None
+    assert [outside.finds(port) for port in (1080, 5432)] == [None] * 2
+    assert outside.finds(22) == b"foreign"
+
+
 def test_a_helper_that_is_killed(
     gateway: Any, three: Namespaces, outside: Outside, server: None, eventually: Any
 ) -> None:
