@@ -287,7 +287,7 @@ class Networks:
         """
         self._networks = tuple(networks)
         self._local = local
-        self._names_of: dict[str | Address, tuple[str, ...]] = {}
+        self._names_of: dict[str | tuple[int, int], tuple[str, ...]] = {}
         self._seen_generation = local.generation
         self._named = (*self._networks, *computers)
         names = set(PREDEFINED)
@@ -327,9 +327,11 @@ class Networks:
             self._names_of.clear()
             if generation != self._seen_generation:
                 self._seen_generation, self._local_ranges = generation, None
-        names = self._names_of.get(address)
+        # The hash of an address object is slow.
+        key = address if isinstance(address, str) else (int(address), address.version)
+        names = self._names_of.get(key)
         if names is None:
-            names = self._names_of[address] = self._find(normalise(address))
+            names = self._names_of[key] = self._find(normalise(address))
         return names
 
     def networks_of(self, address: str | Address) -> tuple[str, ...]:

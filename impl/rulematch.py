@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fwx.interfaces import SocketAddress
 
 _MOST_FOUND: Final = 4096
-_NO_SETS: Final[frozenset[str]] = frozenset()
+NO_SETS: Final[frozenset[str]] = frozenset()
 
 
 class Match(Enum):
@@ -64,9 +64,9 @@ class Question:
     text: str
     who: Who
     port: int | None = None
-    domains: frozenset[str] = _NO_SETS
-    urls: frozenset[str] = _NO_SETS
-    maybe_urls: frozenset[str] = _NO_SETS
+    domains: frozenset[str] = NO_SETS
+    urls: frozenset[str] = NO_SETS
+    maybe_urls: frozenset[str] = NO_SETS
     is_web: bool = False
     content: str | None = None
     is_literal: bool = False
