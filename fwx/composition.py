@@ -12,6 +12,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
 from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.crowd import MIB, CrowdFigures
 from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
@@ -30,11 +31,13 @@ from fwx.impl.urlset import UrlSet
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.limits import HALF_OPEN, Figures, LimitTable
 from fwx.local_users import LocalUser
+from fwx.logs.jsonlines import JsonSink
 from fwx.logs.retention import Keep
 from fwx.logs.sink import Sink
 from fwx.logs.sql import SqlSink
 from fwx.logs.w3c import W3cSink
 from fwx.packetfilter.plan import Plan, table_name, without
+from fwx.protection import default_memory
 
 
 def log_of(
@@ -48,10 +51,12 @@ def log_of(
     size = None if table.keep_megabytes is None else table.keep_megabytes << 20
     keep = Keep(table.keep_days, size)
     others: list[tuple[str, Sink]] = []
-    if table.w3c is not None:
-        most = None if table.w3c.megabytes is None else table.w3c.megabytes << 20
-        files = W3cSink(state / table.w3c.directory, fields=table.w3c.fields, most_bytes=most, keep=keep)
-        others.append(("w3c", files))
+    sinks = (("w3c", table.w3c, W3cSink), ("json", table.json_lines, JsonSink))
+    for kind, files, sink in sinks:
+        if files is not None:
+            most = None if files.megabytes is None else files.megabytes << 20
+            folder = state / files.directory
+            others.append((kind, sink(folder, fields=files.fields, most_bytes=most, keep=keep)))
     if table.sql is not None:
         try:
             others.append(("sql", SqlSink(table.sql, f"{socket.gethostname()}:{state}", keep)))
@@ -131,11 +136,24 @@ def _limits_of(rule: RuleTable) -> RuleLimits | None:
 
 
 def limits_of(limits: Limits) -> LimitTable:
-    """Return what *limits* say of client addresses, and of those that are excepted."""
-    figures, table = _figures_of(limits), limits.exceptions
+    """Return what *limits* say of client addresses, of those that are excepted, and of all together."""
+    figures, table, crowd = _figures_of(limits), limits.exceptions, crowd_of(limits)
     if table is None:
-        return LimitTable(figures)
-    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table))
+        return LimitTable(figures, crowd=crowd)
+    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table), crowd)
+
+
+def crowd_of(limits: Limits) -> CrowdFigures:
+    """Return what *limits* say of all clients together, and of memory."""
+    megabytes = limits.memory_megabytes
+    return CrowdFigures(
+        limits.handshakes,
+        limits.connects,
+        limits.look_ups,
+        limits.udp_sessions,
+        default_memory() if megabytes is None else megabytes * MIB or None,
+        limits.memory_per_connection_kilobytes << 10,
+    )
 
 
 def denials_of(limits: Limits) -> DenialFigures:

@@ -140,10 +140,10 @@ def _log_paths(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
         fault = _directory_fault(database.parent)
     if fault:
         yield ("log", "sqlite"), fault
-    if configuration.log.w3c is not None:
-        fault = _directory_fault(configuration.state_dir / configuration.log.w3c.directory)
+    for key, files in (("w3c", configuration.log.w3c), ("json", configuration.log.json_lines)):
+        fault = "" if files is None else _directory_fault(configuration.state_dir / files.directory)
         if fault:
-            yield ("log", "w3c", "directory"), fault
+            yield ("log", key, "directory"), fault
     if configuration.log.sql is not None:
         try:
             with contextlib.closing(SqlDatabase(configuration.log.sql)) as elsewhere:

@@ -29,6 +29,7 @@ from fwx.config_values import (
     Guid,
     Hours,
     Interface,
+    JsonFields,
     Name,
     Names,
     OptionalNames,
@@ -45,6 +46,7 @@ from fwx.config_values import (
     UserName,
     W3cFields,
 )
+from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _NAME = "a name, unique among its kind"
@@ -325,11 +327,20 @@ class W3cLog(Table):
     megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
 
 
+class JsonLog(Table):
+    """``json`` of ``[log]``."""
+
+    directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+    fields: JsonFields = Field(default=JSON_FIELDS, description="names of columns, such as 'SourceIP' or 'Action'")
+    megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
+
+
 class Log(Table):
     """``[log]``."""
 
     sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
     w3c: W3cLog | None = Field(default=None, description="a table with directory")
+    json_lines: JsonLog | None = Field(default=None, alias="json", description="a table with directory")
     sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
     on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
     spool_megabytes: CountOrNone = Field(default=256, description="a whole number from 0 up")
@@ -369,6 +380,12 @@ class Limits(AddressLimits):
     denials_before_alert: Count = Field(default=600, description=_COUNT)
     denial_records_per_second: Count | None = Field(default=None, description=_COUNT)
     denial_records_per_minute_per_address: Count | None = Field(default=None, description=_COUNT)
+    handshakes: Count = Field(default=4096, description=_COUNT)
+    connects: Count = Field(default=4096, description=_COUNT)
+    look_ups: Count = Field(default=1024, description=_COUNT)
+    udp_sessions: Count = Field(default=8192, description=_COUNT)
+    memory_megabytes: CountOrNone | None = Field(default=None, description="a whole number from 0 up")
+    memory_per_connection_kilobytes: int = Field(default=8192, ge=256, description="a whole number from 256 up")
     exceptions: LimitExceptions | None = Field(default=None, description="a table with addresses")
     handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
 

@@ -111,6 +111,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",
@@ -132,6 +133,12 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "denials_before_alert",
             "denial_records_per_second",
             "denial_records_per_minute_per_address",
+            "handshakes",
+            "connects",
+            "look_ups",
+            "udp_sessions",
+            "memory_megabytes",
+            "memory_per_connection_kilobytes",
             "exceptions",
             "handshake_seconds",
         }

@@ -32,11 +32,11 @@ from fwx.proxy.http_answer import Answer
 from fwx.proxy.http_forward import ClientSide, ForwardError, ForwardRequest
 
 if TYPE_CHECKING:
+    from fwx.crowd import Refusal
     from fwx.entrance import Arrival, Entrance
     from fwx.impl.authentication import Checked
     from fwx.impl.deadline import Deadline
     from fwx.impl.user import FWXAuthenticatedUser
-    from fwx.limits import Refusal
 
 logger = logging.getLogger("fwx.http_forwarder")
 

@@ -158,6 +158,8 @@ class FWXConnection(ConnectionBase):
                 endpoint.set_block_size(self._block_size)
         self._members.sort(key=chain_order)
         self._junctions = link(self._members, self._client, self._server, queue)
+        for each in (*self._endpoints, *self._junctions):
+            each.holder = self
         for member in list(self._members):
             if self.terminating:
                 return
@@ -188,6 +190,10 @@ class FWXConnection(ConnectionBase):
     def _endpoints(self) -> list[Endpoint]:
         """The ends that there are: both, or the client's where a filter emulates the server; none with the pump."""
         return [endpoint for endpoint in (self._client, self._server) if endpoint is not None]
+
+    @property
+    def bytes_waiting(self) -> int:
+        return sum(each.backlog for each in (*self._endpoints, *self._junctions))
 
     # What the endpoints and the pump tell.
 

@@ -115,6 +115,15 @@ class Destination:
         self.sent = 0
         self.received = 0
 
+    def takes_more(self) -> bool:
+        """Tell whether one more datagram may wait."""
+        return len(self.waiting) < MOST_WAITING
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that wait here, or in its chain."""
+        return sum(map(len, self.waiting)) + (0 if self.chain is None else self.chain.backlog)
+
     def give_place_back(self) -> None:
         """It is no longer one of those that its rule counts."""
         place, self.place = self.place, None

@@ -89,6 +89,13 @@ FORM = [
         "expected names of fields, such as 'source' or 'action'",
     ),
     (
+        "[log]\njson = { directory = 'j', fields = ['SourceIp', 'logTime'] }\n",
+        "2: log.json.fields: 'SourceIp' is no field of a JSON log; did you mean 'SourceIP'?; "
+        "expected names of columns, such as 'SourceIP' or 'Action'",
+        "2: log.json.fields: 'logTime' is no field of a JSON log; did you mean 'GmtLogTime'?; "
+        "expected names of columns, such as 'SourceIP' or 'Action'",
+    ),
+    (
         "[log]\nkeep_days = 0\n",
         "2: log.keep_days: 0 is out of range; expected a number of days, a whole number from 1 up",
     ),
