@@ -23,6 +23,7 @@ from fwx.impl.networkrules import NetworkRule, NetworkRules, Related
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Network, Networks, normalise
 from fwx.impl.protocol import Protocol, Protocols, Traffic
 from fwx.impl.rule import DEFAULT_RULE, EMBEDDED_DEFAULT, EMBEDDED_RULE, Rule
+from fwx.impl.ruleindex import RuleIndex
 from fwx.impl.rulematch import (
     NO_SETS,
     CompiledRule,
@@ -31,7 +32,6 @@ from fwx.impl.rulematch import (
     Match,
     Miss,
     Question,
-    RuleIndex,
     Step,
     Tried,
     check_names,
