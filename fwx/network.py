@@ -7,7 +7,9 @@ The set is itself a descriptor that any loop can watch, so uvloop and asyncio be
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import select
 import socket
 import struct
@@ -25,6 +27,11 @@ _BATCH = 256
 # Rounds of events handled before the loop gets its turn for timers and signals.
 _ROUNDS = 4
 _RESET = struct.pack("ii", 1, 0)
+# The C class below socket.socket: without the latter's IntEnum, files and counts, which nothing here needs.
+_Socket = socket.SocketType
+_STREAM = int(socket.SOCK_STREAM)
+_STREAM_AT_ONCE = _STREAM | int(socket.SOCK_NONBLOCK)
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 # The socket module has no names for these (ip(7), ipv6(7)).
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
@@ -66,6 +73,11 @@ class Poller:
             self._epoll.register(fd, _EDGES)
         self._handlers[fd] = handler
 
+    def take_over(self, fd: int, handler: Handler) -> None:
+        """Have *handler* called at the next edges of *fd*, which is watched, in place of the handler there was."""
+        if fd in self._handlers:
+            self._handlers[fd] = handler
+
     def watch_level(self, fd: int, handler: Handler) -> None:
         """Have *handler* called as long as *fd* can be read: for listening sockets."""
         self._epoll.register(fd, select.EPOLLIN)
@@ -76,12 +88,13 @@ class Poller:
         self.pause(descriptor.fileno())
         self.retire(descriptor)
 
-    def retire(self, sock: Closable) -> None:
-        """Close *sock* and drop it: the kernel takes a closed descriptor out of the set.
+    def retire(self, sock: Closable, fd: int = -1) -> None:
+        """Close *sock* and drop it: the kernel takes a closed descriptor out of the set. *fd* is its number, if known.
 
         Another socket can get its number at once; the events that are left of this batch are not for that one.
         """
-        fd = sock.fileno()
+        if fd < 0:
+            fd = sock.fileno()
         self._handlers.pop(fd, None)
         self._gone.add(fd)
         sock.close()
@@ -124,9 +137,10 @@ class KernelSocket:
 
     __slots__ = ("_closed", "_poller", "_sock", "fd")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         """Take over *sock*, which becomes non-blocking."""
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         self._sock = sock
         self._poller = poller
         self._closed = False
@@ -135,6 +149,10 @@ class KernelSocket:
     def watch(self, handler: Handler) -> None:
         if not self._closed:
             self._poller.watch(self.fd, handler)
+
+    def take_over(self, handler: Handler) -> None:
+        if not self._closed:
+            self._poller.take_over(self.fd, handler)
 
     def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  see transport
         self._sock.bind(sockaddr)
@@ -168,7 +186,7 @@ class KernelSocket:
         self._closed = True
         if abortive:
             self._set_abortive()
-        self._poller.retire(self._sock)
+        self._poller.retire(self._sock, self.fd)
 
     def _set_abortive(self) -> None:
         """Have the close reset the connection, where there is one."""
@@ -181,19 +199,19 @@ class SocketTransport(KernelSocket):
 
     __slots__ = ("recv", "recv_into", "send")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
-        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off."""
+    def __init__(self, sock: socket.SocketType, poller: Poller, *, has_no_delay: bool = False) -> None:
+        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off; *has_no_delay*: it is already."""
         super().__init__(sock, poller)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not has_no_delay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.recv: Callable[[int], bytes] = sock.recv
         self.recv_into: Callable[[Any], int] = sock.recv_into
         self.send: Callable[[Any], int] = sock.send
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
-        try:
-            self._sock.connect(sockaddr)
-        except BlockingIOError:
-            return
+        number = self._sock.connect_ex(sockaddr)  # which raises nothing where it only has to wait
+        if number not in _UNDER_WAY:
+            raise OSError(number, os.strerror(number))
 
     def take_error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -217,8 +235,11 @@ class SocketTransport(KernelSocket):
         self._poller.pause(self.fd)
 
     def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
-        sock, sockaddr = self._sock.accept()
-        return SocketTransport(sock, self._poller), sockaddr
+        # Without the class around the C one, whose making costs more than the call of the kernel. Linux hands the
+        # options of the listening socket on.
+        fd, sockaddr = self._sock._accept()
+        sock = _Socket(self._sock.family, _STREAM, self._sock.proto, fd)
+        return SocketTransport(sock, self._poller, has_no_delay=True), sockaddr
 
     def shutdown_write(self) -> None:
         try:
@@ -238,7 +259,7 @@ class SocketDatagrams(KernelSocket):
 
     __slots__ = ("_recv", "_recv_message", "_send", "_send_to")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         """Take over *sock*, which becomes non-blocking."""
         super().__init__(sock, poller)
         if sock.family == socket.AF_INET6:
@@ -290,7 +311,7 @@ class SocketNetwork:
         self.poller = poller
 
     def stream(self, family: int) -> SocketTransport:
-        return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
+        return SocketTransport(_Socket(family, _STREAM_AT_ONCE), self.poller)
 
     def datagram(self, family: int) -> SocketDatagrams:
         return SocketDatagrams(socket.socket(family, socket.SOCK_DGRAM), self.poller)

@@ -99,7 +99,7 @@ class FWXConnection(ConnectionBase):
         self.candidates: list[SocketAddress] | None = None
         # Whom the client says that it is, where nothing vouches for it.
         self.claimed_user = ""
-        # The firewall's own address that it has left from.
+        # The firewall's own address that it has left from; set before it is established, if that is known.
         self.nat_address = ""
         self._junctions: list[Any] = []
         self._client: Endpoint | None = None
@@ -123,10 +123,18 @@ class FWXConnection(ConnectionBase):
         at = (self.target, *addresses)
         return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
 
-    def establish(self, client: Transport, server: Transport | None, prefix: bytes = b"", answer: bytes = b"") -> None:
+    def establish(
+        self,
+        client: Transport,
+        server: Transport | None,
+        prefix: bytes = b"",
+        answer: bytes = b"",
+        told: tuple[int, int] | None = None,
+    ) -> None:
         """Start pumping between two connected transports; a data filter that emulates the server takes its place.
 
-        *prefix* came from the client, *answer* from the server, ahead of their transports.
+        *prefix* came from the client, *answer* from the server, ahead of their transports. *told* is what the handlers
+        of the two have been told so far, if both have been watched and nothing was read or sent since.
         """
         self.on_abandoned = None
         tracer = self.engine.tracer
@@ -134,12 +142,13 @@ class FWXConnection(ConnectionBase):
             ends = Ends(client, server, prefix, answer)
             tracer.established(self, ends)
             client, server, prefix, answer = ends.client, ends.server, ends.prefix, ends.answer
+            told = None
         self._server_transport = server
         if self.verdict.log:
             self._note_departure(server)
         if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
-            self._pump.start()
+            self._pump.start(told)
             return
         queue = self.engine.queue
         self._client = Endpoint(client, queue, self)
@@ -163,7 +172,7 @@ class FWXConnection(ConnectionBase):
 
     def _note_departure(self, server: Transport | None) -> None:
         """Keep for the log where the connection leaves from, and tell it that there is one, if it wants to know."""
-        if server is not None:
+        if server is not None and not self.nat_address:
             with contextlib.suppress(OSError):  # it was reset already
                 self.nat_address = server.getsockname()[0]
         if self.engine.logs_establishing:

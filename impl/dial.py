@@ -10,7 +10,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from fwx.impl.transport import WRITABLE
+from fwx.impl.transport import ERROR, HANGUP, WRITABLE
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import (
     WIN32_FROM_HRESULT,
@@ -43,6 +43,7 @@ class Dialled:
     :ivar address: the literal address that was reached; ``None`` where an upstream has resolved the name.
     :ivar peer: what the transport is connected to: that address, or the first upstream.
     :ivar early: what the server sent before the transport was handed out.
+    :ivar told: what the transport's handler has been told so far, if nothing was read or sent since; else 0.
     """
 
     transport: Transport | None
@@ -51,6 +52,7 @@ class Dialled:
     address: SocketAddress | None = None
     peer: SocketAddress | None = None
     early: bytes = b""
+    told: int = 0
 
 
 def interleaved(addresses: list[SocketAddress]) -> Iterator[SocketAddress]:
@@ -148,7 +150,8 @@ class Dial:
     def _event(self, transport: Transport, mask: int) -> None:
         if transport not in self._attempts:
             return
-        error = transport.take_error()
+        # A socket that has failed says so in the mask.
+        error = transport.take_error() if mask & (ERROR | HANGUP) else 0
         if error:
             del self._attempts[transport]
             transport.close(True)
@@ -156,7 +159,7 @@ class Dial:
             self._next()
         elif mask & WRITABLE:
             address = self._attempts.pop(transport)
-            self._finish(Dialled(transport, address=address, peer=address))
+            self._finish(Dialled(transport, address=address, peer=address, told=mask))
 
     def _timed_out(self) -> None:
         self._finish(Dialled(None, WSAETIMEDOUT))
