@@ -117,7 +117,10 @@ class FirewallLog:
     @property
     def accepting(self) -> bool:
         """Whether new connections may be accepted: every sink's records can be kept."""
-        return all(writer.accepting for writer in self._writers)
+        for writer in self._writers:  # noqa: SIM110  no generator: it is asked for every connection
+            if not writer.accepting:
+                return False
+        return True
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in every sink; not for the event loop's thread.

@@ -237,7 +237,7 @@ class SocketTransport(KernelSocket):
     def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
         # Without the class around the C one, whose making costs more than the call of the kernel. Linux hands the
         # options of the listening socket on.
-        fd, sockaddr = self._sock._accept()
+        fd, sockaddr = self._sock._accept()  # type: ignore[attr-defined]  # what accept of socket.socket calls
         sock = _Socket(self._sock.family, _STREAM, self._sock.proto, fd)
         return SocketTransport(sock, self._poller, has_no_delay=True), sockaddr
 

@@ -154,7 +154,10 @@ class WaysIn:
         if transport == "UDP" and self.associations.is_reached_by(address, self._local):
             return True
         listeners = self.listeners if transport == "TCP" else self.datagram_listeners
-        return any(listener.is_reached_by(address, self._local) for listener in listeners)
+        for listener in listeners:  # no generator: it is asked for every connection
+            if listener.address.port == address.port and listener.is_reached_by(address, self._local):
+                return True
+        return False
 
     def _streams(self, table: Any, network: SocketNetwork) -> Listener:
         diversion = table.mode if isinstance(table, TransparentListener) else ""
@@ -230,12 +233,14 @@ async def _open_port(name: str, port: OpenPort | ClosedPort) -> None:
 
 
 def _arrived(listener: Listener, entry: Enter, client: Transport, address: SocketAddress) -> None:
-    try:
-        destination = SocketAddress.from_sockaddr(client.getsockname())
-    except OSError as error:
-        logger.debug("a client of listener %r went away at once: %s", listener.name, error)
-        client.close(True)
-        if listener.limits is not None:
-            listener.limits.release(address.host)
-        return
+    destination = listener.only_destination
+    if destination is None:
+        try:
+            destination = SocketAddress.of_stream(client.getsockname())
+        except OSError as error:
+            logger.debug("a client of listener %r went away at once: %s", listener.name, error)
+            client.close(True)
+            if listener.limits is not None:
+                listener.limits.release(address.host)
+            return
     entry(Arrival(client, address, destination))

@@ -93,10 +93,10 @@ def admit(
     itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``;
     *who* is by which names the rules know the client.
     """
-    judge = partial(_judge, engine, source, target, transport, who)
     if target.address is not None:
-        literal = judge()
+        literal = _judge(engine, source, target, transport, who)
         return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
+    judge = partial(_judge, engine, source, target, transport, who)
     if resolved is None:
         return judge(), []
     verdict: Verdict | None = None
@@ -163,7 +163,8 @@ def by_route(routes: Mapping[str, Route], verdict: Verdict, transport: str) -> V
 def _keep_off_own(
     engine: Engine, verdict: Verdict, addresses: list[SocketAddress], transport: str
 ) -> tuple[Verdict, list[SocketAddress]]:
-    left = [address for address in addresses if not engine.is_own_listener(address, transport)]
+    is_own = engine.is_own_listener
+    left = [address for address in addresses if not is_own(address, transport)]
     if left:
         return verdict, left
     reason = f"{addresses[0]} is a listener of this service"

@@ -258,6 +258,7 @@ class FWXConnection(ConnectionBase):
             self._linger = None
         if self._pump is not None:
             self._pump.close(True)
+            return
         for endpoint in self._endpoints:
             if not endpoint.closed:
                 if endpoint.through:

@@ -198,6 +198,9 @@ class ConnectionBase(ShowsEvents):
         if abandon is not None:
             abandon()
         self._stop_moving()
+        if not self._members:
+            self.engine.queue.post(self._finish, Action.Terminate)
+            return
         for member in self._members:
             member.terminate()
         self.engine.queue.post(self._let_complete, Action.Terminate)

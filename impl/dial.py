@@ -100,7 +100,8 @@ class Dial:
 
     def _next(self) -> None:
         """Start the next attempt, where there is one and not too many are under way."""
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         while self._waiting and self._has_room() and not self._attempt(self._waiting.popleft()):
             pass
         if not self._attempts and not self._opening:
@@ -113,6 +114,8 @@ class Dial:
 
     def _attempt(self, address: SocketAddress) -> bool:
         """Start to connect to *address* once the packet filter lets it; tell whether the attempt is under way."""
+        if self._departure.is_open:
+            return self._connect(address)
         try:
             if self._departure.open(address, partial(self._opened, address)):
                 return self._connect(address)
@@ -173,11 +176,13 @@ class Dial:
     def _end(self) -> None:
         """Close what is under way, and leave nothing that could call."""
         self._deadline.cancel()
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         self._waiting.clear()
-        attempts, self._attempts = self._attempts, {}
-        for transport in attempts:
-            transport.close(True)
+        if self._attempts:
+            attempts, self._attempts = self._attempts, {}
+            for transport in attempts:
+                transport.close(True)
         self._departure.close()
 
     def _stop_timer(self) -> None:

@@ -502,7 +502,7 @@ class Opening:
         name = None if connection.emulation is None else connection.emulation.name
         if name is None:
             sockaddr = (server or request.client).getsockname()
-            name = SocketAddress.from_sockaddr(sockaddr)
+            name = SocketAddress.of_stream(sockaddr)
             if server is not None:
                 connection.nat_address = sockaddr[0]
         if request.entry.connected(name):

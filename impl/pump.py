@@ -97,10 +97,11 @@ class Pump:
             self._server_event(server)
 
     def close(self, abortive: bool) -> None:
-        """Close both transports; the owner is not told."""
-        self._closed = True
-        self.up.source.close(abortive)
-        self.down.source.close(abortive)
+        """Close both transports; the owner is not told. Another time it does nothing."""
+        if not self._closed:
+            self._closed = True
+            self.up.source.close(abortive)
+            self.down.source.close(abortive)
 
     def _client_event(self, mask: int) -> None:
         up = self.up
