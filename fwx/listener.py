@@ -83,6 +83,7 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
+        self._is_ipv6 = bind.family == socket.AF_INET6
         # Where each of its clients has come to, if that is always the same.
         self.only_destination = None if diversion or _is_unspecified(self.address) else self.address
         self.port = ClosedPort(self.address) if diversion else OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
@@ -116,12 +117,14 @@ class Listener:
             try:
                 transport, sockaddr = accept()
             except BlockingIOError:
-                self._has_enough()  # the kernel reserves the descriptor before it looks for a client
+                if self._is_short:
+                    self._has_enough()  # the kernel reserves the descriptor before it looks for a client
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            self._has_enough()
+            if self._is_short:
+                self._has_enough()
             if accepting is None:  # once for all that wait: each of them is asked about again where it is judged
                 accepting = self._accepting()
             if accepting:
@@ -132,7 +135,7 @@ class Listener:
 
     def _admit(self, transport: SocketTransport, address: SocketAddress) -> None:
         assert self._entry is not None
-        if address.host.startswith("::ffff:"):
+        if self._is_ipv6 and address.host.startswith("::ffff:"):
             address = SocketAddress(normalise(address.host), address.port)
         refused = None if self.limits is None else self.limits.admit(address.host)
         if refused is None:
@@ -175,9 +178,8 @@ class Listener:
         self._ready(INPUT)  # whoever waited may have gone, and then nothing would tell that there is enough
 
     def _has_enough(self) -> None:
-        if self._is_short:
-            self._is_short = False
-            self._engine.recoverer.has_enough()
+        self._is_short = False
+        self._engine.recoverer.has_enough()
 
 
 def _is_unspecified(address: SocketAddress) -> bool:

@@ -181,12 +181,11 @@ class KernelSocket:
         return True
 
     def close(self, abortive: bool) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if abortive:
-            self._set_abortive()
-        self._poller.retire(self._sock, self.fd)
+        if not self._closed:
+            self._closed = True
+            if abortive:
+                self._set_abortive()
+            self._poller.retire(self._sock, self.fd)
 
     def _set_abortive(self) -> None:
         """Have the close reset the connection, where there is one."""

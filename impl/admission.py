@@ -148,7 +148,7 @@ def _judge(
     engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
 ) -> Verdict:
     verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
-    return by_route(engine.routes, verdict, transport)
+    return verdict if transport == "TCP" else by_route(engine.routes, verdict, transport)
 
 
 def by_route(routes: Mapping[str, Route], verdict: Verdict, transport: str) -> Verdict:

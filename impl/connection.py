@@ -144,7 +144,7 @@ class FWXConnection(ConnectionBase):
             client, server, prefix, answer = ends.client, ends.server, ends.prefix, ends.answer
             told = None
         self._server_transport = server
-        if self.verdict.log:
+        if self.verdict.log and (not self.nat_address or self.engine.logs_establishing):
             self._note_departure(server)
         if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
@@ -198,9 +198,10 @@ class FWXConnection(ConnectionBase):
 
     def pump_ended(self, code: int) -> None:
         assert self._pump is not None
-        self.end(
-            HRESULT_FROM_WIN32(code), self._reason_of(self._pump.up.source, self._pump.down.source) if code else ""
-        )
+        if code:
+            self.end(HRESULT_FROM_WIN32(code), self._reason_of(self._pump.up.source, self._pump.down.source))
+        else:
+            self.end()
 
     def endpoint_ended(self, endpoint: Endpoint) -> None:
         endpoints = self._endpoints

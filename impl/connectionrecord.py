@@ -35,6 +35,7 @@ def record_of(
     literal = target.address is not None
     reached = target if literal else connection.address
     sent, received = traffic
+    reason = connection.reason_with_remarks(reason)
     source_proxy, session = connection.source_proxy, connection.session
     # In the order of the fields: to name each of them costs four times as much, for every connection.
     return LogRecord(
@@ -57,14 +58,14 @@ def record_of(
         received,
         int(seconds * 1000),
         "" if source_proxy is None else source_proxy.host,
-        path_of(engine, verdict),
-        session.user_name or unvouched(connection.claimed_user),
+        path_of(engine, verdict) if verdict.upstream else "",
+        session.user_name or (unvouched(connection.claimed_user) if connection.claimed_user else ""),
         connection.agent,
         session.id,
         connection.id,
         connection.interface,
         filters,
-        noted(connection.reason_with_remarks(reason), verdict),
+        noted(reason, verdict) if verdict.shadows else reason,
         connection.nat_address,
         connection.logged_before,
     )

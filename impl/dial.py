@@ -91,6 +91,10 @@ class Dial:
 
     def start(self) -> None:
         """Begin with the first address."""
+        waiting = self._waiting
+        # The common case, without the steps that tell attempts apart.
+        if len(waiting) == 1 and self._departure.is_open and self._connect(waiting.popleft()):
+            return
         self._next()
 
     def cancel(self) -> None:

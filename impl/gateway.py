@@ -453,7 +453,7 @@ class Opening:
                 transport.close(True)
                 reason = f"the IP filter does not include {dialled.address or request.target}"
                 self._refuse(FWX_E_ADDRESS_NOT_ALLOWED, reason, Action.Denied)
-            elif not _announce(transport, request.announcement):
+            elif request.announcement and not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
@@ -508,7 +508,8 @@ class Opening:
         if request.entry.connected(name):
             told = (self._told, dialled.told) if dialled.told else None
             connection.establish(request.client, server, request.early, dialled.early, told)
-            self._use_permission(connection)
+            if self._permission is not None:
+                self._use_permission(connection)
         else:
             for transport in (server, request.client):
                 if transport is not None:
