@@ -47,41 +47,39 @@ class Closable(Protocol):
 
 
 class Poller:
-    """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
+    """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop.
 
-    __slots__ = ("_epoll", "_gone", "_handlers", "_loop", "queue")
+    :ivar handlers: by the number of the descriptor; whose handler is replaced here is not told again what is ready.
+    """
+
+    __slots__ = ("_epoll", "_gone", "_loop", "handlers", "queue")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start watching on *loop*; :meth:`close` ends it."""
         self._loop = loop
         self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        self.handlers: dict[int, Handler] = {}
         # The numbers of what was closed during this batch of events.
         self._gone: set[int] = set()
         loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def __len__(self) -> int:
         """The number of watched descriptors; 0 when every socket has been closed."""
-        return len(self._handlers)
+        return len(self.handlers)
 
     def watch(self, fd: int, handler: Handler) -> None:
         """Have *handler* called with what is ready now and at every edge of *fd*, in place of a handler there was."""
-        if fd in self._handlers:
+        if fd in self.handlers:
             self._epoll.modify(fd, _EDGES)
         else:
             self._epoll.register(fd, _EDGES)
-        self._handlers[fd] = handler
-
-    def take_over(self, fd: int, handler: Handler) -> None:
-        """Have *handler* called at the next edges of *fd*, which is watched, in place of the handler there was."""
-        if fd in self._handlers:
-            self._handlers[fd] = handler
+        self.handlers[fd] = handler
 
     def watch_level(self, fd: int, handler: Handler) -> None:
         """Have *handler* called as long as *fd* can be read: for listening sockets."""
         self._epoll.register(fd, select.EPOLLIN)
-        self._handlers[fd] = handler
+        self.handlers[fd] = handler
 
     def release(self, descriptor: Closable) -> None:
         """Close *descriptor*, one of several for its open file: the kernel does not take such a one out of the set."""
@@ -95,23 +93,23 @@ class Poller:
         """
         if fd < 0:
             fd = sock.fileno()
-        self._handlers.pop(fd, None)
+        self.handlers.pop(fd, None)
         self._gone.add(fd)
         sock.close()
 
     def pause(self, fd: int) -> None:
         """Stop watching an open *fd*."""
-        if self._handlers.pop(fd, None) is not None:
+        if self.handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def close(self) -> None:
         """Stop watching. Sockets are their owners' to close."""
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
-        self._handlers.clear()
+        self.handlers.clear()
 
     def _dispatch(self) -> None:
-        handlers, gone = self._handlers, self._gone
+        handlers, gone = self.handlers, self._gone
         poll = self._epoll.poll
         drain = self.queue.drain
         for _ in range(_ROUNDS):
@@ -151,8 +149,9 @@ class KernelSocket:
             self._poller.watch(self.fd, handler)
 
     def take_over(self, handler: Handler) -> None:
-        if not self._closed:
-            self._poller.take_over(self.fd, handler)
+        handlers = self._poller.handlers
+        if self.fd in handlers and not self._closed:
+            handlers[self.fd] = handler
 
     def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  see transport
         self._sock.bind(sockaddr)

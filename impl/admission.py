@@ -71,7 +71,7 @@ def _admit_client(
     verdict, addresses = admit(engine, source, target, resolved, transport, session.who)
     if diverted:
         verdict, addresses = keep_to_protocols(session, target, verdict, addresses, transport)
-    unknown = target.address is None and resolved is None and not verdict.allowed
+    unknown = not verdict.allowed and resolved is None and target.address is None
     if unknown and engine.permissions.expects(session, target, transport):
         verdict = replace(verdict, needs_resolution=True)
     return verdict, addresses, None
@@ -164,6 +164,8 @@ def _keep_off_own(
     engine: Engine, verdict: Verdict, addresses: list[SocketAddress], transport: str
 ) -> tuple[Verdict, list[SocketAddress]]:
     is_own = engine.is_own_listener
+    if len(addresses) == 1 and not is_own(addresses[0], transport):
+        return verdict, addresses
     left = [address for address in addresses if not is_own(address, transport)]
     if left:
         return verdict, left

@@ -564,7 +564,7 @@ class Opening:
             self._verdict,
             interface=request.interface,
             agent=request.agent,
-            on_ended=self._ended,
+            on_ended=partial(_ended, self._gateway, request.on_ended),
         )
         self._connection.is_secondary = self._permission is not None
         self._connection.claimed_user = request.claimed_user
@@ -573,16 +573,17 @@ class Opening:
         self._connection.on_abandoned = self._killed
         return self._connection
 
-    def _ended(self, connection: FWXConnection) -> None:
-        """The connection is gone, which may be long after it was opened."""
-        if self._request.on_ended is not None:
-            self._request.on_ended()
-        self._gateway.connection_ended(connection)
-
     def _killed(self) -> None:
         """A filter killed the connection while it was being opened."""
         assert self._connection is not None
         self.give_up(*self._connection.result)
+
+
+def _ended(gateway: Gateway, told: Callable[[], None] | None, connection: FWXConnection) -> None:
+    """The connection is gone, which may be long after it was opened: its request and its opening are no more."""
+    if told is not None:
+        told()
+    gateway.connection_ended(connection)
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:

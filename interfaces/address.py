@@ -93,13 +93,10 @@ class SocketAddress:
     @property
     def family(self) -> int:
         """``AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for a name."""
-        match self.address:
-            case IPv4Address():
-                return socket.AF_INET
-            case IPv6Address():
-                return socket.AF_INET6
-            case _:
-                return socket.AF_UNSPEC
+        address = self.address
+        if address is None:
+            return socket.AF_UNSPEC
+        return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
     @property
     def length(self) -> int:
