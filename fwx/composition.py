@@ -102,6 +102,7 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
                 rule.source_ports,
                 rule.shadow,
                 _limits_of(rule),
+                rule.enabled,
             )
             for rule in configuration.rules
         ),

@@ -316,6 +316,7 @@ class Rule(Table):
     filters: OptionalNames = Field(default=(), description="names of filters, client side first")
     log: bool = Field(default=True, description="true or false")
     limits: RuleLimits = Field(default_factory=RuleLimits, description="a table of limits")
+    enabled: bool = Field(default=True, description="true or false")
 
 
 class W3cLog(Table):

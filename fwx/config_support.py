@@ -77,6 +77,7 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "filters",
             "log",
             "limits",
+            "enabled",
         }
     ),
     "log": frozenset(

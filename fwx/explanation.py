@@ -181,6 +181,8 @@ class _Teller:
 
     def _miss(self, rule: Rule, miss: Miss) -> str:
         asked = self._asked
+        if miss is Miss.DISABLED:
+            return "disabled"
         if miss is Miss.PROTOCOL:
             found, wanted = f"{asked.transport} port {asked.destination.port} is {self._protocol}", rule.protocols
         elif miss is Miss.SOURCE:

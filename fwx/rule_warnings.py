@@ -18,12 +18,12 @@ def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
     """Yield each rule of *configuration* that one earlier rule leaves nothing to match; ``fwx check`` warns of it.
 
     Only what is certain is told: whatever the addresses of the firewall, the users and the time, and one earlier rule
-    suffices. What several of them match together is not found.
+    suffices. What several of them match together is not found. A disabled rule matches nothing, and is not told of.
     """
     coverage = _Coverage(configuration)
     for later, rule in enumerate(configuration.rules):
         for earlier, other in enumerate(configuration.rules[:later]):
-            if not other.shadow and coverage.covers(other, rule):
+            if rule.enabled and other.enabled and not other.shadow and coverage.covers(other, rule):
                 line = configuration.line(("rule", earlier, "name"))
                 words = (
                     f"rule {rule.name!r} can never match: rule {other.name!r} in line {line} matches all of it first"

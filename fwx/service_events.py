@@ -2,49 +2,70 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fwx.impl.alert import Category, Severity
 
 if TYPE_CHECKING:
     from fwx.impl.alert import Alerts, EventDefinition
 
+SERVICE: Final = "fwx"
+"""Who defines them, as the log calls it."""
+
+
+class BuiltIn(NamedTuple):
+    """One of them: its name, how bad it is and what it is about (B9.25), and what its additional key is (B9.26)."""
+
+    name: str
+    severity: Severity
+    category: Category
+    key: str = ""
+
+
+_ERROR, _WARNING = Severity.ERROR, Severity.WARNING
+_FIREWALL, _SECURITY = Category.FIREWALL_SERVICE, Category.SECURITY
+
+EVENTS: Final[Mapping[str, BuiltIn]] = {
+    "action_failure": BuiltIn("Alert action failure", _WARNING, _FIREWALL, "alert/action"),
+    "denied_too_often": BuiltIn("Client denied too often", _WARNING, _SECURITY, "client address"),
+    "directory_failure": BuiltIn("Directory failure", _ERROR, _FIREWALL, "directory"),
+    "filter_blocks": BuiltIn("Filter blocks the service", _ERROR, _FIREWALL, "filter/method"),
+    "filter_fault": BuiltIn("Filter fault", _ERROR, _FIREWALL, "filter/method"),
+    "limit_exceeded": BuiltIn("Connection limit exceeded", _WARNING, _SECURITY, "client address"),
+    "log_failure": BuiltIn("Log failure", _ERROR, _FIREWALL),
+    "packet_filter_changed": BuiltIn("Packet filter changed by others", _WARNING, _SECURITY),
+    "packet_filter_failure": BuiltIn("Packet filter failure", _ERROR, _FIREWALL),
+    "rule_limit_exceeded": BuiltIn("Connection limit of a rule exceeded", _WARNING, _SECURITY, "rule"),
+    "socket_maker_failure": BuiltIn("Transparent listener failure", _ERROR, _FIREWALL),
+    "upstream_failure": BuiltIn("Upstream failure", _WARNING, _FIREWALL, "upstream"),
+}
+"""By the attribute of :class:`ServiceEvents` that holds the definition. docs/alerts.rst tells of each."""
+
+BUILT_IN_NAMES: Final = frozenset(event.name for event in EVENTS.values())
+
 
 class ServiceEvents:
     """Defines them once for a service, whose parts signal them."""
 
-    __slots__ = (
-        "denied_too_often",
-        "directory_failure",
-        "filter_blocks",
-        "filter_fault",
-        "limit_exceeded",
-        "log_failure",
-        "packet_filter_changed",
-        "packet_filter_failure",
-        "rule_limit_exceeded",
-        "socket_maker_failure",
-        "upstream_failure",
-    )
+    action_failure: EventDefinition
+    denied_too_often: EventDefinition
+    directory_failure: EventDefinition
+    filter_blocks: EventDefinition
+    filter_fault: EventDefinition
+    limit_exceeded: EventDefinition
+    log_failure: EventDefinition
+    packet_filter_changed: EventDefinition
+    packet_filter_failure: EventDefinition
+    rule_limit_exceeded: EventDefinition
+    socket_maker_failure: EventDefinition
+    upstream_failure: EventDefinition
+
+    __slots__ = tuple(EVENTS)
 
     def __init__(self, alerts: Alerts) -> None:
-        define, service = partial(alerts.define, source="fwx"), Category.FIREWALL_SERVICE
-        self.filter_fault: EventDefinition = define("Filter fault", Severity.ERROR, service)
-        self.filter_blocks: EventDefinition = define("Filter blocks the service", Severity.ERROR, service)
-        self.log_failure: EventDefinition = define("Log failure", Severity.ERROR, service)
-        self.packet_filter_failure: EventDefinition = define("Packet filter failure", Severity.ERROR, service)
-        self.packet_filter_changed: EventDefinition = define(
-            "Packet filter changed by others", Severity.WARNING, Category.SECURITY
-        )
-        self.denied_too_often: EventDefinition = define("Client denied too often", Severity.WARNING, Category.SECURITY)
-        self.limit_exceeded: EventDefinition = define("Connection limit exceeded", Severity.WARNING, Category.SECURITY)
-        self.rule_limit_exceeded: EventDefinition = define(
-            "Connection limit of a rule exceeded", Severity.WARNING, Category.SECURITY
-        )
-        self.socket_maker_failure: EventDefinition = define("Transparent listener failure", Severity.ERROR, service)
-        self.directory_failure: EventDefinition = define("Directory failure", Severity.ERROR, service)
-        self.upstream_failure: EventDefinition = define("Upstream failure", Severity.WARNING, service)
+        for attribute, event in EVENTS.items():
+            setattr(self, attribute, alerts.define(event.name, event.severity, event.category, source=SERVICE))
 
     def denied(self, address: str, words: str) -> None:
         """The client *address* was denied too often in a minute (B11.6)."""

@@ -55,7 +55,8 @@ class Rule:
     *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
     ``authenticated``; with *groups*, ``any`` is not everybody but the groups. It holds while *schedule* does, empty for
     always. *source_ports* are first and last ports of the client, none for any. A *shadow* rule decides nothing: what
-    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows.
+    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows. One that is
+    not *enabled* matches nothing (B7.7).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Rule:
     source_ports: tuple[tuple[int, int], ...] = ()
     shadow: bool = False
     limits: RuleLimits | None = None
+    enabled: bool = True
 
     @property
     def who(self) -> Who | None:
@@ -252,13 +254,13 @@ class Policy:
         return Explanation(verdict, tuple(self._all_steps(tried, in_force, verdict.rule)))
 
     def _all_steps(self, tried: list[Step], in_force: tuple[CompiledRule, ...], decider: str) -> Iterator[Step]:
-        """Put the rules out of their period between those that were *tried*, up to the *decider*."""
+        """Put the rules that are disabled or out of their period between those *tried*, up to the *decider*."""
         if in_force and not tried:
             return  # what is no name fits no rule
         left, holding = iter(tried), {compiled.rule.name for compiled in in_force}
         for compiled in self._compiled:
             if compiled.rule.name not in holding:
-                yield Step(compiled.rule, Miss.SCHEDULE)
+                yield Step(compiled.rule, Miss.SCHEDULE if compiled.rule.enabled else Miss.DISABLED)
             elif (step := next(left, None)) is not None:
                 yield step
             if compiled.rule.name == decider:
@@ -365,7 +367,8 @@ class Policy:
         return tuple(compiled for compiled in self._in_force if not compiled.rule.shadow)
 
     def _holding_in(self, period: frozenset[str]) -> tuple[CompiledRule, ...]:
-        return tuple(each for each in self._compiled if not each.rule.schedule or each.rule.schedule in period)
+        enabled = (each for each in self._compiled if each.rule.enabled)
+        return tuple(each for each in enabled if not each.rule.schedule or each.rule.schedule in period)
 
     def protocol_name(self, guid: UUID) -> str | None:
         """Return the name of the protocol with the identifier *guid*, ``None`` where there is none."""

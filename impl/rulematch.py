@@ -36,6 +36,7 @@ class Miss(Enum):
     SOURCE = "from"
     SOURCE_PORT = "source_ports"
     SCHEDULE = "schedule"
+    DISABLED = "enabled"
     DESTINATION = "to"
     USER = "users"
 

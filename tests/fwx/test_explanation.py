@@ -67,6 +67,14 @@ to = ["any"]
 source_ports = ["1-1023", "2000"]
 
 [[rule]]
+name = "off"
+enabled = false
+action = "deny"
+protocols = ["any"]
+from = ["any"]
+to = ["any"]
+
+[[rule]]
 name = "staff"
 action = "allow"
 protocols = ["HTTPS"]
@@ -132,9 +140,10 @@ def test_in_words(config: Path) -> None:
         "  HTTPS; from internal, any; to external, any",
         "  fwx.toml:34: rule 'mail': protocols: TCP port 443 is HTTPS, not SMTP",
         "  fwx.toml:41: rule 'low': source_ports: the client's port is 49152, not 1-1023 or 2000",
-        "  fwx.toml:49: rule 'staff': schedule: it is Mon 2026-11-02 22:00:00, not work",
-        "  fwx.toml:60: shadow rule 'try': matches and would deny it; a shadow rule decides nothing",
-        "  fwx.toml:68: rule 'updates': matches by the name: allow",
+        "  fwx.toml:49: rule 'off': disabled",
+        "  fwx.toml:57: rule 'staff': schedule: it is Mon 2026-11-02 22:00:00, not work",
+        "  fwx.toml:68: shadow rule 'try': matches and would deny it; a shadow rule decides nothing",
+        "  fwx.toml:76: rule 'updates': matches by the name: allow",
         "allowed by rule 'updates'",
         "  way out: straight; filters: all",
         "  log: yes",
@@ -147,10 +156,10 @@ def test_the_way_out_and_the_filters(config: Path) -> None:
     decision = found["decision"]
     assert (decision["allowed"], decision["rule"], decision["upstream"]) == (True, "staff", "parent")
     assert (decision["filters"], decision["result"], decision["log"]) == (["all", "monitor"], "S_OK", True)
-    assert decision["place"].endswith("fwx.toml:49")
+    assert decision["place"].endswith("fwx.toml:57")
     assert (found["asked"]["user"], found["asked"]["protocol"]) == ("alice", "HTTPS")
-    assert [rule["element"] for rule in found["rules"]] == ["protocols", "source_ports", None]
-    assert [rule["decides"] for rule in found["rules"]] == [False, False, True]
+    assert [rule["element"] for rule in found["rules"]] == ["protocols", "source_ports", "enabled", None]
+    assert [rule["decides"] for rule in found["rules"]] == [False, False, False, True]
 
 
 def test_who_is_nobody_is_told_that_a_user_could(config: Path) -> None:

@@ -61,7 +61,9 @@ NAMES = ("any", "localhost", "external", "wide", "inner", "one", "loop")
 
 def table(**parts: Any) -> str:
     parts = {"action": "allow", "protocols": ["any"], "from": ["any"], "to": ["any"], **parts}
-    spelled = (f"{key} = {'true' if value is True else repr(value)}" for key, value in parts.items())
+    spelled = (
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in parts.items()
+    )
     return "[[rule]]\n" + "\n".join(spelled) + "\n"
 
 
@@ -121,6 +123,8 @@ def found(*rules: dict[str, Any]) -> list[tuple[int, int]]:
         ({"source_ports": ["1-1023"]}, {"source_ports": ["1000-1030"]}, False),
         ({"source_ports": ["1-1023"]}, {}, False),
         ({"shadow": True}, {}, False),
+        ({"enabled": False}, {}, False),
+        ({}, {"enabled": False}, False),
         ({}, {"shadow": True}, True),
     ],
 )

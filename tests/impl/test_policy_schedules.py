@@ -176,6 +176,22 @@ def test_a_shadow_rule_about_users_asks_nobody_to_log_in() -> None:
 # Explanations.
 
 
+def test_a_disabled_rule_matches_nothing() -> None:
+    """It neither decides, nor forbids a look-up, nor is told as a shadow, whatever its schedule (B7.7)."""
+    off = rule("off", "deny", enabled=False)
+    policy = make(off, rule("ghost", "deny", shadow=True, enabled=False, schedule="work"), rule("all"))
+    verdict = ask(policy)
+    assert (verdict.rule, verdict.shadows) == ("all", ())
+    assert policy.judge_look_up("10.1.0.5", "example.org").rule == "all"
+    assert not policy.is_in_force("off")
+    assert [(step.rule.name, step.outcome) for step in explain(policy).steps] == [
+        ("off", Miss.DISABLED),
+        ("ghost", Miss.DISABLED),
+        ("all", Match.BY_ADDRESS),
+    ]
+    assert ask(make(rule("all", enabled=False))).rule == DEFAULT_RULE
+
+
 def test_each_rule_is_told_with_the_element_that_does_not_fit() -> None:
     """B7.9: the protocol is compared first, then the source."""
     policy = make(
@@ -227,6 +243,7 @@ RULES = st.lists(
         schedule=st.sampled_from(("", "", "work", "night")),
         source_ports=st.sampled_from(((), (), ((1, 1023),), ((500, 500), (2000, 65535)))),
         shadow=st.booleans(),
+        enabled=st.sampled_from((True, True, True, False)),
     ),
     max_size=8,
 ).map(lambda rules: tuple(_renamed(rules)))
@@ -272,7 +289,8 @@ def fits(each: Rule, asked: Any, hour: int) -> bool | None:
     users = set(each.users)
     is_user = "any" in users or ("authenticated" in users and bool(who)) or any(user_key(name) in who for name in users)
     if not (
-        held[each.schedule]
+        each.enabled
+        and held[each.schedule]
         and is_user
         and (set(each.protocols) & ({"any"} | ({kinds.get(to_port, "any")} if known else set())))
         and set(each.source) & of(source)
