@@ -95,6 +95,8 @@ def admit(
     """
     if target.address is not None:
         literal = _judge(engine, source, target, transport, who)
+        if literal.allowed and not engine.is_own_listener(target, transport):
+            return literal, [target]
         return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
     judge = partial(_judge, engine, source, target, transport, who)
     if resolved is None:
@@ -163,10 +165,7 @@ def by_route(routes: Mapping[str, Route], verdict: Verdict, transport: str) -> V
 def _keep_off_own(
     engine: Engine, verdict: Verdict, addresses: list[SocketAddress], transport: str
 ) -> tuple[Verdict, list[SocketAddress]]:
-    is_own = engine.is_own_listener
-    if len(addresses) == 1 and not is_own(addresses[0], transport):
-        return verdict, addresses
-    left = [address for address in addresses if not is_own(address, transport)]
+    left = [address for address in addresses if not engine.is_own_listener(address, transport)]
     if left:
         return verdict, left
     reason = f"{addresses[0]} is a listener of this service"

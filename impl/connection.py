@@ -37,7 +37,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Verdict
@@ -101,7 +101,7 @@ class FWXConnection(ConnectionBase):
         self.claimed_user = ""
         # The firewall's own address that it has left from; set before it is established, if that is known.
         self.nat_address = ""
-        self._junctions: list[Any] = []
+        self._junctions: Sequence[Any] = ()
         self._client: Endpoint | None = None
         self._server: Endpoint | None = None
         self._server_transport: Transport | None = None
@@ -270,7 +270,7 @@ class FWXConnection(ConnectionBase):
             junction.abort(WSAECONNABORTED)
 
     def _let_go(self) -> None:
-        self._junctions = []
+        self._junctions = ()
         self._pump = self._client = self._server = self._server_transport = None
 
     def _reason_of(self, *transports: Transport) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -81,9 +80,10 @@ class Dial:
         self._departure = departure
         self._done: Callable[[Dialled], None] | None = done
         reachable = departure.reachable(addresses)
-        self._waiting = deque(reachable if len(reachable) < 2 else interleaved(reachable))
+        # The next one last.
+        self._waiting = [reachable[0]] if len(reachable) == 1 else [*interleaved(reachable)][::-1]
         self._code = WSAEAFNOSUPPORT if addresses else WSAHOST_NOT_FOUND
-        self._attempts: dict[Transport, SocketAddress] = {}
+        self._attempts: list[Transport] = []
         # Attempts that wait for the packet filter.
         self._opening = 0
         self._timer: Timer | None = None
@@ -93,7 +93,7 @@ class Dial:
         """Begin with the first address."""
         waiting = self._waiting
         # The common case, without the steps that tell attempts apart.
-        if len(waiting) == 1 and self._departure.is_open and self._connect(waiting.popleft()):
+        if len(waiting) == 1 and self._departure.is_open and self._connect(waiting.pop()):
             return
         self._next()
 
@@ -106,7 +106,7 @@ class Dial:
         """Start the next attempt, where there is one and not too many are under way."""
         if self._timer is not None:
             self._stop_timer()
-        while self._waiting and self._has_room() and not self._attempt(self._waiting.popleft()):
+        while self._waiting and self._has_room() and not self._attempt(self._waiting.pop()):
             pass
         if not self._attempts and not self._opening:
             self._finish(Dialled(None, self._code))
@@ -150,22 +150,22 @@ class Dial:
             self._code = winsock_code(error)
             transport.close(True)
             return False
-        self._attempts[transport] = address
-        transport.watch(partial(self._event, transport))
+        self._attempts.append(transport)
+        transport.watch(partial(self._event, transport, address))
         return True
 
-    def _event(self, transport: Transport, mask: int) -> None:
+    def _event(self, transport: Transport, address: SocketAddress, mask: int) -> None:
         if transport not in self._attempts:
             return
         # A socket that has failed says so in the mask.
         error = transport.take_error() if mask & (ERROR | HANGUP) else 0
         if error:
-            del self._attempts[transport]
+            self._attempts.remove(transport)
             transport.close(True)
             self._code = winsock_code(OSError(error, os.strerror(error)))
             self._next()
         elif mask & WRITABLE:
-            address = self._attempts.pop(transport)
+            self._attempts.remove(transport)
             self._finish(Dialled(transport, address=address, peer=address, told=mask))
 
     def _timed_out(self) -> None:
@@ -184,7 +184,7 @@ class Dial:
             self._stop_timer()
         self._waiting.clear()
         if self._attempts:
-            attempts, self._attempts = self._attempts, {}
+            attempts, self._attempts = self._attempts, []
             for transport in attempts:
                 transport.close(True)
         self._departure.close()

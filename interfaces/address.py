@@ -17,9 +17,6 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address:
     return ip_address(text)
 
 
-_set = object.__setattr__
-
-
 class SocketAddress:
     """An immutable IPv4, IPv6 or named end point with its port.
 
@@ -48,9 +45,9 @@ class SocketAddress:
             raise ValueError("an address needs a host")
         if not 0 <= port <= 0xFFFF:
             raise ValueError(f"port {port} is outside 0 to 65535")
-        _set(self, "host", text)
-        _set(self, "port", port)
-        _set(self, "scope_id", scope_id)
+        _set_host(self, text)
+        _set_port(self, port)
+        _set_scope_id(self, scope_id)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"SocketAddress is immutable, cannot set {name}")
@@ -63,9 +60,16 @@ class SocketAddress:
     @classmethod
     def of_stream(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
         """Make an address as :meth:`from_sockaddr` does, of what will hardly come again: an end of one connection."""
+        # What the kernel says is in range.
+        made = object.__new__(cls)
         if len(sockaddr) == 2:
-            return cls(sockaddr[0], sockaddr[1])
-        return cls(sockaddr[0].partition("%")[0], sockaddr[1], sockaddr[3])
+            _set_host(made, sockaddr[0])
+            _set_scope_id(made, 0)
+        else:
+            _set_host(made, sockaddr[0].partition("%")[0])
+            _set_scope_id(made, sockaddr[3])
+        _set_port(made, sockaddr[1])
+        return made
 
     @classmethod
     def parse(cls, text: str) -> SocketAddress:
@@ -96,7 +100,7 @@ class SocketAddress:
         address = self.address
         if address is None:
             return socket.AF_UNSPEC
-        return socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
 
     @property
     def length(self) -> int:
@@ -136,6 +140,10 @@ class SocketAddress:
 
     def __repr__(self) -> str:
         return f"SocketAddress({str(self)!r})"
+
+
+# The slots themselves: they set what __setattr__ refuses to, and faster than by name.
+_set_host, _set_port, _set_scope_id = (vars(SocketAddress)[name].__set__ for name in ("host", "port", "scope_id"))
 
 
 @lru_cache(maxsize=4096)
