@@ -42,11 +42,13 @@ from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits_control import LimitsControl
 from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.lockdown import log_drops
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
 from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
+from fwx.protection import Protection
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
 from fwx.sessions_control import SessionsControl
@@ -158,6 +160,7 @@ class Service:
             self._note_idle,
         )
         self.ways_in.limits.exceeded = self._events.limit
+        self._protection = Protection(self.engine, self.ways_in.limits.crowd, self._events)
         live = LiveParts(
             self.engine,
             self.firewall,
@@ -216,6 +219,7 @@ class Service:
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
+            log_drops(self.engine, self.packet_filter.dropped_before)
             self._warn_others(self.packet_filter.plan)
         if any(
             isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
@@ -231,6 +235,7 @@ class Service:
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._protection.start()
         self._interim.start()
         self._period_watch.start()
         self._flush_alerts()
@@ -293,6 +298,7 @@ class Service:
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._protection.close()
         self._period_watch.stop()
         self.poller.close()
         self.changer.forget()
@@ -415,6 +421,7 @@ class Service:
         return self.ways_in.is_own_listener(address, transport)  # which is made after the engine
 
     def _flush_alerts(self) -> None:
+        self.log.look()
         self.alerts.flush(due_only=True)
         self.denials.flush()
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
