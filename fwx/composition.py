@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,14 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.networks import AddressRange, AddressSet, LocalAddresses, Network, Networks
-from fwx.impl.policy import Policy, Rule
+from fwx.impl.networkrules import NetworkRule
+from fwx.impl.networks import AddressRange, AddressSet, ComputerSet, LocalAddresses, Network, Networks
+from fwx.impl.policy import Policy
 from fwx.impl.protocol import Protocol
+from fwx.impl.rule import EMBEDDED_DEFAULT, Rule
 from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar, Schedule
+from fwx.impl.urlset import UrlSet
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.limits import HALF_OPEN, Figures, LimitTable
 from fwx.local_users import LocalUser
@@ -71,12 +75,17 @@ def log_of(
 
 
 def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
-    """Make the policy of *configuration*; without rules it is the embedded default. *local* is this host."""
-    if not configuration.rules:
+    """Make the policy of *configuration*; without rules it is the embedded default, behind system rules if there are
+    any. *local* is this host."""
+    if not configuration.all_rules:
         return Policy.embedded_default(local)
-    networks = Networks((Network(network.name, network.ranges) for network in configuration.networks), local)
+    rules = tuple(map(_rule_of, configuration.rules)) or (EMBEDDED_DEFAULT,)
     return Policy(
-        networks,
+        Networks(
+            (Network(network.name, network.ranges) for network in configuration.networks),
+            local,
+            (ComputerSet(computers.name, computers.ranges) for computers in configuration.computers),
+        ),
         (DomainSet(domains.name, domains.names) for domains in configuration.domains),
         (
             Protocol.configured(
@@ -91,27 +100,33 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
             )
             for protocol in configuration.protocols
         ),
-        (
-            Rule(
-                rule.name,
-                rule.action,
-                rule.protocols,
-                rule.source,
-                rule.destination,
-                rule.filters,
-                rule.log,
-                rule.upstream or "",
-                rule.users,
-                rule.groups,
-                rule.schedule or "",
-                rule.source_ports,
-                rule.shadow,
-                _limits_of(rule),
-                rule.enabled,
-            )
-            for rule in configuration.rules
-        ),
+        (*(replace(_rule_of(rule), system=True) for rule in configuration.system_rules), *rules),
         calendar_of(configuration),
+        url_sets=(UrlSet(urls.name, urls.urls) for urls in configuration.urls),
+        network_rules=(
+            NetworkRule(rule.name, rule.source, rule.destination, rule.relation) for rule in configuration.network_rules
+        ),
+    )
+
+
+def _rule_of(rule: RuleTable) -> Rule:
+    return Rule(
+        rule.name,
+        rule.action,
+        rule.protocols,
+        rule.source,
+        rule.destination,
+        rule.filters,
+        rule.log,
+        rule.upstream or "",
+        rule.users,
+        rule.groups,
+        rule.schedule or "",
+        rule.source_ports,
+        rule.shadow,
+        _limits_of(rule),
+        rule.content_types,
+        enabled=rule.enabled,
     )
 
 

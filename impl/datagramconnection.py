@@ -152,7 +152,7 @@ class FWXDatagramConnection(HasDestinations):
 
         Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
         """
-        self._servers.add(server, family)
+        self._servers.take(server, family)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -346,6 +346,8 @@ class FWXDatagramConnection(HasDestinations):
             self._associate(destination, upstream)
             return
         assert destination.address is not None
+        if destination.verdict.translates:
+            destination.hides_behind = self._servers.hiding(destination.address.family)
         try:
             self._servers.open_to(destination.address, destination.leaves_from)
         except OSError as error:
@@ -471,13 +473,12 @@ class FWXDatagramConnection(HasDestinations):
             self._tied.abort()
         self._destinations.abort()
 
-    async def _take_leave(self, action: Action) -> None:
-        """Log every destination, and what the IP filter has kept off; then what every connection does."""
+    def _log_parts(self, action: Action) -> None:
+        """Log every destination, and what the IP filter has kept off."""
         self._destinations.log_all(action, *self.result)
         if self._kept_off:
             seconds = self.engine.clock() - self._started
             self.engine.write_record(kept_off_record(self, self._kept_off, seconds))
-        await super()._take_leave(action)
 
     def _let_go(self) -> None:
         self._bind_chain = self._tied = None

@@ -69,6 +69,7 @@ class Destination:
         "cancel",
         "chain",
         "exit",
+        "hides_behind",
         "is_barred",
         "logged_at",
         "logged_before",
@@ -97,6 +98,8 @@ class Destination:
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
         self.permission: Permission | None = None
+        # The own address that a network rule has it leave by, where others show the client's.
+        self.hides_behind: SocketAddress | None = None
         self.place: Place | None = None
         self.secondary = False
         self.members: list[Member] = []
@@ -129,8 +132,8 @@ class Destination:
 
     @property
     def leaves_from(self) -> SocketAddress | None:
-        """The own address that a filter wants datagrams to leave by (B6.9); ``None`` for any."""
-        return None if self.permission is None else self.permission.leaves_from
+        """The own address that a filter (B6.9) or a network rule wants datagrams to leave by; ``None`` for any."""
+        return self.hides_behind if self.permission is None else self.permission.leaves_from
 
 
 @implementer(IFWXUdpDestination)
