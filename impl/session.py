@@ -148,7 +148,10 @@ class FWXSession(HasSessionFilters):
     @property
     def is_busy(self) -> bool:
         """There is a connection, or a look-up; a port that waits for one, for a filter's sake, does not count."""
-        return self.looks_up > 0 or any(not connection.waits for connection in self.connections)
+        for connection in self.connections:  # no generator: it is asked at the end of every connection
+            if not connection.waits:
+                return True
+        return self.looks_up > 0
 
     @property
     def has_sockets(self) -> bool:

@@ -122,9 +122,10 @@ class LiveParts:
         if ready.directories is not None:  # which says that users may have changed, too
             self.accounts.use(parts.users, ready.directories)
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
+        self.alerting.put_in_force(parts.alerts)  # before filters go that may remove their events (B9.22)
+        self.alerting.warn_of_unknown_events()
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
-        self.alerting.put_in_force(parts.alerts)
         self.firewall.net_config.look_again()
 
     async def tell_filters(self) -> list[str]:

@@ -98,7 +98,7 @@ def read_parts(
         users,
         directories,
         fingerprint,
-        tuple(definitions_of(configuration)),
+        definitions_of(configuration, () if before is None else before.alerts),
         tuple(f"{what} stays as it was read before; a file is closed to the service now" for what in notes),
         filters,
     )

@@ -81,18 +81,21 @@ def list_(file: Path, as_json: bool) -> None:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     rows = list(_rows(configuration))
-    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(_words, rows)))
+    words = list(map(_words, rows)) or ["no rules: this machine itself is allowed everything, and nobody else"]
+    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(words))
 
 
 def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """Yield of each rule what is in force of it, by the keys of the file; the last one is built in."""
+    """Yield of each rule what is written of it, by the keys of the file; the last one is built in."""
     for index, each in enumerate(configuration.rules):
-        keys = each.model_dump(mode="json", by_alias=True, exclude_none=True)
-        yield {"order": index + 1, "line": configuration.line(("rule", index)), **keys}
+        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow}
+        written = configuration.source.data["rule"][index]
+        yield {"order": index + 1, "line": configuration.line(("rule", index)), **flags, **written}
     if configuration.rules:
         everything = {"protocols": ["any"], "from": ["any", "localhost"], "to": ["any", "localhost"]}
-        built_in = {"name": DEFAULT_RULE, "action": "deny", **everything, "enabled": True, "log": True}
-        yield {"order": len(configuration.rules) + 1, "line": None, **built_in}
+        flags = {"enabled": True, "log": True, "shadow": False}
+        place = {"order": len(configuration.rules) + 1, "line": None}
+        yield {**place, **flags, "name": DEFAULT_RULE, "action": "deny", **everything}
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -101,7 +104,7 @@ def _words(row: dict[str, Any]) -> str:
         f", {word}"
         for word, is_so in (
             ("disabled", not row["enabled"]),
-            ("shadow", row.get("shadow", False)),
+            ("shadow", row["shadow"]),
             ("not logged", not row["log"]),
         )
         if is_so
@@ -116,9 +119,7 @@ def _words(row: dict[str, Any]) -> str:
 
 
 def _listed(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return ", ".join("-".join(map(str, dict.fromkeys(each))) if isinstance(each, list) else str(each) for each in value)
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 @rule.command()
@@ -174,6 +175,10 @@ def add(
         raise click.UsageError(f"--set has {', '.join(twice)}, which an option says already")
     if len(written) < len(pairs):
         raise click.UsageError("--set has one key twice")
+    try:
+        table_of(values, (), comment, "")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     _edit(lambda editor: editor.add(table_of(values, written.values(), comment, editor.newline), place), **more)
 
 
@@ -258,7 +263,7 @@ def _edit(edit: Callable[[RuleEditor], Edit], file: Path, dry_run: bool, applies
 
 
 def _apply(file: Path, content: bytes, *, dry_run: bool) -> None:
-    """Have the service that runs with *file* go by *content*, which is in it, or would be; exits with 1 if it does not."""
+    """Have the service that runs with *file* go by *content*, which is in it or would be; exits with 1 if not."""
     asked = {"path": str(file.absolute()), "bytes": len(content)}
     try:
         tell(state_dir_of(file), "apply", content, asked, dry_run=dry_run, as_json=False)

@@ -95,7 +95,9 @@ class Session(sdk.Unknown):
 
     def FirewallEventHandler(self, pProxyEvent):
         note(self.text, "sees one")
-        pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
+        connect = pProxyEvent.Parameters.Connect
+        assert connect.PerRuleProcessedData.name == sdk.IRecorded(connect.piConnection).rule
+        connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
 
     def Detach(self):
         pass
