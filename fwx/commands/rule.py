@@ -25,7 +25,15 @@ DEFAULT_FILE: Final = Path("/etc/fwx/fwx.toml")
 """What is edited where nothing else is said: the file that the unit of the service names."""
 
 # What is told of a rule where it says otherwise.
-_USUALLY: Final = {"users": ["any"], "groups": [], "source_ports": [], "schedule": "", "upstream": "", "filters": []}
+_USUALLY: Final = {
+    "users": ["any"],
+    "groups": [],
+    "source_ports": [],
+    "content_types": [],
+    "schedule": "",
+    "upstream": "",
+    "filters": [],
+}
 
 _config = click.option(
     "--config",
@@ -86,15 +94,20 @@ def list_(file: Path, as_json: bool) -> None:
 
 
 def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """Yield of each rule what is written of it, by the keys of the file; the last one is built in."""
-    for index, each in enumerate(configuration.rules):
-        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow}
-        written = configuration.source.data["rule"][index]
-        yield {"order": index + 1, "line": configuration.line(("rule", index)), **flags, **written}
+    """Yield of each rule what is written of it, by the keys of the file: system rules, the others, the built-in one."""
+    for number, each in enumerate(configuration.all_rules):
+        table, index = path = configuration.rule_path(number)
+        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow, "system": table == "system_rule"}
+        yield {
+            "order": number + 1,
+            "line": configuration.line(path),
+            **flags,
+            **configuration.source.data[table][index],
+        }
     if configuration.rules:
         everything = {"protocols": ["any"], "from": ["any", "localhost"], "to": ["any", "localhost"]}
-        flags = {"enabled": True, "log": True, "shadow": False}
-        place = {"order": len(configuration.rules) + 1, "line": None}
+        flags = {"enabled": True, "log": True, "shadow": False, "system": False}
+        place = {"order": len(configuration.all_rules) + 1, "line": None}
         yield {**place, **flags, "name": DEFAULT_RULE, "action": "deny", **everything}
 
 
@@ -103,6 +116,7 @@ def _words(row: dict[str, Any]) -> str:
     flags = "".join(
         f", {word}"
         for word, is_so in (
+            ("system rule", row["system"]),
             ("disabled", not row["enabled"]),
             ("shadow", row["shadow"]),
             ("not logged", not row["log"]),
