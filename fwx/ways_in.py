@@ -192,11 +192,13 @@ class WaysIn:
         ways = []
         for table in configuration.listeners:
             if table.name in coming.made:
+                logger.info("listener %r listens on %s", table.name, coming.made[table.name].address)
                 ways.append(self._started(table, coming.made[table.name]))
             else:
                 ways.append(self._changed(table, old[coming.matching.kept[table.name]]))
         self._ways = ways
         for name in coming.matching.going:
+            logger.info("listener %r is closed", name)
             old[name].listener.close()
         staying = [way.entrance for way in ways]
         self._entrances = [each for each in self._entrances if each in staying or each.pending or each.forwarders]
