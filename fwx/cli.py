@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "components": "Print what the registry holds.",
     "sessions": "List what clients have open, and end it.",
     "limits": "Say what clients use of their limits.",
+    "alerts": "Say which alerts are in force, and reset them.",
     "log": "Print the firewall log.",
     "user": "Make the table of a user for a configuration.",
     "idl": "Print the interfaces as IDL.",

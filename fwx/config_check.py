@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fwx.alert_events import undeclared_events
 from fwx.config import parse
 from fwx.config_deep import deep_problems
 from fwx.config_model import Configuration
@@ -35,6 +36,7 @@ def checked(source: Source) -> Configuration:
     configuration, problems = parse(source)
     problems += filter_problems(source)
     problems += plugin_problems(source)
+    problems += undeclared_events(source)[0]
     if configuration is None or problems:
         raise ConfigurationError(problems)
     return configuration

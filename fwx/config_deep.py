@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from fwx.alerts.deep import alert_faults
 from fwx.config_model import Configuration, PublishListener, TransparentListener
 from fwx.config_problems import ConfigurationError, KeyPath, Problem
 from fwx.firewall_log_schema import FirewallLogError
@@ -23,7 +24,8 @@ _ARGON2_HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{
 
 
 def deep_problems(configuration: Configuration) -> list[Problem]:
-    """Return what is wrong outside the file. Nothing is created or changed; directories are asked over the network.
+    """Return what is wrong outside the file. Nothing is created or changed. Directories and mail
+    servers are asked over the network.
 
     The answers hold for the user who asks: a folder that only root may write is a fault for others.
     """
@@ -32,6 +34,7 @@ def deep_problems(configuration: Configuration) -> list[Problem]:
         *_certificates(configuration),
         *_secrets(configuration),
         *_log_paths(configuration),
+        *alert_faults(configuration),
     ]
     problems = [configuration.source.problem(path, message) for path, message in found]
     return problems + directory_problems(configuration)

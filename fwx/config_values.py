@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fwx.config_problems import did_you_mean
+from fwx.config_web import read_content_type, read_url
 from fwx.interfaces.address import SocketAddress
 from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
@@ -311,6 +312,8 @@ Bind = Annotated[SocketAddress, _reader(read_bind)]
 Target = Annotated[SocketAddress, _reader(read_target)]
 Ranges = Annotated[Array[Annotated[str, AfterValidator(read_range)]], Field(min_length=1)]
 Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(min_length=1)]
+Urls = Annotated[Array[Annotated[str, AfterValidator(read_url)]], Field(min_length=1)]
+ContentTypes = Annotated[Array[Annotated[str, AfterValidator(read_content_type)]], AfterValidator(reject_repeated)]
 ServerName = Annotated[str, AfterValidator(read_server_name)]
 SniNames = Annotated[
     Mapping[Annotated[str, AfterValidator(read_domain)], Target], Field(min_length=1), AfterValidator(check_sni_names)

@@ -179,6 +179,10 @@ class DatagramListener:
         """Open a connection for a new client, unless a filter refuses it."""
         if not self._accepting():
             return None  # fails closed (B9.18)
+        crowd = self._limits.crowd
+        if crowd.udp_sessions >= crowd.most_udp_sessions:
+            self._refuse(source, *crowd.refuse_udp_session())
+            return None
         client = ClientDatagrams(self, source)
         connection = self._open(source, client)
         met = self._clients[source] = _Client(client, connection, self.target)
@@ -186,6 +190,10 @@ class DatagramListener:
         self._watch(source, client, connection)
         self._begin(client, connection)
         return met
+
+    def _refuse(self, source: SocketAddress, result: int, reason: str) -> None:
+        if self._limits.logs:
+            self._log(source, Action.Denied, result, reason)
 
     def _watch(self, source: SocketAddress, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
         client.moved = False

@@ -75,7 +75,8 @@ class ExplainControl:
     ) -> Asked:
         resolved = "" if address is None or target.address is not None else address.host
         session = connection.session
-        return Asked(connection.client_address, target, transport, resolved, session.who, session.user_name)
+        web = connection.web if isinstance(connection, FWXConnection) else None
+        return Asked(connection.client_address, target, transport, resolved, session.who, session.user_name, web=web)
 
     def _began(
         self, connection: ConnectionBase, verdict: Verdict, members: list[Member], secondary: bool

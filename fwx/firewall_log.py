@@ -119,6 +119,11 @@ class FirewallLog:
         """Whether new connections may be accepted: every sink's records can be kept."""
         return all(writer.accepting for writer in self._writers)
 
+    def look(self) -> None:
+        """Notice writes that do not come to an end (B9.19); the service asks now and then, on the loop thread."""
+        for writer in self._writers:
+            writer.look()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in every sink; not for the event loop's thread.
 

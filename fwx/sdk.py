@@ -19,7 +19,7 @@ from fwx.aio.socket import Accepted, AsyncSocket
 from fwx.connection_filter import AskedConnection, ConnectionFilter
 from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
-from fwx.impl.alert import Category, EventDefinition, Severity
+from fwx.impl.alert import Category, EventDefinition, EventInUseError, Severity
 from fwx.impl.alerting import IAlerts
 from fwx.impl.blocking import IBlocking
 from fwx.impl.clienthello import Greeting, read_greeting
@@ -50,6 +50,7 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "ConnectionFilter",
     "DataPump",
     "EventDefinition",
+    "EventInUseError",
     "FilterOptions",
     "Greeting",
     "IBlocking",
@@ -69,11 +70,13 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "UnreadSocket",
     "WriteFile",
     "define_event",
+    "find_event",
     "get_host_by_addr",
     "get_host_by_name",
     "implementer",
     "pump",
     "read_greeting",
+    "remove_event",
     "signal",
     "spawn",
     "together",
@@ -101,10 +104,32 @@ def define_event(
     return event
 
 
+def find_event(firewall: Any, name: str) -> EventDefinition:
+    """Return an event that the service or another filter has defined, to signal it (B9.21).
+
+    :raises ValueError: nobody has defined it.
+    """
+    lookup: Any = IComponentLookup
+    event: EventDefinition = lookup(firewall).getUtility(IAlerts).event(name)
+    return event
+
+
+def remove_event(event: EventDefinition) -> None:
+    """Remove an event that :func:`define_event` has returned, whose time is over before the service's is (B9.22).
+
+    Events go with the service by themselves; FilterShutdown need not do this.
+
+    :raises EventInUseError: an alert of the configuration uses it; that has to go first.
+    :raises ValueError: it has been removed.
+    """
+    event.remove()
+
+
 def signal(event: EventDefinition, message: str, *, key: str = "") -> bool:
     """Signal *event*, from any thread (B9.21); tell whether an alert was raised now.
 
-    The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27).
+    The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27), unless
+    the administrator has defined alerts for it.
     """
     return event.signal(message, key=key)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.accounts import Accounts
 from fwx.aio.tasks import Tasks
+from fwx.alerts.alerting import Alerting
+from fwx.alerts.control import AlertsControl
 from fwx.change.changer import Changer
 from fwx.change.control import ChangeControl
 from fwx.change.live import LiveParts
@@ -26,7 +28,6 @@ from fwx.denials import Denials
 from fwx.explain_control import ExplainControl
 from fwx.filter_reload import FilterReloader
 from fwx.handles import DescriptorHandles
-from fwx.impl.alert import Alert, Alerts
 from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
@@ -41,14 +42,15 @@ from fwx.interfaces.hresult import FWX_E_TERMINATING
 from fwx.limits_control import LimitsControl
 from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.lockdown import log_drops
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
 from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
+from fwx.protection import Protection
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
-from fwx.service_events import ServiceEvents
 from fwx.sessions_control import SessionsControl
 from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
@@ -77,8 +79,8 @@ DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
-# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and how long
-# after the second signal.
+# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and then what
+# follows alerts; and how long after the second signal.
 WORKER_SECONDS = 5.0
 HURRIED_SECONDS = 0.5
 ALERT_FLUSH_SECONDS = 5.0
@@ -106,8 +108,8 @@ class Service:
         self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = log_of(configuration, self._log_failed, self._log_recovered)
-        self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
-        self._events = ServiceEvents(self.alerts)
+        self.alerting = Alerting(configuration, self.log.write_alert, self._loop, monotonic=time.monotonic)
+        self.alerts, self._events = self.alerting.alerts, self.alerting.events
         figures = denials_of(configuration.limits)
         self.denials = Denials(self.log.write, time.monotonic, figures, self._events.denied)
         faults = FaultReporter(self._events.filter_fault)
@@ -158,6 +160,7 @@ class Service:
             self._note_idle,
         )
         self.ways_in.limits.exceeded = self._events.limit
+        self._protection = Protection(self.engine, self.ways_in.limits.crowd, self._events)
         live = LiveParts(
             self.engine,
             self.firewall,
@@ -168,13 +171,15 @@ class Service:
             self._interim,
             self._watchdog,
             self._period_watch,
+            self.alerting,
         )
         live.start(parts)
         self.changer = Changer(self.running, live, self._events.upstream_failure, lambda: self._socket_maker.is_running)
         sessions_control = SessionsControl(self.engine)
+        alerts_control = AlertsControl(self.alerting)
         self._control = ControlServer(
             configuration.state_dir,
-            {"reload filter": self._reloader.reload},
+            {"reload filter": self._reloader.reload, "reset alert": alerts_control.reset},
             {
                 "trace": TraceControl(self.running, self.engine).trace,
                 "explain": ExplainControl(self.running, self.engine).explain,
@@ -182,6 +187,7 @@ class Service:
                 "kill sessions": sessions_control.kill,
                 "limits": LimitsControl(self.engine, self.ways_in.limits).limits,
                 **ChangeControl(self.changer).streams,
+                "alerts": alerts_control.alerts,
             },
         )
         self._alert_timer: asyncio.TimerHandle | None = None
@@ -213,6 +219,7 @@ class Service:
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
+            log_drops(self.engine, self.packet_filter.dropped_before)
             self._warn_others(self.packet_filter.plan)
         if any(
             isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
@@ -224,9 +231,11 @@ class Service:
         for host in self.engine.filters:
             await ended(host.start(self.firewall))
             await ended(RuleData(self.engine).begin(host))
+        self.alerting.warn_of_unknown_events()
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._protection.start()
         self._interim.start()
         self._period_watch.start()
         self._flush_alerts()
@@ -284,16 +293,18 @@ class Service:
         if self._alert_timer is not None:
             self._alert_timer.cancel()
         if isinstance(self.packet_filter, NftablesPacketFilter):
-            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+            always = self.configuration.packet_filter.lockdown == "always"
+            await self.packet_filter.stop(lock=always or self.alerting.stopped_by != "")
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._protection.close()
         self._period_watch.stop()
         self.poller.close()
         self.changer.forget()
         if not self._started:
             return 0
-        self.alerts.flush()
+        await self.alerting.close(self._worker_seconds)
         self.denials.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
 
@@ -410,6 +421,7 @@ class Service:
         return self.ways_in.is_own_listener(address, transport)  # which is made after the engine
 
     def _flush_alerts(self) -> None:
+        self.log.look()
         self.alerts.flush(due_only=True)
         self.denials.flush()
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
@@ -436,8 +448,3 @@ def _deadlines(handshake_seconds: float, loop: asyncio.AbstractEventLoop) -> dic
             ("udp", UDP_IDLE_SECONDS),
         )
     }
-
-
-def _show_alert(alert: Alert) -> None:
-    times = f" ({alert.count} times)" if alert.count > 1 else ""
-    logger.warning("alert: %s: %s%s", alert.event, alert.message, times)

@@ -279,7 +279,8 @@ class WaysIn:
     def _streams(self, table: Any, network: SocketNetwork) -> Listener:
         diversion = table.mode if isinstance(table, TransparentListener) else ""
         engine, limits = self._gateway.engine, self._limits_for(table)
-        return Listener(table.name, table.bind, network, limits, engine, self._accepting, engine.call_later, diversion)
+        door = self._accepting, engine.call_later, diversion, self.limits.crowd
+        return Listener(table.name, table.bind, network, limits, engine, *door)
 
     def _datagrams(self, table: Any, network: SocketNetwork) -> DatagramListener:
         idle = self._deadlines["udp"]

@@ -324,6 +324,19 @@ class ConnectionBase(ShowsEvents):
         """Tell the log what became of the connection; return what it was told."""
         raise NotImplementedError
 
+    # What waits in its queues (fwx.impl.ceiling).
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that filters have sent and nobody has taken yet."""
+        return 0
+
+    def has_room(self, ahead: int) -> bool:
+        return self.engine.queue.ceiling.admits(self.bytes_waiting + ahead, self)
+
+    def exceeds(self, words: str) -> None:
+        self.engine.queue.call(self.remark, words)
+
     # IRecorded.
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Policy, Verdict
     from fwx.impl.route import Route
+    from fwx.impl.webrequest import WebRequest
 
 AT_ONCE: Final = 100
 """Connections that are judged in one round of the loop."""
@@ -126,7 +127,13 @@ def judge_again(connection: FWXConnection) -> Verdict:
     engine, who = connection.engine, connection.session.who
     if isinstance(connection, FWXAcceptedConnection):
         return admit_arrival(engine, connection.target, connection.local, who)
-    verdict, _ = admit(engine, connection.client_address, connection.target, _addresses(connection), who=who)
+    return judge_request(connection, connection.web)
+
+
+def judge_request(connection: FWXConnection, web: WebRequest | None) -> Verdict:
+    """Return what the rules say to *web*, if that is what a client's TCP connection carries or is to carry next."""
+    engine, who = connection.engine, connection.session.who
+    verdict, _ = admit(engine, connection.client_address, connection.target, _addresses(connection), who=who, web=web)
     return verdict
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fwx.accounts import Accounts
+    from fwx.alerts.alerting import Alerting
     from fwx.change.parts import Parts
     from fwx.config import Configuration
     from fwx.denials import Denials
@@ -77,6 +78,7 @@ class LiveParts:
     interim: InterimRecords
     watchdog: Watchdog
     period_watch: PeriodWatch
+    alerting: Alerting
 
     def start(self, parts: Parts) -> None:
         """Have *parts*, which the service is composed of, in force before anybody comes in."""
@@ -121,6 +123,7 @@ class LiveParts:
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
+        self.alerting.put_in_force(parts.alerts)
         self.firewall.net_config.look_again()
 
     async def tell_filters(self) -> list[str]:

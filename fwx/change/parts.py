@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwx.alerts.definitions import definitions_of
 from fwx.composition import filter_host, options_fit, policy_of, users_of
 from fwx.config_directories import LdapDirectory, RadiusDirectory
 from fwx.config_problems import ConfigurationError
@@ -21,6 +22,7 @@ from fwx.user_directories import read_directories
 if TYPE_CHECKING:
     from fwx.config import Configuration
     from fwx.impl.alert import EventDefinition
+    from fwx.impl.alertdefinition import AlertDefinition
     from fwx.impl.fault import FaultReporter
     from fwx.impl.filterhost import FilterHost
     from fwx.impl.policy import Policy
@@ -49,6 +51,7 @@ class Parts:
     users: tuple[LocalUser, ...]
     directories: tuple[MakeAuthenticator, ...]
     fingerprint: bytes
+    alerts: tuple[AlertDefinition, ...]
     filters: Mapping[str, FilterHost] = field(default_factory=dict)
 
 
@@ -90,6 +93,7 @@ def read_parts(
         users,
         directories,
         fingerprint,
+        tuple(definitions_of(configuration)),
         filters,
     )
 

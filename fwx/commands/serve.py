@@ -89,6 +89,7 @@ async def run_service(config: Path | None) -> int:
             at_once.set()
         told.set()
 
+    service.alerting.stop = stop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, service.changer.signalled)

@@ -156,6 +156,28 @@ class LogWriter:
             return False
         return self._in_memory() < self._capacity
 
+    def look(self) -> None:
+        """Count a write as failed that has taken :data:`STUCK_SECONDS` (B9.19); asked now and then by the loop thread.
+
+        The writer's threads cannot tell when all of them stand still: without a spool, or where its disk does not
+        answer either. Never waits.
+        """
+        current, since = self._current, self._current_since
+        if current is None or self._failed is not None or self._monotonic() - since < STUCK_SECONDS:
+            return
+        is_free = self._places.acquire(blocking=False)
+        try:
+            if self._current is not current:
+                return
+            self._failed_since = since
+            if self._spool is not None and not is_free:
+                self._unspooled = f"{self._spool_name} takes no records"
+            self._failed = f"{self.name}: a write takes more than {STUCK_SECONDS:g} s"
+        finally:
+            if is_free:
+                self._places.release()
+        self._report_failure()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in the sink; tell whether it is. *timeout* in seconds."""
         mark = _Mark()

@@ -150,6 +150,60 @@ def test_a_write_of_thirty_seconds_is_a_failure(
     assert writer.failed is None
 
 
+@pytest.mark.parametrize(("on_error", "accepts"), [("close", False), ("open", True)])
+def test_a_write_of_thirty_seconds_without_a_spool(
+    opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, on_error: str, accepts: bool
+) -> None:
+    """B9.19: the loop thread notices, and nobody new is let in, unless that is switched off; the record is not lost."""
+    monotonic = Clock()
+    writer = opened(spool_bytes=0, monotonic=monotonic, on_error=on_error)
+    writer.look()
+    shelf.goes_on.clear()
+    writer.write(record(0))
+    assert shelf.entered.wait(PATIENCE)
+    monotonic.now += STUCK_SECONDS - 0.1
+    writer.look()
+    assert (writer.accepting, writer.failed) == (True, None)
+    monotonic.now += 0.1
+    for _ in range(2):
+        writer.look()
+    assert writer.accepting is accepts
+    follows = "connections go on without it" if accepts else "new connections are refused"
+    assert reports.words == [f"{follows}: shelf: a write takes more than 30 s"]
+    shelf.goes_on.set()
+    assert reports.recovered.wait(PATIENCE)
+    assert (writer.accepting, writer.failed, shelf.numbers) == (True, None, [0])
+
+
+def test_a_write_and_a_spool_that_do_not_end(
+    opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B9.19: both stand on the disk that does not answer, so nothing can be kept: nobody new is let in."""
+    monotonic, spooling, disk = Clock(), threading.Event(), threading.Event()
+    append = Spool.append
+
+    def stand_still(spool: Spool, batch: Batch) -> None:
+        spooling.set()
+        assert disk.wait(PATIENCE)
+        append(spool, batch)
+
+    monkeypatch.setattr(Spool, "append", stand_still)
+    writer = opened(monotonic=monotonic)
+    shelf.goes_on.clear()
+    writer.write(record(0))
+    assert shelf.entered.wait(PATIENCE)
+    monotonic.now += STUCK_SECONDS
+    assert spooling.wait(PATIENCE)
+    writer.look()
+    assert not writer.accepting
+    assert "takes no records" in reports.words[0]
+    disk.set()
+    shelf.goes_on.set()
+    assert reports.recovered.wait(PATIENCE)
+    assert writer.flush(PATIENCE)
+    assert (writer.accepting, shelf.numbers) == (True, [0])
+
+
 def test_a_full_spool_refuses_new_connections_and_loses_nothing(
     opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, path: Path
 ) -> None:
