@@ -15,7 +15,7 @@ from fwx.commands.apply import tell
 from fwx.config import Configuration, ConfigurationError, load
 from fwx.config_references import DEFAULT_RULE
 from fwx.control import ControlError
-from fwx.rule_file.editor import Edit, EditError, Place, RuleEditor
+from fwx.rule_file.editor import Edit, EditError, Place, RuleEditor, Table
 from fwx.rule_file.layout import lines_of
 from fwx.rule_file.replacement import ReplacementError, locked
 from fwx.rule_file.table import Value, pair_of, table_of
@@ -25,7 +25,15 @@ DEFAULT_FILE: Final = Path("/etc/fwx/fwx.toml")
 """What is edited where nothing else is said: the file that the unit of the service names."""
 
 # What is told of a rule where it says otherwise.
-_USUALLY: Final = {"users": ["any"], "groups": [], "source_ports": [], "schedule": "", "upstream": "", "filters": []}
+_USUALLY: Final = {
+    "users": ["any"],
+    "groups": [],
+    "source_ports": [],
+    "schedule": "",
+    "content_types": [],
+    "upstream": "",
+    "filters": [],
+}
 
 _config = click.option(
     "--config",
@@ -87,14 +95,15 @@ def list_(file: Path, as_json: bool) -> None:
 
 def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
     """Yield of each rule what is written of it, by the keys of the file; the last one is built in."""
-    for index, each in enumerate(configuration.rules):
-        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow}
-        written = configuration.source.data["rule"][index]
-        yield {"order": index + 1, "line": configuration.line(("rule", index)), **flags, **written}
+    for number, each in enumerate(configuration.all_rules):
+        table, index = path = configuration.rule_path(number)
+        flags = {"system": table == "system_rule", "enabled": each.enabled, "log": each.log, "shadow": each.shadow}
+        written = configuration.source.data[str(table)][index]
+        yield {"order": number + 1, "line": configuration.line(path), **flags, **written}
     if configuration.rules:
         everything = {"protocols": ["any"], "from": ["any", "localhost"], "to": ["any", "localhost"]}
-        flags = {"enabled": True, "log": True, "shadow": False}
-        place = {"order": len(configuration.rules) + 1, "line": None}
+        flags = {"system": False, "enabled": True, "log": True, "shadow": False}
+        place = {"order": len(configuration.all_rules) + 1, "line": None}
         yield {**place, **flags, "name": DEFAULT_RULE, "action": "deny", **everything}
 
 
@@ -103,6 +112,7 @@ def _words(row: dict[str, Any]) -> str:
     flags = "".join(
         f", {word}"
         for word, is_so in (
+            ("system", row["system"]),
             ("disabled", not row["enabled"]),
             ("shadow", row["shadow"]),
             ("not logged", not row["log"]),
@@ -126,15 +136,17 @@ def _listed(value: Any) -> str:
 @click.argument("name")
 @click.option("--allow", "action", flag_value="allow", help="What the rule matches is allowed.")
 @click.option("--deny", "action", flag_value="deny", help="What the rule matches is denied.")
-@click.option("--protocols", metavar="NAMES", multiple=True, required=True, help="Protocols, or any.")
-@click.option("--from", "source", metavar="NAMES", multiple=True, required=True, help="Networks.")
-@click.option("--to", "destination", metavar="NAMES", multiple=True, required=True, help="Networks and domains.")
+@click.option("--protocols", metavar="NAMES", multiple=True, help="Protocols, or any.")
+@click.option("--from", "source", metavar="NAMES", multiple=True, help="Networks.")
+@click.option("--to", "destination", metavar="NAMES", multiple=True, help="Networks, domains and the like.")
 @click.option("--users", metavar="NAMES", multiple=True, help="Users, or authenticated.")
 @click.option("--groups", metavar="NAMES", multiple=True, help="Groups.")
 @click.option("--source-ports", metavar="PORTS", multiple=True, help="Ports of the client, such as 1024-65535.")
 @click.option("--schedule", metavar="NAME", default="", help="A schedule; without it the rule holds always.")
 @click.option("--filters", metavar="NAMES", multiple=True, help="Filters that see what the rule allows.")
 @click.option("--upstream", metavar="NAME", default="", help="The upstream that it goes through.")
+@click.option("--content-types", metavar="TYPES", multiple=True, help="Types of responses, such as image/*.")
+@click.option("--system", is_flag=True, help="A system rule, about traffic to or from the firewall itself.")
 @click.option("--no-log", is_flag=True, help="What the rule decides is not logged.")
 @click.option("--shadow", is_flag=True, help="The rule decides nothing; the log tells what it would do.")
 @click.option("--disabled", is_flag=True, help="The rule is switched off for now.")
@@ -159,11 +171,11 @@ def add(
     if action is None:
         raise click.UsageError("one of --allow and --deny is needed")
     place = _place(**_taken(more, "before", "after", "first", "last")) or Place("last")
-    values: dict[str, Value] = {"name": name, "action": action, "protocols": _names(more.pop("protocols"))}
-    values |= {"from": _names(source), "to": _names(destination)}
-    for key in ("users", "groups", "source_ports", "schedule", "filters", "upstream"):
-        if value := more.pop(key):
-            values[key] = value if isinstance(value, str) else _names(value)
+    values: dict[str, Value] = {"name": name, "action": action}
+    named = {"protocols": more.pop("protocols"), "from": source, "to": destination}
+    for key in ("users", "groups", "source_ports", "schedule", "content_types", "filters", "upstream"):
+        named[key] = more.pop(key)
+    values |= {key: value if isinstance(value, str) else _names(value) for key, value in named.items() if value}
     values |= {"log": False} if no_log else {}
     values |= {"shadow": True} if more.pop("shadow") else {}
     values |= {"enabled": False} if more.pop("disabled") else {}
@@ -171,15 +183,22 @@ def add(
         written = dict(map(pair_of, pairs))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--set") from None
+    if missing := [f"--{key}" for key in ("protocols", "from", "to") if key not in values and key not in written]:
+        raise click.UsageError(f"{', '.join(missing)} needed")
     if twice := sorted(values.keys() & written.keys()):
         raise click.UsageError(f"--set has {', '.join(twice)}, which an option says already")
     if len(written) < len(pairs):
         raise click.UsageError("--set has one key twice")
+    table: Table = "system_rule" if more.pop("system") else "rule"
     try:
-        table_of(values, (), comment, "")
+        table_of(table, values, (), comment, "")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    _edit(lambda editor: editor.add(table_of(values, written.values(), comment, editor.newline), place), **more)
+
+    def added(editor: RuleEditor) -> Edit:
+        return editor.add(table_of(table, values, written.values(), comment, editor.newline), place, table)
+
+    _edit(added, **more)
 
 
 @rule.command()

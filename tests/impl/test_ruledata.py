@@ -199,6 +199,8 @@ def test_the_rule_as_a_filter_sees_it(memory: MemoryFirewall) -> None:
         "filters": (),
         "upstream": "",
         "shadow": False,
+        "content_types": (),
+        "system": False,
     }
     for name in ("Name", "Enabled", "protocols"):
         with pytest.raises(AttributeError):
