@@ -153,8 +153,7 @@ class Changer:
         self._again = True
         if self._is_open and not self._is_busy:
             self._again = False
-            task = self._begin(Wanted(None, "signal", os.getuid()))
-            task.add_done_callback(_retrieve)
+            self._begin(Wanted(None, "signal", os.getuid()))
 
     async def change(self, wanted: Wanted) -> Outcome:
         """Do what is *wanted*; all of it or nothing.
@@ -214,6 +213,7 @@ class Changer:
     def _begin(self, wanted: Wanted) -> asyncio.Task[Outcome]:
         self._wanted = wanted
         self._task = self._loop.create_task(self._logged(wanted))
+        self._task.add_done_callback(_retrieve)
         self._task.add_done_callback(self._ended)
         return self._task
 

@@ -138,7 +138,7 @@ class ChangeControl:
 def _told(outcome: Outcome, seconds: float) -> Iterator[dict[str, Any]]:
     for difference in outcome.differences:
         yield {"difference": difference.told()}
-    for disallowed in outcome.disallowed:
+    for disallowed in sorted(outcome.disallowed, key=lambda each: each.connection.id):
         yield {"ends": _ending(disallowed)}
     for failure in outcome.failures:
         yield {"failure": failure}

@@ -93,7 +93,7 @@ def read_parts(
         users,
         directories,
         fingerprint,
-        tuple(definitions_of(configuration)),
+        definitions_of(configuration, () if before is None else before.alerts),
         filters,
     )
 

@@ -14,7 +14,7 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
-from fwx.impl.rejudgement import AT_ONCE, disallowed, end_disallowed, end_in_turns
+from fwx.impl.rejudgement import AT_ONCE, Disallowed, disallowed, disallowed_by, end_disallowed, end_in_turns
 from fwx.impl.schedule import Calendar, Schedule
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED, FWX_E_POLICY_RULES_DENIED
@@ -267,3 +267,22 @@ def test_many_are_judged_in_turns(rig: Rig, wall: Wall) -> None:
     rig.until(lambda: counts)
     assert counts == [len(opened)]
     rig.until(lambda: len(closed(rig)) == len(opened))
+
+
+def test_what_another_policy_would_not_allow(rig: Rig, wall: Wall, door: Door) -> None:
+    """Nothing is ended by asking, and nobody is judged by that policy."""
+    by(rig, wall, rule("now"))
+    in_force = rig.engine.policy
+    door.open()
+    server = door.accept()
+    by(rig, wall, rule("then", schedule="evening"))
+    other, rig.engine.policy = rig.engine.policy, in_force
+    found: list[list[Disallowed]] = []
+    disallowed_by(rig.engine, other, rig.engine.routes, found.append)
+    rig.until(lambda: bool(found))
+    ((told,),) = found
+    assert told.connection.verdict.rule == "now"
+    assert "no rule allows" in told.reason
+    assert rig.engine.policy is in_force
+    server.send(b"still here")
+    door.client.expect(b"still here")
