@@ -36,8 +36,8 @@ class IPolicyRule(Interface):
     filters = Attribute("Names of filters.")
     upstream = Attribute("The name of an upstream; empty for straight out.")
     shadow = Attribute("Whether the rule decides nothing.")
-    content_types = Attribute("The content types of the responses that it allows; none for all.")
-    system = Attribute("Whether it is a system rule.")
+    content_types = Attribute("Types of the responses in plain HTTP that it allows; none for all.")
+    system = Attribute("Whether it is a ``[[system_rule]]``.")
 
 
 @implementer(IFPCPolicyRule, IPolicyRule)

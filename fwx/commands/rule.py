@@ -29,8 +29,8 @@ _USUALLY: Final = {
     "users": ["any"],
     "groups": [],
     "source_ports": [],
-    "schedule": "",
     "content_types": [],
+    "schedule": "",
     "upstream": "",
     "filters": [],
 }
@@ -94,15 +94,19 @@ def list_(file: Path, as_json: bool) -> None:
 
 
 def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """Yield of each rule what is written of it, by the keys of the file; the last one is built in."""
+    """Yield of each rule what is written of it, by the keys of the file: system rules, the others, the built-in one."""
     for number, each in enumerate(configuration.all_rules):
         table, index = path = configuration.rule_path(number)
-        flags = {"system": table == "system_rule", "enabled": each.enabled, "log": each.log, "shadow": each.shadow}
-        written = configuration.source.data[str(table)][index]
-        yield {"order": number + 1, "line": configuration.line(path), **flags, **written}
+        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow, "system": table == "system_rule"}
+        yield {
+            "order": number + 1,
+            "line": configuration.line(path),
+            **flags,
+            **configuration.source.data[table][index],
+        }
     if configuration.rules:
         everything = {"protocols": ["any"], "from": ["any", "localhost"], "to": ["any", "localhost"]}
-        flags = {"system": False, "enabled": True, "log": True, "shadow": False}
+        flags = {"enabled": True, "log": True, "shadow": False, "system": False}
         place = {"order": len(configuration.all_rules) + 1, "line": None}
         yield {**place, **flags, "name": DEFAULT_RULE, "action": "deny", **everything}
 
@@ -112,7 +116,7 @@ def _words(row: dict[str, Any]) -> str:
     flags = "".join(
         f", {word}"
         for word, is_so in (
-            ("system", row["system"]),
+            ("system rule", row["system"]),
             ("disabled", not row["enabled"]),
             ("shadow", row["shadow"]),
             ("not logged", not row["log"]),

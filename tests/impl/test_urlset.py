@@ -56,6 +56,8 @@ def held(entry: str, host: str, path: str, port: int = 80) -> str:
         ("example.org/path/*", "example.org", "/path%2Fx", "maybe"),
         ("example.org/path/*", "example.org", "/path%2fx", "maybe"),
         ("example.org/path/*", "example.org", "/%2570ath/x", "maybe"),
+        ("example.org/path/*", "example.org", "/%256fther", "no"),
+        ("example.org/a*", "example.org", "/a%2520b", "yes"),
         ("example.org/path/*", "example.org", "//path/x", "maybe"),
         ("example.org/path/*", "example.org", "/./path/x", "maybe"),
         ("example.org/path/*", "example.org", "/other/../path/x", "maybe"),

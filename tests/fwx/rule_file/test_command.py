@@ -100,6 +100,20 @@ def names(file: Path) -> list[str]:
 # ---- list ------------------------------------------------------------------------------------------------------------
 
 
+def test_system_rules_are_listed_first(file: Path) -> None:
+    """B7.2: as they are tried, wherever they stand."""
+    table = TEXT[TEXT.index("[[rule]]") :].partition("\n\n")[0]
+    system = (
+        table.replace("[[rule]]", "[[system_rule]]").replace("staff", "self").replace('["external"]', '["localhost"]')
+    )
+    file.write_text(TEXT + system + "\n")
+    first, second, *_ = json.loads(done(file, "list", "--json"))
+    assert (first["order"], first["name"], first["system"]) == (1, "self", True)
+    assert (second["order"], second["name"], second["system"]) == (2, "staff", False)
+    assert f"1. 'self' (line {first['line']}, system rule): " in done(file, "list")
+    assert file.read_text().splitlines()[first["line"] - 1] == "[[system_rule]]"
+
+
 def test_list(file: Path) -> None:
     """B7.5: the last rule is built in."""
     assert done(file, "list").splitlines() == [
@@ -339,7 +353,7 @@ def test_system_rules_are_tables_of_their_own(file: Path) -> None:
     """B7.1: they are listed before the others; a rule moves within its kind."""
     file.write_text(TEXT + SYSTEM)
     listed = done(file, "list").splitlines()
-    assert listed[0] == "1. 'names' (line 43, system): allow DNS from internal to localhost"
+    assert listed[0] == "1. 'names' (line 43, system rule): allow DNS from internal to localhost"
     assert listed[1].startswith("2. 'staff' (line 12)")
     new = ("add", "ping", "--system", "--deny", "--protocols", "HTTP", "--from", "any", "--to", "localhost")
     assert done(file, *new) == "fwx.toml:50: rule 'ping' added\n"
