@@ -34,6 +34,7 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.connection import FWXConnection
 from fwx.impl.connectionrecord import record_of
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.logs.jsonlines import JsonSink
 from fwx.logs.sink import Sink
 from fwx.logs.spool import Spool
 from fwx.logs.sql import SqlSink
@@ -175,6 +176,7 @@ def measure(options: argparse.Namespace, stack: ExitStack) -> dict[str, list[dic
     sinks: dict[str, Callable[[int], dict[str, float]]] = {
         "SQLite": lambda number: into(SqliteSink(folder / f"{number}.db"), options.records),
         "W3C file": lambda number: into(W3cSink(folder / f"w3c{number}"), options.records),
+        "JSON lines": lambda number: into(JsonSink(folder / f"json{number}"), options.records),
         "spool": lambda number: into_spool(folder / f"{number}.spool", options.records),
     }
     if url is not None:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from harness import load, tools
 from harness.process import PATIENCE
 from harness.relays import Relay, Start, installed, relay
-from harness.rounds import Taken, medians, take
+from harness.rounds import STEP_SECONDS, Taken, medians, take
 from harness.table import table
 
 CLIENTS = 32
@@ -136,7 +136,7 @@ class Bench:
 
 
 def _connect(running: Relay) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", running.port), PATIENCE)
+    return socket.create_connection(("127.0.0.1", running.port), PATIENCE)  # its timeout is that of every step
 
 
 def _exchange(client: socket.socket) -> None:
@@ -152,7 +152,8 @@ def run(plan: Plan, relays: dict[str, Start]) -> tuple[Taken, list[str]]:
         folder.chmod(0o755)  # workers that drop root read their files here
         ports = [origins.enter_context(start(folder)) for start in (tools.bulk_origin, tools.request_origin)]
         bench = Bench(plan, folder, *ports)
-        return take({name: partial(bench.measure, start) for name, start in relays.items()}, plan.rounds)
+        step = plan.seconds + 2 * plan.stall_seconds + STEP_SECONDS
+        return take({name: partial(bench.measure, start) for name, start in relays.items()}, plan.rounds, step)
 
 
 def _options(argv: list[str] | None = None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import tools
 from harness.parts import options_of, run
-from harness.process import find, raise_descriptor_limit
+from harness.process import find, raise_descriptor_limit, run_to_end
 from harness.socket_parts import Bench, Plan, parts
 
 IDLE = 10_000
@@ -40,8 +40,7 @@ def versions() -> dict[str, str]:
     for program, options, pattern in asked:
         path = find(program)
         if path is not None:
-            result = subprocess.run([path, *options], capture_output=True, text=True, check=False)
-            version = re.search(pattern, result.stdout + result.stderr)
+            version = re.search(pattern, run_to_end([path, *options], stderr=subprocess.STDOUT))
             found[program] = ", ".join(filter(None, (found.get(program), version[1] if version else "unknown")))
     return found
 

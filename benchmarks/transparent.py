@@ -25,7 +25,7 @@ from harness import load, tools
 from harness.namespaces import SERVER, Namespaces, missing
 from harness.process import PATIENCE, find
 from harness.relays import HAPROXY_HEAD, Relay, run_haproxy, serve
-from harness.rounds import medians, take
+from harness.rounds import STEP_SECONDS, medians, take
 from harness.socket_load import exchange_datagrams, reflect
 from harness.table import table
 
@@ -161,7 +161,7 @@ class Bench:
         """Start the relay, and be in the client's namespace; return what tells the CPU that it has taken since."""
         spaces = self._spaces
         if start is None:
-            spaces.stop_diverting()
+            spaces.only_forward()
             stack.enter_context(spaces.inside(spaces.client))
             return float
         spaces.divert()
@@ -205,14 +205,17 @@ def main() -> int:
         folder = Path(text)
         folder.chmod(0o755)  # workers that drop root read their files here
         bench = Bench(plan, folder, Namespaces(stack), stack)
+        step = plan.seconds + STEP_SECONDS
         taken, problems = take(
-            {name: partial(bench.measure, start) for name, start in options.relays.items()}, plan.rounds
+            {name: partial(bench.measure, start) for name, start in options.relays.items()}, plan.rounds, step
         )
         datagram_relays = {name: start for name, start in options.relays.items() if not name.startswith("haproxy")}
         for name in datagram_relays.keys() - {"routed"}:
             datagram_relays[name] = partial(start_fwx, keep=name.endswith("keep"), transport="udp")
         datagrams, more = take(
-            {name: partial(bench.measure_datagrams, start) for name, start in datagram_relays.items()}, plan.rounds
+            {name: partial(bench.measure_datagrams, start) for name, start in datagram_relays.items()},
+            plan.rounds,
+            step,
         )
     problems += more
     print(f"load by {', '.join(f'{who} ({what})' for what, who in tools.used().items())}; rounds: {plan.rounds}\n")

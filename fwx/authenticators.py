@@ -51,6 +51,11 @@ class Directories:
         """*directories* by name, in their order."""
         self._directories = directories
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is one."""
+        return bool(self._directories)
+
     def __len__(self) -> int:
         return len(self._directories)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
 from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.crowd import MIB, CrowdFigures
 from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
@@ -18,19 +20,24 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.networks import AddressRange, AddressSet, LocalAddresses, Network, Networks
-from fwx.impl.policy import Policy, Rule
+from fwx.impl.networkrules import NetworkRule
+from fwx.impl.networks import AddressRange, AddressSet, ComputerSet, LocalAddresses, Network, Networks
+from fwx.impl.policy import Policy
 from fwx.impl.protocol import Protocol
+from fwx.impl.rule import EMBEDDED_DEFAULT, Rule
 from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar, Schedule
+from fwx.impl.urlset import UrlSet
 from fwx.interfaces.protocols import PortRange, ProtocolConnection
 from fwx.limits import HALF_OPEN, Figures, LimitTable
 from fwx.local_users import LocalUser
+from fwx.logs.jsonlines import JsonSink
 from fwx.logs.retention import Keep
 from fwx.logs.sink import Sink
 from fwx.logs.sql import SqlSink
 from fwx.logs.w3c import W3cSink
 from fwx.packetfilter.plan import Plan, table_name, without
+from fwx.protection import default_memory
 
 
 def log_of(
@@ -44,10 +51,12 @@ def log_of(
     size = None if table.keep_megabytes is None else table.keep_megabytes << 20
     keep = Keep(table.keep_days, size)
     others: list[tuple[str, Sink]] = []
-    if table.w3c is not None:
-        most = None if table.w3c.megabytes is None else table.w3c.megabytes << 20
-        files = W3cSink(state / table.w3c.directory, fields=table.w3c.fields, most_bytes=most, keep=keep)
-        others.append(("w3c", files))
+    sinks = (("w3c", table.w3c, W3cSink), ("json", table.json_lines, JsonSink))
+    for kind, files, sink in sinks:
+        if files is not None:
+            most = None if files.megabytes is None else files.megabytes << 20
+            folder = state / files.directory
+            others.append((kind, sink(folder, fields=files.fields, most_bytes=most, keep=keep)))
     if table.sql is not None:
         try:
             others.append(("sql", SqlSink(table.sql, f"{socket.gethostname()}:{state}", keep)))
@@ -66,12 +75,17 @@ def log_of(
 
 
 def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
-    """Make the policy of *configuration*; without rules it is the embedded default. *local* is this host."""
-    if not configuration.rules:
+    """Make the policy of *configuration*; without rules it is the embedded default, behind system rules if there are
+    any. *local* is this host."""
+    if not configuration.all_rules:
         return Policy.embedded_default(local)
-    networks = Networks((Network(network.name, network.ranges) for network in configuration.networks), local)
+    rules = tuple(map(_rule_of, configuration.rules)) or (EMBEDDED_DEFAULT,)
     return Policy(
-        networks,
+        Networks(
+            (Network(network.name, network.ranges) for network in configuration.networks),
+            local,
+            (ComputerSet(computers.name, computers.ranges) for computers in configuration.computers),
+        ),
         (DomainSet(domains.name, domains.names) for domains in configuration.domains),
         (
             Protocol.configured(
@@ -86,27 +100,33 @@ def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
             )
             for protocol in configuration.protocols
         ),
-        (
-            Rule(
-                rule.name,
-                rule.action,
-                rule.protocols,
-                rule.source,
-                rule.destination,
-                rule.filters,
-                rule.log,
-                rule.upstream or "",
-                rule.users,
-                rule.groups,
-                rule.schedule or "",
-                rule.source_ports,
-                rule.shadow,
-                _limits_of(rule),
-                rule.enabled,
-            )
-            for rule in configuration.rules
-        ),
+        (*(replace(_rule_of(rule), system=True) for rule in configuration.system_rules), *rules),
         calendar_of(configuration),
+        url_sets=(UrlSet(urls.name, urls.urls) for urls in configuration.urls),
+        network_rules=(
+            NetworkRule(rule.name, rule.source, rule.destination, rule.relation) for rule in configuration.network_rules
+        ),
+    )
+
+
+def _rule_of(rule: RuleTable) -> Rule:
+    return Rule(
+        rule.name,
+        rule.action,
+        rule.protocols,
+        rule.source,
+        rule.destination,
+        rule.filters,
+        rule.log,
+        rule.upstream or "",
+        rule.users,
+        rule.groups,
+        rule.schedule or "",
+        rule.source_ports,
+        rule.shadow,
+        _limits_of(rule),
+        rule.content_types,
+        enabled=rule.enabled,
     )
 
 
@@ -116,11 +136,24 @@ def _limits_of(rule: RuleTable) -> RuleLimits | None:
 
 
 def limits_of(limits: Limits) -> LimitTable:
-    """Return what *limits* say of client addresses, and of those that are excepted."""
-    figures, table = _figures_of(limits), limits.exceptions
+    """Return what *limits* say of client addresses, of those that are excepted, and of all together."""
+    figures, table, crowd = _figures_of(limits), limits.exceptions, crowd_of(limits)
     if table is None:
-        return LimitTable(figures)
-    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table))
+        return LimitTable(figures, crowd=crowd)
+    return LimitTable(figures, AddressSet(map(AddressRange.parse, table.addresses)), _figures_of(table), crowd)
+
+
+def crowd_of(limits: Limits) -> CrowdFigures:
+    """Return what *limits* say of all clients together, and of memory."""
+    megabytes = limits.memory_megabytes
+    return CrowdFigures(
+        limits.handshakes,
+        limits.connects,
+        limits.look_ups,
+        limits.udp_sessions,
+        default_memory() if megabytes is None else megabytes * MIB or None,
+        limits.memory_per_connection_kilobytes << 10,
+    )
 
 
 def denials_of(limits: Limits) -> DenialFigures:
@@ -138,6 +171,13 @@ def _figures_of(limits: AddressLimits) -> Figures:
         half_open,
         limits.http_requests_per_minute_per_address,
         limits.udp_per_address,
+    )
+
+
+def keeps_client_addresses(configuration: Configuration) -> bool:
+    """Tell whether servers see the address of the client, whichever way it has come in."""
+    return all(
+        isinstance(table, TransparentListener) and table.keep_client_address for table in configuration.listeners
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fwx.alert_events import undeclared_events
 from fwx.config import parse
 from fwx.config_deep import deep_problems
 from fwx.config_model import Configuration
@@ -21,12 +22,21 @@ def load_checked(path: Path, *, deep: bool = False) -> Configuration:
 
     :raises ConfigurationError: with every fault that was found.
     """
-    source = read_source(path)
+    configuration = checked(read_source(path))
+    if deep and (problems := deep_problems(configuration)):
+        raise ConfigurationError(problems)
+    return configuration
+
+
+def checked(source: Source) -> Configuration:
+    """Return *source* as a configuration, the filters and plugins that it names imported, their options validated.
+
+    :raises ConfigurationError: with every fault that was found.
+    """
     configuration, problems = parse(source)
     problems += filter_problems(source)
     problems += plugin_problems(source)
-    if deep and configuration is not None and not problems:
-        problems += deep_problems(configuration)
+    problems += undeclared_events(source)[0]
     if configuration is None or problems:
         raise ConfigurationError(problems)
     return configuration

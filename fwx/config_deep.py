@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from fwx.alerts.deep import alert_faults
 from fwx.config_model import Configuration, PublishListener, TransparentListener
 from fwx.config_problems import ConfigurationError, KeyPath, Problem
 from fwx.firewall_log_schema import FirewallLogError
@@ -23,7 +24,8 @@ _ARGON2_HASH = re.compile(r"\$argon2id\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{
 
 
 def deep_problems(configuration: Configuration) -> list[Problem]:
-    """Return what is wrong outside the file. Nothing is created or changed; directories are asked over the network.
+    """Return what is wrong outside the file. Nothing is created or changed. Directories and mail
+    servers are asked over the network.
 
     The answers hold for the user who asks: a folder that only root may write is a fault for others.
     """
@@ -32,9 +34,10 @@ def deep_problems(configuration: Configuration) -> list[Problem]:
         *_certificates(configuration),
         *_secrets(configuration),
         *_log_paths(configuration),
+        *alert_faults(configuration),
     ]
     problems = [configuration.source.problem(path, message) for path, message in found]
-    return problems + _directory_problems(configuration)
+    return problems + directory_problems(configuration)
 
 
 def _service(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
@@ -110,8 +113,11 @@ def _secrets(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
             yield ("user", index, "password"), "is no complete Argon2id hash; expected what 'fwx user add' prints"
 
 
-def _directory_problems(configuration: Configuration) -> list[Problem]:
-    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account."""
+def directory_problems(configuration: Configuration) -> list[Problem]:
+    """Ask each directory about a user that nobody is; one that says no is there, and takes secret or account.
+
+    Not on a thread with a running event loop.
+    """
     if not configuration.directories:
         return []
     try:
@@ -134,10 +140,10 @@ def _log_paths(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
         fault = _directory_fault(database.parent)
     if fault:
         yield ("log", "sqlite"), fault
-    if configuration.log.w3c is not None:
-        fault = _directory_fault(configuration.state_dir / configuration.log.w3c.directory)
+    for key, files in (("w3c", configuration.log.w3c), ("json", configuration.log.json_lines)):
+        fault = "" if files is None else _directory_fault(configuration.state_dir / files.directory)
         if fault:
-            yield ("log", "w3c", "directory"), fault
+            yield ("log", key, "directory"), fault
     if configuration.log.sql is not None:
         try:
             with contextlib.closing(SqlDatabase(configuration.log.sql)) as elsewhere:

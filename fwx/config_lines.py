@@ -10,6 +10,7 @@ import bisect
 import re
 import tomllib
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from fwx.config_problems import KeyPath
 
@@ -40,6 +41,26 @@ class LineIndex:
         return 1
 
 
+class Item(NamedTuple):
+    """A header, or a key with its value. What is between items are blanks and comments.
+
+    :ivar path: of the table that the header begins, or of the key. :ivar kind: ``table`` or ``array`` for a header.
+    :ivar first: the line where it begins, from 1. :ivar last: the line where it ends.
+    """
+
+    path: KeyPath
+    kind: Literal["table", "array", "key"]
+    first: int
+    last: int
+
+
+def items_of(text: str) -> tuple[Item, ...]:
+    """Return the items of *text*, which :func:`tomllib.loads` must have accepted, in its order."""
+    scanner = _Scanner(text.replace("\r\n", "\n"))
+    scanner.scan()
+    return tuple(scanner.items)
+
+
 def index_lines(text: str) -> LineIndex:
     """Index *text*, which :func:`tomllib.loads` must have accepted.
 
@@ -55,15 +76,20 @@ class _Scanner:
         self._newlines = [match.start() for match in re.finditer("\n", text)]
         self._paths: dict[KeyPath, int] = {}
         self._array_sizes: dict[KeyPath, int] = {}
+        self.items: list[Item] = []
 
     def scan(self) -> dict[KeyPath, int]:
         table: KeyPath = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
+            first = self._line()
             if self._text[self._at] == "[":
+                kind: Literal["table", "array"] = "array" if self._text.startswith("[[", self._at) else "table"
                 table = self._header()
+                self.items.append(Item(table, kind, first, self._line()))
             else:
-                self._pair(table)
+                path = self._pair(table)
+                self.items.append(Item(path, "key", first, self._line()))
             self._skip(_BLANK)
         return self._paths
 
@@ -92,7 +118,7 @@ class _Scanner:
         self._paths.setdefault(path, line)
         return path
 
-    def _pair(self, table: KeyPath) -> None:
+    def _pair(self, table: KeyPath) -> KeyPath:
         line = self._line()
         path = table
         for part in self._key():
@@ -101,6 +127,7 @@ class _Scanner:
         self._at += 1  # the equals sign
         self._skip(_BLANK)
         self._value(path)
+        return path
 
     def _key(self) -> list[str]:
         parts: list[str] = []

@@ -10,22 +10,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from fwx.config_alerts import Alert
 from fwx.config_directories import Directory
+from fwx.config_networks import RANGES as _RANGES
+from fwx.config_networks import Computers, DomainNames, Network, NetworkRule, UrlNames
 from fwx.config_problems import KeyPath
 from fwx.config_source import Source
 from fwx.config_table import Table
 from fwx.config_values import (
     Array,
     Bind,
+    ContentTypes,
     Count,
     CountOrNone,
     DatabaseUrl,
     DayHours,
     Days,
-    Domains,
     Guid,
     Hours,
     Interface,
+    JsonFields,
     Name,
     Names,
     OptionalNames,
@@ -42,6 +46,7 @@ from fwx.config_values import (
     UserName,
     W3cFields,
 )
+from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _NAME = "a name, unique among its kind"
@@ -49,7 +54,6 @@ _BIND = "an address and a port, such as 127.0.0.1:1080 or [::1]:1080"
 _TARGET = "an address or a name and a port, such as 10.2.0.5:8080"
 _FILE = "the path of a file"
 _DIRECTORY = "the path of a directory"
-_RANGES = "addresses and ranges, such as 10.1.0.0/16, 10.1.0.1 or 10.1.0.1-10.1.0.9"
 _COUNT = "a whole number from 1 up"
 _PORT = "a port from 0 to 65535"
 
@@ -62,20 +66,6 @@ class Service(Table):
     state_dir: PathText = Field(default="state", description=_DIRECTORY + ", relative to the configuration file")
     user: Name | None = Field(default=None, description="the user that the service becomes after binding")
     blocked_loop_seconds: Seconds = Field(default=1.0, description="a number of seconds above 0")
-
-
-class Network(Table):
-    """``[[network]]``: a name for ranges of addresses."""
-
-    name: Name = Field(description=_NAME)
-    ranges: Ranges = Field(description=_RANGES)
-
-
-class DomainNames(Table):
-    """``[[domains]]``: a name for a set of DNS names."""
-
-    name: Name = Field(description=_NAME)
-    names: Domains = Field(description="DNS names, such as pypi.org or *.debian.org")
 
 
 class Tls(Table):
@@ -300,13 +290,15 @@ class RuleLimits(Table):
 
 
 class Rule(Table):
-    """``[[rule]]``. ``from`` is read as ``source``, ``to`` as ``destination``."""
+    """``[[rule]]`` and ``[[system_rule]]``. ``from`` is read as ``source``, ``to`` as ``destination``."""
 
     name: Name = Field(description=_NAME)
     action: Literal["allow", "deny"] = Field(description="'allow' or 'deny'")
     protocols: Names = Field(description="names of protocols, or 'any'")
-    source: Names = Field(alias="from", description="names of networks, 'any', 'external' or 'localhost'")
-    destination: Names = Field(alias="to", description="names of networks or domains, 'any', 'external' or 'localhost'")
+    source: Names = Field(alias="from", description="names of networks or computers, 'any', 'external' or 'localhost'")
+    destination: Names = Field(
+        alias="to", description="names of networks, computers, domains or URLs, 'any', 'external' or 'localhost'"
+    )
     users: Names = Field(default=("any",), description="names of users, 'any' or 'authenticated'")
     groups: OptionalNames = Field(default=(), description="names of groups")
     source_ports: Array[PortRange] = Field(default=(), description="ports of the client such as 1024-65535 or 500")
@@ -317,6 +309,14 @@ class Rule(Table):
     log: bool = Field(default=True, description="true or false")
     limits: RuleLimits = Field(default_factory=RuleLimits, description="a table of limits")
     enabled: bool = Field(default=True, description="true or false")
+    content_types: ContentTypes = Field(default=(), description="content types, such as 'text/html' or 'image/*'")
+
+    @field_validator("content_types")
+    @classmethod
+    def _is_allowed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("action") == "deny":
+            raise ValueError("does not go with action = 'deny': what is allowed is named, the rest is refused")
+        return value
 
 
 class W3cLog(Table):
@@ -327,11 +327,20 @@ class W3cLog(Table):
     megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
 
 
+class JsonLog(Table):
+    """``json`` of ``[log]``."""
+
+    directory: PathText = Field(description=_DIRECTORY + ", relative to the state folder")
+    fields: JsonFields = Field(default=JSON_FIELDS, description="names of columns, such as 'SourceIP' or 'Action'")
+    megabytes: Count | None = Field(default=None, description="the size at which a file is full, " + _COUNT)
+
+
 class Log(Table):
     """``[log]``."""
 
     sqlite: PathText = Field(default="firewall.db", description=_FILE + ", relative to the state folder")
     w3c: W3cLog | None = Field(default=None, description="a table with directory")
+    json_lines: JsonLog | None = Field(default=None, alias="json", description="a table with directory")
     sql: DatabaseUrl | None = Field(default=None, description="a database URL such as postgresql+psycopg://fwx@/fwx")
     on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
     spool_megabytes: CountOrNone = Field(default=256, description="a whole number from 0 up")
@@ -371,6 +380,12 @@ class Limits(AddressLimits):
     denials_before_alert: Count = Field(default=600, description=_COUNT)
     denial_records_per_second: Count | None = Field(default=None, description=_COUNT)
     denial_records_per_minute_per_address: Count | None = Field(default=None, description=_COUNT)
+    handshakes: Count = Field(default=4096, description=_COUNT)
+    connects: Count = Field(default=4096, description=_COUNT)
+    look_ups: Count = Field(default=1024, description=_COUNT)
+    udp_sessions: Count = Field(default=8192, description=_COUNT)
+    memory_megabytes: CountOrNone | None = Field(default=None, description="a whole number from 0 up")
+    memory_per_connection_kilobytes: int = Field(default=8192, ge=256, description="a whole number from 256 up")
     exceptions: LimitExceptions | None = Field(default=None, description="a table with addresses")
     handshake_seconds: Seconds = Field(default=10.0, description="a number of seconds above 0")
 
@@ -415,7 +430,9 @@ class Configuration(Table):
 
     service: Service = Field(default_factory=Service, description="a table [service]")
     networks: Array[Network] = Field(default=(), alias="network", description="tables [[network]]")
+    computers: Array[Computers] = Field(default=(), description="tables [[computers]]")
     domains: Array[DomainNames] = Field(default=(), description="tables [[domains]]")
+    urls: Array[UrlNames] = Field(default=(), description="tables [[urls]]")
     listeners: Array[Annotated[Listener, Field(discriminator="kind")]] = Field(
         default_factory=_default_listeners, alias="listener", min_length=1, description="tables [[listener]]"
     )
@@ -427,7 +444,10 @@ class Configuration(Table):
     schedules: Array[Schedule] = Field(default=(), alias="schedule", description="tables [[schedule]]")
     upstreams: Array[Upstream] = Field(default=(), alias="upstream", description="tables [[upstream]]")
     filters: Array[Filter] = Field(default=(), alias="filter", description="tables [[filter]]")
+    network_rules: Array[NetworkRule] = Field(default=(), alias="network_rule", description="tables [[network_rule]]")
+    system_rules: Array[Rule] = Field(default=(), alias="system_rule", description="tables [[system_rule]]")
     rules: Array[Rule] = Field(default=(), alias="rule", description="tables [[rule]]")
+    alerts: Array[Alert] = Field(default=(), alias="alert", description="tables [[alert]]")
     log: Log = Field(default_factory=Log, description="a table [log]")
     limits: Limits = Field(default_factory=Limits, description="a table [limits]")
     packet_filter: PacketFilter = Field(default_factory=PacketFilter, description="a table [packet_filter]")
@@ -440,6 +460,16 @@ class Configuration(Table):
         if not isinstance(context, Source):
             raise TypeError("a Configuration is made by fwx.config.load, which passes its source")
         self._source = context
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The system rules, then the others: the order in which they are tried."""
+        return (*self.system_rules, *self.rules)
+
+    def rule_path(self, number: int) -> KeyPath:
+        """Return where the rule of that *number* in :attr:`all_rules` stands in the file."""
+        before = len(self.system_rules)
+        return ("system_rule", number) if number < before else ("rule", number - before)
 
     @property
     def source(self) -> Source:

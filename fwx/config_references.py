@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from fwx.alert_events import event_problems
 from fwx.config_model import Limits
 from fwx.config_problems import KeyPath, Problem, did_you_mean
 from fwx.config_source import Source
@@ -15,20 +16,24 @@ from fwx.config_values import read_bind
 from fwx.directories import SEPARATOR
 from fwx.interfaces.address import SocketAddress
 from fwx.interfaces.protocols import by_title
+from fwx.network_problems import network_problems
 
 DEFAULT_RULE = "Default rule"
 """The rule that is always last, by the name that it has in the log."""
 
 _PREDEFINED: Mapping[str, frozenset[str]] = {
     "network": frozenset({"any", "external", "localhost"}),
+    "computers": frozenset({"any", "external", "localhost"}),
     "domains": frozenset({"any", "external", "localhost"}),
+    "urls": frozenset({"any", "external", "localhost"}),
     "protocol": frozenset({"any"}),
     "user": frozenset({"any", "authenticated"}),
     "rule": frozenset({DEFAULT_RULE}),
+    "system_rule": frozenset({DEFAULT_RULE}),
 }
-# Networks and sets of domains stand in the same lists, so they share their names.
+# Networks and sets stand in the same lists, so they share their names; all rules are in one log.
 _NAME_SPACES: tuple[tuple[str, ...], ...] = (
-    ("network", "domains"),
+    ("network", "computers", "domains", "urls"),
     ("listener",),
     ("protocol",),
     ("user",),
@@ -36,8 +41,14 @@ _NAME_SPACES: tuple[tuple[str, ...], ...] = (
     ("schedule",),
     ("upstream",),
     ("filter",),
-    ("rule",),
+    ("system_rule", "rule"),
+    ("network_rule",),
+    ("alert",),
 )
+
+
+# Kinds of sets that do not fit everywhere.
+_SETS: Mapping[str, str] = {"computers": "computers", "domains": "domains", "urls": "URLs"}
 
 
 class _Reference(NamedTuple):
@@ -56,6 +67,8 @@ def reference_problems(source: Source) -> list[Problem]:
         *_late_directories(source),
         *_loops(source),
         *_repeated_binds(source),
+        *network_problems(source),
+        *event_problems(source),
     ]
 
 
@@ -85,7 +98,14 @@ def _taken(source: Source, name: str, first: KeyPath) -> str:
 def _unknown_names(source: Source) -> Iterator[Problem]:
     references = _references(source)
     via = _Reference("via", "upstream", next(each.known for each in references if each.key == "upstream"))
-    for table, possible in (("rule", references), ("upstream", (via,))):
+    networks = frozenset({name for _, name in _named(source, "network")} | _PREDEFINED["network"])
+    related = (_Reference("from", "network", networks), _Reference("to", "network", networks))
+    for table, possible in (
+        ("system_rule", references),
+        ("rule", references),
+        ("upstream", (via,)),
+        ("network_rule", related),
+    ):
         for path, data in source.tables(table):
             for reference in possible:
                 for place, name in _written_names((*path, reference.key), data.get(reference.key)):
@@ -126,7 +146,7 @@ def _late_directories(source: Source) -> Iterator[Problem]:
 
 def _groups_of_everybody(source: Source) -> Iterator[Problem]:
     """Find rules that name groups beside users who are everybody: it is not clear who is meant."""
-    for path, rule in source.tables("rule"):
+    for path, rule in (*source.tables("system_rule"), *source.tables("rule")):
         users, groups = rule.get("users"), rule.get("groups")
         if groups and isinstance(users, list) and "any" in users:
             yield source.problem((*path, "users"), "'any' is everybody; leave it out where groups are written")
@@ -153,11 +173,11 @@ def _loops(source: Source) -> Iterator[Problem]:
 
 def _references(source: Source) -> tuple[_Reference, ...]:
     defined = {space: {name for _, name in _named(source, space)} for space in (n for s in _NAME_SPACES for n in s)}
-    networks = defined["network"] | _PREDEFINED["network"]
+    networks = defined["network"] | defined["computers"] | _PREDEFINED["network"]
     return (
         _Reference("protocols", "protocol", frozenset(defined["protocol"] | _PREDEFINED["protocol"] | set(by_title()))),
         _Reference("from", "network", frozenset(networks)),
-        _Reference("to", "network or set of domains", frozenset(networks | defined["domains"])),
+        _Reference("to", "network or set", frozenset(networks | defined["domains"] | defined["urls"])),
         _Reference("users", "user", frozenset(defined["user"] | _PREDEFINED["user"])),
         _Reference("groups", "group", frozenset(_groups(source))),
         _Reference("schedule", "schedule", frozenset(defined["schedule"])),
@@ -181,8 +201,11 @@ def _written_names(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, str]
 
 
 def _unknown(name: str, reference: _Reference, source: Source) -> str:
-    if reference.key == "from" and name in {domains for _, domains in _named(source, "domains")}:
-        return f"{name!r} is a set of domains; a source has no name, expected a network"
+    for table, words in _SETS.items():
+        if name in {each for _, each in _named(source, table)}:
+            if reference.key == "from" and table != "computers":
+                return f"{name!r} is a set of {words}; a source has no name, expected a network"
+            return f"{name!r} is a set of {words}; expected a network"
     hint = did_you_mean(name, reference.known)
     return f"unknown {reference.what} {name!r}{hint or _all_known(reference)}"
 

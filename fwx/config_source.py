@@ -17,11 +17,15 @@ _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is written. ``path`` is ``None`` for the embedded default, whose ``data`` is empty."""
+    """What is written. ``path`` is ``None`` for the embedded default, whose ``data`` is empty.
+
+    ``content`` are the bytes that ``data`` was read from.
+    """
 
     path: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     lines: LineIndex = field(default_factory=lambda: LineIndex({}))
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def file(self) -> str:
@@ -49,12 +53,20 @@ def read_source(path: Path) -> Source:
         content = path.read_bytes()
     except OSError as error:
         raise _failure(path, 0, f"cannot be read: {error.strerror or error}") from error
+    return source_of(path, content)
+
+
+def source_of(path: Path, content: bytes) -> Source:
+    """Return *content*, which was read from the TOML file *path*, whoever has read it.
+
+    :raises ConfigurationError: it is not UTF-8, or not TOML.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise _failure(path, _line_of(content[: error.start]), "is not UTF-8 text") from error
     try:
-        return Source(path, tomllib.loads(text), index_lines(text))
+        return Source(path, tomllib.loads(text), index_lines(text), content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:

@@ -8,10 +8,33 @@ from typing import Any
 from fwx.config_model import Configuration
 from fwx.config_problems import KeyPath, Problem
 
+_RULE = frozenset(
+    {
+        "name",
+        "action",
+        "protocols",
+        "from",
+        "to",
+        "users",
+        "groups",
+        "source_ports",
+        "schedule",
+        "shadow",
+        "upstream",
+        "filters",
+        "log",
+        "limits",
+        "content_types",
+        "enabled",
+    }
+)
+
 SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "service": frozenset({"name", "workers", "state_dir", "user", "blocked_loop_seconds"}),
     "network": frozenset({"name", "ranges"}),
+    "computers": frozenset({"name", "ranges"}),
     "domains": frozenset({"name", "names"}),
+    "urls": frozenset({"name", "urls"}),
     "listener": frozenset(
         {
             "name",
@@ -61,29 +84,34 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"name", "days", "hours"}),
     "upstream": frozenset({"name", "kind", "address", "user", "password", "password_file", "via"}),
     "filter": frozenset({"name", "use", "on_error", "everywhere", "options"}),
-    "rule": frozenset(
+    "network_rule": frozenset({"name", "from", "to", "relation"}),
+    "system_rule": _RULE,
+    "rule": _RULE,
+    "alert": frozenset(
         {
             "name",
-            "action",
-            "protocols",
-            "from",
-            "to",
-            "users",
-            "groups",
-            "source_ports",
-            "schedule",
-            "shadow",
-            "upstream",
-            "filters",
-            "log",
-            "limits",
+            "event",
             "enabled",
+            "additional_key",
+            "server",
+            "severity",
+            "category",
+            "after_events",
+            "events_per_second",
+            "again_after_minutes",
+            "each_key",
+            "log",
+            "command",
+            "command_seconds",
+            "mail",
+            "stop_service",
         }
     ),
     "log": frozenset(
         {
             "sqlite",
             "w3c",
+            "json",
             "sql",
             "on_error",
             "spool_megabytes",
@@ -105,6 +133,12 @@ SUPPORTED_KEYS: Mapping[str, frozenset[str]] = {
             "denials_before_alert",
             "denial_records_per_second",
             "denial_records_per_minute_per_address",
+            "handshakes",
+            "connects",
+            "look_ups",
+            "udp_sessions",
+            "memory_megabytes",
+            "memory_per_connection_kilobytes",
             "exceptions",
             "handshake_seconds",
         }

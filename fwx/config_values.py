@@ -15,7 +15,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fwx.config_problems import did_you_mean
+from fwx.config_web import read_content_type, read_url
 from fwx.interfaces.address import SocketAddress
+from fwx.logs.jsonlines import FIELDS as JSON_FIELDS
 from fwx.logs.w3cfields import FIELDS as W3C_FIELDS
 
 _Item = TypeVar("_Item")
@@ -243,6 +245,12 @@ def read_w3c_field(text: str) -> str:
     return text
 
 
+def read_json_field(text: str) -> str:
+    if text not in JSON_FIELDS:
+        raise ValueError(f"is no field of a JSON log{did_you_mean(text, JSON_FIELDS)}")
+    return text
+
+
 def read_port_range(text: str) -> tuple[int, int]:
     """Read ``22`` or ``1024-65535``."""
     first, dash, last = text.partition("-")
@@ -304,6 +312,8 @@ Bind = Annotated[SocketAddress, _reader(read_bind)]
 Target = Annotated[SocketAddress, _reader(read_target)]
 Ranges = Annotated[Array[Annotated[str, AfterValidator(read_range)]], Field(min_length=1)]
 Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(min_length=1)]
+Urls = Annotated[Array[Annotated[str, AfterValidator(read_url)]], Field(min_length=1)]
+ContentTypes = Annotated[Array[Annotated[str, AfterValidator(read_content_type)]], AfterValidator(reject_repeated)]
 ServerName = Annotated[str, AfterValidator(read_server_name)]
 SniNames = Annotated[
     Mapping[Annotated[str, AfterValidator(read_domain)], Target], Field(min_length=1), AfterValidator(check_sni_names)
@@ -320,6 +330,9 @@ DatabaseUrl = Annotated[str, AfterValidator(read_database_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 W3cFields = Annotated[
     Array[Annotated[str, AfterValidator(read_w3c_field)]], Field(min_length=1), AfterValidator(reject_repeated)
+]
+JsonFields = Annotated[
+    Array[Annotated[str, AfterValidator(read_json_field)]], Field(min_length=1), AfterValidator(reject_repeated)
 ]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]

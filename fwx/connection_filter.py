@@ -22,6 +22,7 @@ from fwx.interfaces import (
     IFWXDataFilter,
     IFWXFilter,
     IFWXFirewall,
+    IFWXPerRuleDataplugin,
     IFWXSession,
     IFWXSessionFilter,
     SocketAddress,
@@ -38,7 +39,8 @@ class AskedConnection:
 
     :ivar target: where the client wants to go, or which address it has reached. :ivar client: the session's address.
     :ivar transport: ``"tcp"``, or ``"udp"`` for one destination of a UDP socket. :ivar protocol: the GUID of the
-        protocol definition that it fits, ``GUID_NULL`` where there is none.
+        protocol definition that it fits, ``GUID_NULL`` where there is none. :ivar rule_data: what the filter's own
+        ``PrepareRulesData`` made of the rule that allowed it (B7.13), ``None`` without.
     """
 
     session: IFWXSession
@@ -47,6 +49,7 @@ class AskedConnection:
     client: SocketAddress
     transport: str
     protocol: UUID
+    rule_data: IFWXPerRuleDataplugin | None = None
 
     def server(self) -> SocketAddress:
         """Return where the connection leads to; behind an upstream it is what the client has asked for.
@@ -115,8 +118,16 @@ class ConnectionSession(Unknown):
         place = _place_of(pProxyEvent)
         if place is None:
             return E_NOTIMPL
-        connection, target, transport, protocol = place
-        asked = AskedConnection(session, connection, target, session.GetClientAddress(), transport, protocol)
+        connection, target, transport, details = place
+        asked = AskedConnection(
+            session,
+            connection,
+            target,
+            session.GetClientAddress(),
+            transport,
+            details.ProtocolGuid,
+            details.PerRuleProcessedData,
+        )
         data_filter = owner.data_filter(asked)
         if data_filter is not None:
             connection.AttachDataFilter(data_filter, owner.priority, None)
@@ -126,12 +137,15 @@ class ConnectionSession(Unknown):
         self._owner = self._session = None
 
 
-def _place_of(event: FwxFirewallEvent) -> tuple[Any, SocketAddress, str, UUID] | None:
-    details: Any = event.Parameters
+def _place_of(event: FwxFirewallEvent) -> tuple[Any, SocketAddress, str, Any] | None:
+    parameters: Any = event.Parameters
     if event.EventType == fwx_Connect_Tcp:
-        return details.Connect.piConnection, details.Connect.Address, "tcp", details.Connect.ProtocolGuid
+        details = parameters.Connect
+        return details.piConnection, details.Address, "tcp", details
     if event.EventType == fwx_AcceptedConnection:
-        return details.Accept.piConnectionAccepted, details.Accept.LocalAddress, "tcp", details.Accept.ProtocolGuid
+        details = parameters.Accept
+        return details.piConnectionAccepted, details.LocalAddress, "tcp", details
     if event.EventType == fwx_Udp_Destination:
-        return details.UdpDest.piConnection, details.UdpDest.Address, "udp", details.UdpDest.ProtocolGuid
+        details = parameters.UdpDest
+        return details.piConnection, details.Address, "udp", details
     return None

@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fwx.impl.clientdatagrams import ClientDatagrams
 from fwx.impl.course import proceed
@@ -33,11 +33,20 @@ logger = logging.getLogger("fwx.datagram_listener")
 _TAKEN_AT_ONCE: Final = 256
 
 
+class _Client(NamedTuple):
+    """One client address. :ivar target: the server that it was led to, if the port is for one."""
+
+    datagrams: ClientDatagrams
+    connection: FWXDatagramConnection
+    target: SocketAddress | None
+
+
 class DatagramListener:
     """Tells the clients of one UDP port apart by their addresses, and opens a connection for each.
 
     A client that has neither sent nor got anything for a while is forgotten; so is every client when the port closes.
 
+    :ivar name: for the log; it may change. :ivar target: the published server of new clients; it may change, too.
     :ivar address: where it is bound. :ivar port: its port in the packet filter, closed with the listener.
     """
 
@@ -59,12 +68,12 @@ class DatagramListener:
         :param accepting: whether the log can take records. :raises ListenError: the address cannot be bound.
         """
         self.name = name
-        self._target = target
+        self.target = target
         self._gateway = gateway
         self._idle = idle
         self._limits = limits
         self._accepting = accepting
-        self._clients: dict[SocketAddress, tuple[ClientDatagrams, FWXDatagramConnection]] = {}
+        self._clients: dict[SocketAddress, _Client] = {}
         transport: DatagramTransport | None = None
         try:
             transport = self._make(network, bind.family)
@@ -88,12 +97,12 @@ class DatagramListener:
         """Serve clients from now on."""
         self._transport.watch(self._event)
 
-    def close(self) -> None:
-        """Give the port back and end every client's connection: UDP has no end to wait for."""
+    def close(self, reason: str = "its listener was closed") -> None:
+        """Give the port back and end every client's connection, for *reason*: UDP has no end to wait for."""
         self._transport.close(False)
         self.port.close()
-        for _, connection in list(self._clients.values()):
-            connection.end(S_OK, "the service stopped")
+        for client in list(self._clients.values()):
+            client.connection.end(S_OK, reason)
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a datagram to the literal *address* ends here; *local* are this host's own addresses."""
@@ -115,13 +124,12 @@ class DatagramListener:
     def _port(self) -> OpenPort | ClosedPort:
         return OpenPort(self._gateway.engine, FWX_PROTOCOL_UDP, self.address)
 
-    def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...]]:
-        """Take one datagram: its data, its client, its target.
+    def _receive(self) -> tuple[bytes, tuple[Any, ...], tuple[Any, ...] | None]:
+        """Take one datagram: its data, its client, its target if that is not the client's own.
 
         :raises InterruptedError: it was dropped. :raises OSError: as that of a transport.
         """
-        assert self._target is not None
-        return (*self._transport.receive(), self._target.sockaddr)
+        return (*self._transport.receive(), None)
 
     def _open(self, source: SocketAddress, client: ClientDatagrams) -> FWXDatagramConnection:
         """Make the connection of a new client."""
@@ -158,22 +166,34 @@ class DatagramListener:
                 continue
             source = SocketAddress.from_sockaddr(sockaddr)
             known = self._clients.get(source)
-            client = known[0] if known is not None else self._meet(source)
-            if client is not None:
-                client.take(data, target)
+            client = known if known is not None else self._meet(source)
+            if client is None:
+                continue
+            if target is None:
+                assert client.target is not None
+                target = client.target.sockaddr
+            client.datagrams.take(data, target)
         self._gateway.engine.queue.defer(self._take)
 
-    def _meet(self, source: SocketAddress) -> ClientDatagrams | None:
+    def _meet(self, source: SocketAddress) -> _Client | None:
         """Open a connection for a new client, unless a filter refuses it."""
         if not self._accepting():
             return None  # fails closed (B9.18)
+        crowd = self._limits.crowd
+        if crowd.udp_sessions >= crowd.most_udp_sessions:
+            self._refuse(source, *crowd.refuse_udp_session())
+            return None
         client = ClientDatagrams(self, source)
         connection = self._open(source, client)
-        self._clients[source] = client, connection
+        met = self._clients[source] = _Client(client, connection, self.target)
         self._limits.begin_udp(source.host, connection)
         self._watch(source, client, connection)
         self._begin(client, connection)
-        return client
+        return met
+
+    def _refuse(self, source: SocketAddress, result: int, reason: str) -> None:
+        if self._limits.logs:
+            self._log(source, Action.Denied, result, reason)
 
     def _watch(self, source: SocketAddress, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
         client.moved = False
@@ -189,9 +209,9 @@ class DatagramListener:
 
     def _forget(self, source: SocketAddress, connection: FWXDatagramConnection) -> None:
         known = self._clients.get(source)
-        if known is not None and known[1] is connection:
+        if known is not None and known.connection is connection:
             del self._clients[source]
-            known[0].close(True)
+            known.datagrams.close(True)
             self._limits.end_udp(source.host, connection)
         self._gateway.sessions.connection_ended(connection)
 

@@ -7,7 +7,19 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.interfaces.hresult import (
+    E_OUTOFMEMORY,
+    FWX_E_IS_BUSY,
+    FWX_E_NO_BACKLOG_PACKET_DROPPED,
+    FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED,
+)
 
+FLOOD_RECORDS: Final = 100
+"""Records in a second of what limits refuse, whatever is configured: who floods the service does not fill its log."""
+
+_FLOODS: Final = frozenset(
+    map(int, (E_OUTOFMEMORY, FWX_E_IS_BUSY, FWX_E_NO_BACKLOG_PACKET_DROPPED, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED))
+)
 _MINUTE: Final = 60.0
 # The table is swept of addresses whose minute is over when it has grown to this many.
 _SWEEP_AT: Final = 4096
@@ -54,7 +66,7 @@ class Denials:
         self._exceeded = exceeded
         self._lock = threading.Lock()
         self._second = clock()
-        self._written = 0
+        self._written = self._of_floods = 0
         self._minutes: dict[str, _Minute] = {}
         self._sweep_at = _SWEEP_AT
         self._left_out = 0
@@ -69,7 +81,7 @@ class Denials:
             minute = self._minute_of(record.source_ip)
             minute.denied += 1
             is_over = minute.denied == self.figures.alert and record.source_ip != ""
-            passes = self._passes(minute)
+            passes = self._passes(minute, record.resultcode in _FLOODS)
             if not passes:
                 self._left_out += 1
                 self._last = record
@@ -97,15 +109,18 @@ class Denials:
             minute = self._minutes[address] = _Minute(now)
         return minute
 
-    def _passes(self, minute: _Minute) -> bool:
+    def _passes(self, minute: _Minute, is_of_flood: bool) -> bool:
         """Count a record, unless it is too many."""
         now, figures = self._clock(), self.figures
         if now - self._second >= 1:
-            self._second, self._written = now, 0
+            self._second, self._written, self._of_floods = now, 0, 0
+        if is_of_flood and self._of_floods >= FLOOD_RECORDS:
+            return False
         if figures.records_a_second is not None and self._written >= figures.records_a_second:
             return False
         if figures.records_a_minute is not None and minute.written >= figures.records_a_minute:
             return False
         self._written += 1
+        self._of_floods += is_of_flood
         minute.written += 1
         return True

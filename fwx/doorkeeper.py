@@ -109,6 +109,7 @@ class GuardedUsers:
         """*gate* is one for all that check passwords in a service."""
         self._authenticator = authenticator
         self._gate = gate
+        self.is_configured = True
 
     def check(self, name: str, password: bytes, done: Done) -> Callable[[], None]:
         """Check as :class:`~fwx.impl.authentication.IPasswordAuthenticator` says; refused after too many that were

@@ -101,7 +101,8 @@ class Pending(Protocol):
 class Entrance:
     """What the entries of one listener share.
 
-    :ivar pending: clients that have not got a connection yet, or have been sent away.
+    :ivar handshaking: the clients of all listeners that have not said yet what they want. :ivar pending: those that
+        have and have not got it yet, or have been sent away.
     :ivar forwarders: clients that speak plain HTTP.
     """
 
@@ -133,13 +134,14 @@ class Entrance:
         self.arrivals = deadlines["bind"]
         self.farewells = deadlines["farewell"]
         self.associations = associations
+        self.handshaking: set[Pending] = limits.crowd.handshakes
         self.pending: set[Pending] = set()
         self.forwarders: set[Pending] = set()
         self._on_left = on_left
 
     def close(self) -> None:
         """The service stops: called first, and again when the connections have ended."""
-        for entry in [*self.pending, *self.forwarders]:
+        for entry in [*self.handshaking, *self.pending, *self.forwarders]:
             entry.close()
 
     def release(self, address: SocketAddress) -> None:

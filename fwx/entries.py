@@ -89,7 +89,7 @@ class ProxyEntry:
         self._user: FWXAuthenticatedUser | None = None
         self._cancel_check: Callable[[], None] | None = None
         self._deadline = entrance.handshakes.add(self._timed_out)
-        entrance.pending.add(self)
+        entrance.handshaking.add(self)
         arrival.client.watch(self._event)
         if arrival.early and self._take(arrival.early) and self._handshake.is_over:
             self._go_on()
@@ -151,7 +151,7 @@ class ProxyEntry:
             check = self._entrance.doorkeeper.check
             self._cancel_check = check(self._address.host, handshake.credentials, self._checked)
         elif handshake.forward is not None:
-            self._entrance.pending.discard(self)
+            self._entrance.handshaking.discard(self)
             HttpForwarder(self._entrance, self._arrival._replace(early=handshake.forward), self._deadline)
 
     def _checked(self, result: Checked) -> None:
@@ -176,7 +176,7 @@ class ProxyEntry:
         request = self._handshake.request
         assert request is not None
         self._deadline.cancel()
-        self._entrance.pending.discard(self)
+        self._entrance.handshaking.discard(self)
         if request.command == "udp":
             AssociateEntry(self._entrance, self._arrival, request.target, self._handshake, self._user)
             return
@@ -224,6 +224,6 @@ class ProxyEntry:
         if cancel is not None:
             cancel()
         self._deadline.cancel()
-        self._entrance.pending.discard(self)
+        self._entrance.handshaking.discard(self)
         self._entrance.release(self._address)
         self._entrance.say_farewell(self._client, reply)

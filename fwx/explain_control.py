@@ -12,7 +12,7 @@ from fwx.impl.connection import FWXConnection
 from fwx.impl.datagramconnection import FWXDatagramConnection
 
 if TYPE_CHECKING:
-    from fwx.config import Configuration
+    from fwx.change.running import Running
     from fwx.control.server import Lines
     from fwx.impl.chain import Member
     from fwx.impl.connectionbase import ConnectionBase
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class ExplainControl:
     """Explains live connections: how they began, and what the rules say to them now."""
 
-    def __init__(self, configuration: Configuration, engine: Engine) -> None:
-        self._places = places_of(configuration)
+    def __init__(self, running: Running, engine: Engine) -> None:
+        self._running = running
         self._engine = engine
 
     async def explain(self, request: Mapping[str, Any], lines: Lines) -> None:
@@ -66,14 +66,17 @@ class ExplainControl:
     def _explain(self, asked: Asked) -> dict[str, Any]:
         engine = self._engine
         everywhere = (host.name for host in engine.gateway.hosts_everywhere)
-        return Explainer(engine.policy, everywhere, self._places, engine.routes).explain(asked)
+        return Explainer(engine.policy, everywhere, places_of(self._running.configuration), engine.routes).explain(
+            asked
+        )
 
     def _asked(
         self, connection: ConnectionBase, target: SocketAddress, address: SocketAddress | None, transport: str
     ) -> Asked:
         resolved = "" if address is None or target.address is not None else address.host
         session = connection.session
-        return Asked(connection.client_address, target, transport, resolved, session.who, session.user_name)
+        web = connection.web if isinstance(connection, FWXConnection) else None
+        return Asked(connection.client_address, target, transport, resolved, session.who, session.user_name, web=web)
 
     def _began(
         self, connection: ConnectionBase, verdict: Verdict, members: list[Member], secondary: bool
@@ -83,7 +86,7 @@ class ExplainControl:
             "began": {
                 "client": str(connection.client_address),
                 "rule": verdict.rule,
-                "place": self._places.get(verdict.rule, ""),
+                "place": places_of(self._running.configuration).get(verdict.rule, ""),
                 "upstream": verdict.upstream,
                 "filters": [member.host.name for member in members],
                 "announced": secondary,

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from fwx.change.running import Running
 from fwx.composition import filter_host, options_fit
-from fwx.config import Configuration
 from fwx.config_problems import did_you_mean
 from fwx.control import ControlError
 from fwx.control.server import text_of
@@ -20,6 +20,7 @@ from fwx.impl.engine import Engine
 from fwx.impl.fault import describe
 from fwx.impl.filterhost import FilterHost
 from fwx.impl.retirement import exchange
+from fwx.impl.ruledata import RuleData
 
 logger = logging.getLogger("fwx.reload")
 
@@ -30,12 +31,11 @@ IMPORT_SECONDS = 30.0
 class FilterReloader:
     """Reloads filters one after the other; whatever fails leaves the old code in place."""
 
-    def __init__(self, configuration: Configuration, engine: Engine, firewall: Any) -> None:
-        """:param firewall: what ``FilterInit`` is given."""
-        self._configuration = configuration
+    def __init__(self, running: Running, engine: Engine, firewall: Any) -> None:
+        """:param running: what says which filters there are. :param firewall: what ``FilterInit`` is given."""
+        self._running = running
         self._engine = engine
         self._firewall = firewall
-        self._one_at_a_time = asyncio.Lock()
         self._importing: threading.Thread | None = None
         self._is_closed = False
 
@@ -49,20 +49,20 @@ class FilterReloader:
         Returns the name, and how many connections finish with the old code.
 
         :raises ControlError: there is no such filter; its code cannot be imported, does not take the options of the
-            configuration that the service was started with, or fails in ``FilterInit``.
+            configuration in force, or fails in ``FilterInit`` or ``PrepareRulesData``.
         """
         name = text_of(request, "name")
-        names = [table.name for table in self._configuration.filters]
-        if name not in names:
-            hint = did_you_mean(name, names) or (f"; there are {', '.join(names)}" if names else "; there are none")
-            raise ControlError(f"the service has no filter {name!r}{hint}")
-        async with self._one_at_a_time:
+        async with self._running.changing:
+            names = [table.name for table in self._running.configuration.filters]
+            if name not in names:
+                hint = did_you_mean(name, names) or (f"; there are {', '.join(names)}" if names else "; there are none")
+                raise ControlError(f"the service has no filter {name!r}{hint}")
             left = await self._reload(names.index(name))
         logger.info("filter %r has been reloaded; %d connections finish with the old code", name, left)
         return {"name": name, "connections": left}
 
     async def _reload(self, index: int) -> int:
-        table = self._configuration.filters[index]
+        table = self._running.configuration.filters[index]
         try:
             fresh = await self._import(table.use)
             try:
@@ -97,16 +97,18 @@ class FilterReloader:
     async def _started(self, index: int, filter_class: type) -> FilterHost:
         """Return the filter with the new code, ready.
 
-        :raises ControlError: it does not take the options, it fails in ``FilterInit``, or the service is stopping.
+        :raises ControlError: it does not take the options, it fails in ``FilterInit`` or ``PrepareRulesData``, or the
+            service is stopping.
         """
         if self._is_closed:
             raise ControlError("the service is stopping")
-        configuration = self._configuration
+        configuration = self._running.configuration
         problems = options_fit(configuration, index, filter_class)
         if problems:
             raise ControlError("; ".join(map(str, problems)))
         host = filter_host(configuration, index, filter_class, self._engine.faults)
         await ended(host.start(self._firewall))
+        await ended(RuleData(self._engine).begin(host))
         if host.state != "ready":
             raise ControlError(host.reason)
         return host

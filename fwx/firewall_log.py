@@ -122,6 +122,11 @@ class FirewallLog:
                 return False
         return True
 
+    def look(self) -> None:
+        """Notice writes that do not come to an end (B9.19); the service asks now and then, on the loop thread."""
+        for writer in self._writers:
+            writer.look()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in every sink; not for the event loop's thread.
 

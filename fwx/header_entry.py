@@ -65,7 +65,7 @@ class HeaderEntry:
         self._next = then
         self._codec = ProxyHeaderCodec()
         self._deadline = entrance.handshakes.add(self._timed_out)
-        entrance.pending.add(self)
+        entrance.handshaking.add(self)
         if arrival.address in trusted:
             arrival.client.watch(self._event)
         else:
@@ -126,4 +126,4 @@ class HeaderEntry:
 
     def _settle(self) -> None:
         self._deadline.cancel()
-        self._entrance.pending.discard(self)
+        self._entrance.handshaking.discard(self)

@@ -26,17 +26,17 @@ from fwx.interfaces.hresult import (
     WSAECONNRESET,
     WSAETIMEDOUT,
 )
-from fwx.onward import Onward
+from fwx.onward import Onward, content_words
 from fwx.proxy import Outcome
 from fwx.proxy.http_answer import Answer
 from fwx.proxy.http_forward import ClientSide, ForwardError, ForwardRequest
 
 if TYPE_CHECKING:
+    from fwx.crowd import Refusal
     from fwx.entrance import Arrival, Entrance
     from fwx.impl.authentication import Checked
     from fwx.impl.deadline import Deadline
     from fwx.impl.user import FWXAuthenticatedUser
-    from fwx.limits import Refusal
 
 logger = logging.getLogger("fwx.http_forwarder")
 
@@ -248,6 +248,8 @@ class HttpForwarder:
             event = onward.side.next()
             if event is None:
                 return onward.receive()
+            if isinstance(event, h11.Response) and self._denies(onward, event):
+                return True
             if isinstance(event, h11.Response | h11.InformationalResponse):
                 self._pending = self._side.respond(event)
             elif isinstance(event, h11.Data):
@@ -321,7 +323,8 @@ class HttpForwarder:
         onward, request = self._onward, self.request
         assert request is not None
         if onward is not None:
-            if onward.can_be_used and (onward.target, onward.user) == (request.target, self.user):
+            same = (onward.target, onward.user) == (request.target, self.user)
+            if onward.can_be_used and same and onward.allows(request):
                 self._begin_exchange(onward)
                 return
             self._leave(onward)
@@ -341,7 +344,7 @@ class HttpForwarder:
         self._state = _State.CONNECTION
         self._onward = Onward(self)
         assert self.request is not None
-        self._onward.open(self.request.agent)
+        self._onward.open(self.request)
 
     def _turn_away(self, refused: Refusal) -> None:
         """A limit of the client is exceeded."""
@@ -360,6 +363,19 @@ class HttpForwarder:
         if not self._side.can_continue or not onward.can_be_used or self._stops:
             self._leave(onward, abortive=not self._side.request_ended or bool(onward.pending))
         self._next_cycle()
+
+    def _denies(self, onward: Onward, response: h11.Response) -> bool:
+        """Refuse a response that the rules do not allow, before any of it has gone out; tell whether that is so."""
+        assert self.request is not None
+        verdict = onward.complaint(self.request, response)
+        if verdict is None:
+            return False
+        told = FWX_E_NOT_AUTHENTICATED if verdict.needs_user else verdict.hresult
+        self._leaving.add(onward)
+        self._onward = None
+        onward.deny(verdict, f"HTTP: {content_words(self.request, response)}: {verdict.reason}")
+        self._answer(Answer.to(outcome_of(told), self.entrance.demand))
+        return True
 
     def _lost(self, onward: Onward, reason: str, error: ForwardError | None = None) -> None:
         """The server is gone, or its response is none."""

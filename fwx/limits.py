@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol
 
+from fwx.crowd import Crowd, CrowdFigures, Refusal
 from fwx.impl.networks import AddressSet, normalise
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED, HRESULT
 
 HALF_OPEN: Final = 80
 """TCP connections of one address that are being opened at a time, by default (B11's table)."""
-
-Refusal: TypeAlias = tuple[HRESULT, str]
-"""Why there is no room: the result and the words for the log."""
 
 _MINUTE = 60.0
 # The table is swept of addresses that no longer count when it has grown to this many.
@@ -42,12 +40,22 @@ class Figures(NamedTuple):
 
 
 class LimitTable:
-    """Which figures hold for which address (B11.5)."""
+    """Which figures hold for which address (B11.5).
 
-    __slots__ = ("_excepted", "_exceptions", "_figures")
+    :ivar crowd: those of all addresses together.
+    """
 
-    def __init__(self, figures: Figures, exceptions: AddressSet | None = None, excepted: Figures | None = None) -> None:
+    __slots__ = ("_excepted", "_exceptions", "_figures", "crowd")
+
+    def __init__(
+        self,
+        figures: Figures,
+        exceptions: AddressSet | None = None,
+        excepted: Figures | None = None,
+        crowd: CrowdFigures | None = None,
+    ) -> None:
         """*excepted* hold for *exceptions*, *figures* for everybody else."""
+        self.crowd = crowd or CrowdFigures()
         self._figures = figures
         self._exceptions = exceptions
         self._excepted = excepted or figures
@@ -93,7 +101,7 @@ class AddressLimits:
     """Counts what each client address has open, and what it has begun in the current minute.
 
     :ivar exceeded: told of each refusal: the address, and words (B11.6). :ivar refusals: how many there were.
-    :ivar logs: what is refused has a record.
+    :ivar logs: what is refused has a record. :ivar crowd: counts all addresses together.
     """
 
     def __init__(self, table: LimitTable, clock: Callable[[], float]) -> None:
@@ -104,10 +112,12 @@ class AddressLimits:
         self.exceeded: Callable[[str, str], object] = lambda _address, _words: None
         self.refusals = 0
         self.logs = True
+        self.crowd = Crowd(table.crowd)
 
     def use(self, table: LimitTable) -> None:
         """Go by *table* from now on; what is open stays open, and counts."""
         self._table = table
+        self.crowd.use(table.crowd)
         for address, usage in self._usage.items():
             usage.figures = table.of(address)
 
@@ -147,12 +157,17 @@ class AddressLimits:
         if usage.half_open >= usage.figures.half_open:
             words = f"has {usage.half_open} connections that are being opened (tcp_half_open_per_address)"
             return self._refuse(FWX_E_IS_BUSY, address, words)
+        crowd = self.crowd
+        if crowd.connects >= crowd.figures.connects:
+            return crowd.refuse_connect()
         usage.half_open += 1
+        crowd.connects += 1
         return None
 
     def end_opening(self, address: str) -> None:
         """Give back what :meth:`begin_opening` has counted."""
         self._usage[address].half_open -= 1
+        self.crowd.connects -= 1
 
     def request(self, address: str) -> Refusal | None:
         """Count a request in plain HTTP, unless it is one too many."""
@@ -171,16 +186,19 @@ class AddressLimits:
         if len(usage.udp) >= usage.figures.udp:
             oldest = next(iter(usage.udp))
             del usage.udp[oldest]
+            self.crowd.udp_sessions -= 1
             words = f"has {len(usage.udp) + 1} UDP sessions (udp_per_address)"
             result, reason = self._refuse(FWX_E_IS_BUSY, address, words)
             oldest.end(result, f"made room for a newer one: {reason}")
         usage.udp[session] = None
+        self.crowd.udp_sessions += 1
 
     def end_udp(self, address: str, session: UdpSession) -> None:
         """Give back the place of *session*, if it has one."""
         usage = self._usage.get(address)
-        if usage is not None:
-            usage.udp.pop(session, None)
+        if usage is not None and session in usage.udp:
+            del usage.udp[session]
+            self.crowd.udp_sessions -= 1
 
     def concurrent(self, address: str) -> int:
         """Return the number of connections that *address* has now."""

@@ -50,8 +50,18 @@ class LimitsControl:
         have, most = self._descriptors()
         connections = sum(len(session.connections) for session in engine.sessions)
         counts = {"sessions": len(engine.sessions), "connections": connections, "opening": len(engine.gateway.opening)}
+        crowd, ceiling = self._limits.crowd, engine.queue.ceiling
         refused = {"addresses": self._limits.refusals, "rules": engine.quotas.refusals}
-        return {"service": {**counts, "descriptors": {"is": have, "most": most}, "refused": refused}}
+        return {
+            "service": {
+                **counts,
+                **crowd.told(len(engine.look_ups)),
+                "descriptors": {"is": have, "most": most},
+                "memory_per_connection": {"most": ceiling.most, "refused": ceiling.refusals},
+                "refused": refused,
+                "refused_together": dict(crowd.refusals),
+            }
+        }
 
     def _addresses(self, wanted: Any) -> Iterator[dict[str, Any]]:
         now = self._engine.clock()

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fwx.crowd import Crowd
 from fwx.impl.accepting import PAUSE_SECONDS, SHORTAGES
 from fwx.impl.logrecord import Action, LogRecord
 from fwx.impl.networks import normalise
@@ -37,7 +38,8 @@ class ListenError(Exception):
 class Listener:
     """Accepts clients for one entry.
 
-    :ivar address: where it listens. :ivar port: its port in the packet filter, closed with the listener.
+    :ivar name: for the log; it may change, as may :attr:`limits`. :ivar address: where it listens. :ivar port: its port
+        in the packet filter, closed with the listener.
     :ivar only_destination: the address that every client has connected to; ``None`` where that may differ.
     """
 
@@ -51,18 +53,20 @@ class Listener:
         accepting: Callable[[], bool],
         call_later: Callable[[float, Callable[[], None]], Any],
         diversion: str = "",
+        crowd: Crowd | None = None,
     ) -> None:
         """Bind and listen; clients wait until :meth:`start`.
 
         :param bind: a literal address, port 0 for a free one. :param limits: what counts the peers; ``None``: nobody.
         :param accepting: whether the log can take records. :param diversion: ``tproxy`` or ``redirect`` for a listener
-            that takes what is diverted to it, whose port nobody may address.
+            that takes what is diverted to it, whose port nobody may address. :param crowd: counts all peers together.
         :raises ListenError: the address cannot be bound.
         """
         self.name = name
         self.limits = limits
         self._engine = engine
         self._accepting = accepting
+        self._crowd = crowd or Crowd()
         self._call_later = call_later
         self._resume: Any = None
         self._is_short = False
@@ -90,8 +94,12 @@ class Listener:
 
     def start(self, entry: Entry) -> None:
         """Hand clients to *entry* from now on."""
-        self._entry = entry
+        self.hand_to(entry)
         self._transport.watch_accept(self._ready)
+
+    def hand_to(self, entry: Entry) -> None:
+        """Hand the next clients to *entry*."""
+        self._entry = entry
 
     def close(self) -> None:
         """Give the port back; clients in the backlog are reset by the kernel."""
@@ -137,15 +145,20 @@ class Listener:
         assert self._entry is not None
         if self._is_ipv6 and address.host.startswith("::ffff:"):
             address = SocketAddress(normalise(address.host), address.port)
-        refused = None if self.limits is None else self.limits.admit(address.host)
+        crowd = self._crowd
+        refused = None
+        if len(crowd.handshakes) >= crowd.most_handshakes:
+            refused = crowd.refuse_client()
+        elif self.limits is not None:
+            refused = self.limits.admit(address.host)
         if refused is None:
             self._entry(transport, address)
             return
         transport.close(True)
-        assert self.limits is not None
-        if not self.limits.logs:
-            return
-        result, reason = refused
+        if self.limits is None or self.limits.logs:
+            self._log(address, *refused)
+
+    def _log(self, address: SocketAddress, result: int, reason: str) -> None:
         engine = self._engine
         engine.write_record(
             LogRecord(
@@ -166,7 +179,7 @@ class Listener:
             logger.debug("listener %r: %s", self.name, error)
             return
         self._is_short = True
-        self._engine.recoverer.ran_short()
+        self._engine.recoverer.ran_short(self)
         if self._resume is None:
             logger.warning("listener %r takes no clients for a moment: %s", self.name, error.strerror)
             self._transport.pause_accept()
@@ -179,7 +192,7 @@ class Listener:
 
     def _has_enough(self) -> None:
         self._is_short = False
-        self._engine.recoverer.has_enough()
+        self._engine.recoverer.has_enough(self)
 
 
 def _is_unspecified(address: SocketAddress) -> bool:

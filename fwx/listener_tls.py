@@ -31,8 +31,10 @@ class ListenerTls:
     to_server: Callable[[], Role] | None = None
 
 
-def listeners_tls(configuration: Configuration) -> Mapping[str, ListenerTls]:
-    """Return the TLS of every listener of *configuration*, by its name.
+def listeners_tls(
+    configuration: Configuration, known: Mapping[str, ListenerTls] | None = None
+) -> Mapping[str, ListenerTls]:
+    """Return the TLS of every listener of *configuration*, by its name; that of those that are *known* is not read.
 
     :raises ConfigurationError: a file cannot be used; every one is named, with the line of its key.
     """
@@ -40,7 +42,8 @@ def listeners_tls(configuration: Configuration) -> Mapping[str, ListenerTls]:
     problems: list[Problem] = []
     for index, table in enumerate(configuration.listeners):
         try:
-            made[table.name] = _of_listener(configuration, table, ("listener", index))
+            found = None if known is None else known.get(table.name)
+            made[table.name] = found or _of_listener(configuration, table, ("listener", index))
         except _UnusableError as error:
             problems.append(configuration.source.problem(error.path, error.words))
     if problems:

@@ -34,6 +34,11 @@ class PeriodWatch:
         if policy.has_schedules:
             self._timer = self._call_later(LOOK_SECONDS, self._look)
 
+    def renew(self) -> None:
+        """Another policy is in force, by which all connections are judged again anyhow."""
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from fwx.impl.contenttype import ContentTypes
 from fwx.impl.domainset import DomainSet, normalise_name
 from fwx.impl.networks import ALWAYS_LOCAL, ANY, EXTERNAL, LOCALHOST, PREDEFINED, AddressRange, AddressSet
 from fwx.impl.user import AUTHENTICATED
@@ -21,14 +22,15 @@ def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
     suffices. What several of them match together is not found. A disabled rule matches nothing, and is not told of.
     """
     coverage = _Coverage(configuration)
-    for later, rule in enumerate(configuration.rules):
-        for earlier, other in enumerate(configuration.rules[:later]):
+    rules = configuration.all_rules
+    for later, rule in enumerate(rules):
+        for earlier, other in enumerate(rules[:later]):
             if rule.enabled and other.enabled and not other.shadow and coverage.covers(other, rule):
-                line = configuration.line(("rule", earlier, "name"))
+                line = configuration.line((*configuration.rule_path(earlier), "name"))
                 words = (
                     f"rule {rule.name!r} can never match: rule {other.name!r} in line {line} matches all of it first"
                 )
-                yield configuration.source.problem(("rule", later, "name"), words)
+                yield configuration.source.problem((*configuration.rule_path(later), "name"), words)
                 break
 
 
@@ -41,11 +43,11 @@ class _Coverage:
     """Compares rules by what they match."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._ranges = {
-            network.name: tuple(AddressRange.parse(text) for text in network.ranges)
-            for network in configuration.networks
-        }
+        networks = [(each.name, each.ranges) for each in configuration.networks]
+        computers = [(each.name, each.ranges) for each in configuration.computers]
+        self._ranges = {name: tuple(map(AddressRange.parse, ranges)) for name, ranges in (*networks, *computers)}
         self._domains = {each.name: each.names for each in configuration.domains}
+        self._urls = {each.name: frozenset(each.urls) for each in configuration.urls}
 
     def covers(self, wide: Rule, narrow: Rule) -> bool:
         """Tell whether *wide* matches all that *narrow* does."""
@@ -54,15 +56,26 @@ class _Coverage:
             and wide.schedule in (None, narrow.schedule)
             and _has_users(wide, narrow)
             and _has_ports(wide.source_ports, narrow.source_ports)
+            and _has_content(wide, narrow)
             and self._has_places(wide.source, narrow.source)
-            and self._has_places(wide.destination, narrow.destination)
+            and self._has_places(wide.destination, narrow.destination, urls=_reads_urls_as(wide, narrow))
         )
 
-    def _has_places(self, wide: Iterable[str], narrow: Iterable[str]) -> bool:
+    def _has_places(self, wide: Iterable[str], narrow: Iterable[str], *, urls: bool = True) -> bool:
+        """:param urls: what a set of URLs matches for the one, it matches for the other."""
         names = frozenset(wide)
         if names >= {ANY, LOCALHOST}:
             return True
-        return all(name in names or self._has_place(names, name) for name in narrow)
+        return all(
+            urls and self._has_urls(names, name)
+            if name in self._urls
+            else name in names or self._has_place(names, name)
+            for name in narrow
+        )
+
+    def _has_urls(self, wide: frozenset[str], name: str) -> bool:
+        """Tell whether each URL of the set *name* is written in one of the sets *wide*, too."""
+        return self._urls[name] <= frozenset[str]().union(*(self._urls.get(other, ()) for other in wide))
 
     def _has_place(self, wide: frozenset[str], name: str) -> bool:
         """Tell whether what is called *name* is in networks or sets of domains of other names."""
@@ -92,6 +105,17 @@ def _has_users(wide: Rule, narrow: Rule) -> bool:
         return True
     users, groups = set(narrow.users) - {ANY}, set(narrow.groups)
     return users <= set(wide.users) and groups <= set(wide.groups)
+
+
+def _has_content(wide: Rule, narrow: Rule) -> bool:
+    if not wide.content_types:
+        return True
+    return bool(narrow.content_types) and ContentTypes(wide.content_types).covers(ContentTypes(narrow.content_types))
+
+
+def _reads_urls_as(wide: Rule, narrow: Rule) -> bool:
+    """Tell whether *wide* takes a URL for one of a set whenever *narrow* does: who denies, takes more for it."""
+    return wide.action == "deny" or narrow.action == "allow"
 
 
 def _has_ports(wide: tuple[tuple[int, int], ...], narrow: tuple[tuple[int, int], ...]) -> bool:

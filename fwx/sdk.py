@@ -19,13 +19,14 @@ from fwx.aio.socket import Accepted, AsyncSocket
 from fwx.connection_filter import AskedConnection, ConnectionFilter
 from fwx.data_pump import DataPump
 from fwx.filter_options import FilterOptions
-from fwx.impl.alert import Category, EventDefinition, Severity
+from fwx.impl.alert import Category, EventDefinition, EventInUseError, Severity
 from fwx.impl.alerting import IAlerts
 from fwx.impl.blocking import IBlocking
 from fwx.impl.clienthello import Greeting, read_greeting
 from fwx.impl.externalio import CancelIoEx, ReadFile, WriteFile
 from fwx.impl.hostnames import IHostNames
 from fwx.impl.overlapped import OVERLAPPED
+from fwx.impl.policyrule import IPolicyRule
 from fwx.impl.proxied import IProxied
 from fwx.impl.recorded import IRecorded
 from fwx.impl.tasking import ITasks
@@ -49,11 +50,13 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "ConnectionFilter",
     "DataPump",
     "EventDefinition",
+    "EventInUseError",
     "FilterOptions",
     "Greeting",
     "IBlocking",
     "IComponentLookup",
     "IHostNames",
+    "IPolicyRule",
     "IProxied",
     "IRecorded",
     "ISocketTimeouts",
@@ -67,11 +70,13 @@ __all__ = [  # noqa: PLE0604  the contract's own list
     "UnreadSocket",
     "WriteFile",
     "define_event",
+    "find_event",
     "get_host_by_addr",
     "get_host_by_name",
     "implementer",
     "pump",
     "read_greeting",
+    "remove_event",
     "signal",
     "spawn",
     "together",
@@ -99,10 +104,32 @@ def define_event(
     return event
 
 
+def find_event(firewall: Any, name: str) -> EventDefinition:
+    """Return an event that the service or another filter has defined, to signal it (B9.21).
+
+    :raises ValueError: nobody has defined it.
+    """
+    lookup: Any = IComponentLookup
+    event: EventDefinition = lookup(firewall).getUtility(IAlerts).event(name)
+    return event
+
+
+def remove_event(event: EventDefinition) -> None:
+    """Remove an event that :func:`define_event` has returned, whose time is over before the service's is (B9.22).
+
+    Events go with the service by themselves; FilterShutdown need not do this.
+
+    :raises EventInUseError: an alert of the configuration uses it; that has to go first.
+    :raises ValueError: it has been removed.
+    """
+    event.remove()
+
+
 def signal(event: EventDefinition, message: str, *, key: str = "") -> bool:
     """Signal *event*, from any thread (B9.21); tell whether an alert was raised now.
 
-    The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27).
+    The same event and *key* raise at most one alert a minute, with the number of signals held back (B9.27), unless
+    the administrator has defined alerts for it.
     """
     return event.signal(message, key=key)
 

@@ -9,71 +9,58 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from fwx.accounts import Accounts
 from fwx.aio.tasks import Tasks
-from fwx.authenticators import Authenticators, Directories
-from fwx.composition import denials_of, filters_of, log_of, plan_of, policy_of, users_of
+from fwx.alerts.alerting import Alerting
+from fwx.alerts.control import AlertsControl
+from fwx.change.changer import Changer
+from fwx.change.control import ChangeControl
+from fwx.change.live import LiveParts
+from fwx.change.parts import Parts, read_parts
+from fwx.change.running import Running
+from fwx.composition import denials_of, log_of, plan_of
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import TransparentListener
 from fwx.config_support import unsupported
 from fwx.control.server import ControlServer
 from fwx.courses import ended
 from fwx.denials import Denials
-from fwx.doorkeeper import (
-    ATTEMPT_SECONDS,
-    MOST_ATTEMPTS,
-    MOST_ATTEMPTS_OF_USER,
-    Doorkeeper,
-    GuardedUsers,
-    address_gate,
-    user_gate,
-)
 from fwx.explain_control import ExplainControl
 from fwx.filter_reload import FilterReloader
 from fwx.handles import DescriptorHandles
-from fwx.impl.alert import Alert, Alerts
-from fwx.impl.authentication import IPasswordAuthenticator, IRadiusUsers
 from fwx.impl.culprit import culprit_of
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Engine
 from fwx.impl.fault import FaultReporter
 from fwx.impl.gateway import Gateway
 from fwx.impl.interim import InterimRecords
-from fwx.impl.networks import LocalAddresses
 from fwx.impl.packetfilter import MemoryPacketFilter
-from fwx.impl.route import routes
+from fwx.impl.ruledata import RuleData
 from fwx.impl.sessions import Sessions
 from fwx.interfaces import IFWXFirewall2, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING
-from fwx.limits import AttemptLimits
 from fwx.limits_control import LimitsControl
-from fwx.listener_tls import listeners_tls
-from fwx.local_users import LocalUser, LocalUsers
 from fwx.network import Poller, SocketNetwork
 from fwx.packetfilter.backend import NftablesPacketFilter
+from fwx.packetfilter.lockdown import log_drops
 from fwx.packetfilter.plan import Plan
 from fwx.passed_sockets import PassedSockets
 from fwx.period_watch import PeriodWatch
 from fwx.ports import ports_of_others
 from fwx.privileges import drop_root, give_to, raise_descriptor_limit, service_account
+from fwx.protection import Protection
 from fwx.registry import Registry, build_registry
 from fwx.resolver import SystemResolver
-from fwx.service_events import ServiceEvents
 from fwx.sessions_control import SessionsControl
 from fwx.tracing.control import TraceControl
 from fwx.transparent.sockets import SocketMaker
-from fwx.upstreams import upstreams_of
-from fwx.user_directories import DirectorySurroundings, UserDirectories, read_directories
+from fwx.user_directories import DirectorySurroundings
 from fwx.watchdog import Watchdog
 from fwx.ways_in import WaysIn
 from fwx.workers import WORKERS, WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from fwx.impl.connectionbase import ConnectionBase
-    from fwx.impl.filterhost import FilterHost
-    from fwx.impl.policy import Policy
-    from fwx.impl.route import Route
 
 logger = logging.getLogger("fwx.service")
 
@@ -86,15 +73,14 @@ SESSION_IDLE_SECONDS = 60.0
 KEEP_ALIVE_SECONDS = 60.0
 # How long a client that waits for a connection from outside (BIND) may wait.
 BIND_SECONDS = 120.0
-HASHING_THREADS = 2
 # How long a client of a UDP port is remembered that neither sends nor gets anything.
 UDP_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 LOG_CLOSE_SECONDS = 10.0
 # How long the tasks of filters have to end when they are cancelled.
 TASK_SECONDS = 2.0
-# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and how long
-# after the second signal.
+# How long the threads of the pool have to end what filters gave them, each time that it is waited for, and then what
+# follows alerts; and how long after the second signal.
 WORKER_SECONDS = 5.0
 HURRIED_SECONDS = 0.5
 ALERT_FLUSH_SECONDS = 5.0
@@ -119,20 +105,16 @@ class Service:
         problems = unsupported(configuration)
         if problems:
             raise ConfigurationError(problems)
-        self.configuration = configuration
         self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = log_of(configuration, self._log_failed, self._log_recovered)
-        self.alerts = Alerts(time.time, (self.log.write_alert, _show_alert))
-        self._events = ServiceEvents(self.alerts)
+        self.alerting = Alerting(configuration, self.log.write_alert, self._loop)
+        self.alerts, self._events = self.alerting.alerts, self.alerting.events
         figures = denials_of(configuration.limits)
         self.denials = Denials(self.log.write, time.monotonic, figures, self._events.denied)
         faults = FaultReporter(self._events.filter_fault)
-        filters = filters_of(configuration, faults)
-        users = users_of(configuration)
-        directory_makers = read_directories(configuration)
-        ways_out = routes(upstreams_of(configuration, self._events.upstream_failure))
-        tls = listeners_tls(configuration)
+        parts = read_parts(configuration, faults, self._events.upstream_failure)
+        self.running = Running(parts)
         self.poller = Poller(self._loop)
         self.packet_filter = self._make_packet_filter()
         self._socket_maker = SocketMaker(self.poller, self._events.socket_maker_failure.signal)
@@ -142,17 +124,14 @@ class Service:
         # What hangs in filters does not hold up the files of others.
         self._files = WorkerPool(WORKERS, WORKERS)
         self.handles = DescriptorHandles(self.poller.queue, self.poller, self._files.submit)
-        # The policy keeps it up to date: it is asked about every connection, and first.
-        local = LocalAddresses()
         self._deadlines = _deadlines(configuration.limits.handshake_seconds, self._loop)
         network = SocketNetwork(self.poller)
-        self.engine = self._make_engine(network, policy_of(configuration, local), filters, faults, ways_out)
-        self.engine.quotas.non_tcp_a_second = configuration.limits.udp_new_per_second_per_rule
+        self.engine = self._make_engine(network, parts, faults)
         self.engine.quotas.exceeded = self._events.rule_limit
         self._watchdog = Watchdog(
             configuration.service.blocked_loop_seconds,
             time.monotonic,
-            self._loop.call_soon_threadsafe,
+            self._loop.call_later,
             lambda frame: culprit_of(frame, (*self.engine.filters, *self.engine.retired)),
             self._events.filter_blocks,
         )
@@ -164,36 +143,51 @@ class Service:
         around = DirectorySurroundings(
             self._loop, self.poller.queue.post, self._resolver, self._events.directory_failure.signal
         )
-        self._directories = UserDirectories(configuration, directory_makers, around)
-        # Passwords are hashed here, not by the threads of filters, which may be busy.
-        self._hashing = WorkerPool(HASHING_THREADS, HASHING_THREADS)
-        doorkeeper = self._make_doorkeeper(users)
+        self._accounts = Accounts(self.registry, around)
         self.firewall: Any = self.registry.getUtility(IFWXFirewall2)
         self._period_watch = PeriodWatch(self.engine, self._loop.call_later)
-        self._reloader = FilterReloader(configuration, self.engine, self.firewall)
+        self._reloader = FilterReloader(self.running, self.engine, self.firewall)
         self.ways_in = WaysIn(
             configuration,
             self.gateway,
             network,
-            local,
-            tls,
-            doorkeeper,
+            parts.local,
+            parts.tls,
+            self._accounts.doorkeeper,
             self._deadlines,
             self._socket_maker,
             self._accepting,
             self._note_idle,
         )
         self.ways_in.limits.exceeded = self._events.limit
+        self._protection = Protection(self.engine, self.ways_in.limits.crowd, self._events)
+        live = LiveParts(
+            self.engine,
+            self.firewall,
+            self.ways_in,
+            self._accounts,
+            self.denials,
+            self._deadlines["handshake"],
+            self._interim,
+            self._watchdog,
+            self._period_watch,
+            self.alerting,
+        )
+        live.start(parts)
+        self.changer = Changer(self.running, live, self._events.upstream_failure, lambda: self._socket_maker.is_running)
         sessions_control = SessionsControl(self.engine)
+        alerts_control = AlertsControl(self.alerting)
         self._control = ControlServer(
             configuration.state_dir,
-            {"reload filter": self._reloader.reload},
+            {"reload filter": self._reloader.reload, "reset alert": alerts_control.reset},
             {
-                "trace": TraceControl(configuration, self.engine).trace,
-                "explain": ExplainControl(configuration, self.engine).explain,
+                "trace": TraceControl(self.running, self.engine).trace,
+                "explain": ExplainControl(self.running, self.engine).explain,
                 "sessions": sessions_control.sessions,
                 "kill sessions": sessions_control.kill,
                 "limits": LimitsControl(self.engine, self.ways_in.limits).limits,
+                **ChangeControl(self.changer).streams,
+                "alerts": alerts_control.alerts,
             },
         )
         self._alert_timer: asyncio.TimerHandle | None = None
@@ -201,6 +195,11 @@ class Service:
         self._idle = asyncio.Event()
         self._is_draining = False
         self._worker_seconds = WORKER_SECONDS
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in force."""
+        return self.running.configuration
 
     async def start(self) -> None:
         """Bind, open the log, start the packet filter, drop root, initialise the filters, then let clients in.
@@ -215,10 +214,12 @@ class Service:
         raise_descriptor_limit()
         self.ways_in.bind(self._passed)
         self._open_log(account)
+        self.changer.remember_start(None if account is None else (account.pw_uid, account.pw_gid))
         self._control.open(account)
         self._started = True
         if isinstance(self.packet_filter, NftablesPacketFilter):
             self.packet_filter.start(account)
+            log_drops(self.engine, self.packet_filter.dropped_before)
             self._warn_others(self.packet_filter.plan)
         if any(
             isinstance(table, TransparentListener) and table.makes_sockets for table in self.configuration.listeners
@@ -229,12 +230,16 @@ class Service:
         self.registry.freeze()
         for host in self.engine.filters:
             await ended(host.start(self.firewall))
+            await ended(RuleData(self.engine).begin(host))
+        self.alerting.warn_of_unknown_events()
         self.ways_in.let_in()
         await self._control.start()
         self._watchdog.start()
+        self._protection.start()
         self._interim.start()
         self._period_watch.start()
         self._flush_alerts()
+        self.changer.open()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> int:
         """Take no more clients, wait for the connections, end what is left, close everything.
@@ -242,6 +247,7 @@ class Service:
         Returns the number of log records that could not be written, 0 when all is well.
         """
         self._reloader.close()
+        await self.changer.close()
         await self._control.stop()
         self.ways_in.close()
         self._run_queue_dry()  # UDP has no end to drain to
@@ -264,7 +270,7 @@ class Service:
     async def _close(self) -> int:
         self._interim.close()
         self.firewall.end_notices()
-        self._directories.close()
+        self._accounts.close()
         self._run_queue_dry()  # so that filters hear of what they have asked for
         hosts = (*self.engine.filters, *self.engine.retired)
         shutting = [host.stop() for host in hosts]
@@ -287,32 +293,28 @@ class Service:
         if self._alert_timer is not None:
             self._alert_timer.cancel()
         if isinstance(self.packet_filter, NftablesPacketFilter):
-            await self.packet_filter.stop(lock=self.configuration.packet_filter.lockdown == "always")
+            always = self.configuration.packet_filter.lockdown == "always"
+            await self.packet_filter.stop(lock=always or self.alerting.stopped_by != "")
         await self._socket_maker.stop()
         self._resolver.close()
         self._watchdog.stop()
+        self._protection.close()
         self._period_watch.stop()
         self.poller.close()
+        self.changer.forget()
         if not self._started:
             return 0
-        self.alerts.flush()
+        await self.alerting.close(self._worker_seconds)
         self.denials.flush()
         return await asyncio.to_thread(self.log.close, LOG_CLOSE_SECONDS)
 
-    def _make_engine(
-        self,
-        network: SocketNetwork,
-        policy: Policy,
-        filters: tuple[FilterHost, ...],
-        faults: FaultReporter,
-        ways_out: Mapping[str, Route],
-    ) -> Engine:
+    def _make_engine(self, network: SocketNetwork, parts: Parts, faults: FaultReporter) -> Engine:
         return Engine(
             server_name=self.configuration.service.name,
             queue=self.poller.queue,
             network=network,
             registry=None,
-            policy=policy,
+            policy=parts.policy,
             resolver=self._resolver,
             faults=faults,
             alerts=self.alerts,
@@ -325,40 +327,13 @@ class Service:
             write_record=self.denials.write,
             packet_filter=self.packet_filter,
             is_own_listener=self._is_own_listener,
-            routes=ways_out,
+            routes=parts.routes,
             handles=self.handles,
             workers=self.workers,
             tasks=self._tasks,
-            filters=filters,
-            keeps_client_addresses=all(
-                isinstance(table, TransparentListener) and table.keep_client_address
-                for table in self.configuration.listeners
-            ),
+            filters=tuple(parts.filters.values()),
             accepting=self._accepting,
-            logs_establishing=self.configuration.log.establish,
         )
-
-    def _make_doorkeeper(self, users: tuple[LocalUser, ...]) -> Doorkeeper:
-        """Have passwords checked by what a plugin has registered, or else by *users* and the directories."""
-        post, registry = self.poller.queue.post, self.registry
-        for name, directory in self._directories.by_name.items():
-            if registry.queryUtility(IPasswordAuthenticator, name) is None:
-                registry.register_utility(directory, IPasswordAuthenticator, name)
-        if registry.queryUtility(IPasswordAuthenticator) is None:
-            local = LocalUsers(users, self._hashing, post, time.monotonic)
-            everybody = Authenticators(local, local.names, self._registered(self._directories.by_name))
-            registry.register_utility(everybody, IPasswordAuthenticator)
-        of_address = AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic)
-        of_user = user_gate(AttemptLimits(MOST_ATTEMPTS_OF_USER, ATTEMPT_SECONDS, time.monotonic), post)
-        if self._directories.radius:
-            radius = self._registered(self._directories.radius)
-            registry.register_utility(GuardedUsers(radius, of_user), IRadiusUsers)
-        guarded = GuardedUsers(registry.getUtility(IPasswordAuthenticator), of_user)
-        return Doorkeeper(guarded, address_gate(of_address, post))
-
-    def _registered(self, names: Iterable[str]) -> Directories:
-        """Return what asks the directories of *names* in turn, as they are in the registry."""
-        return Directories({name: self.registry.getUtility(IPasswordAuthenticator, name) for name in names})
 
     def _make_packet_filter(self) -> MemoryPacketFilter | NftablesPacketFilter:
         if self.configuration.packet_filter.backend == "memory":
@@ -388,7 +363,7 @@ class Service:
 
     async def _end_workers(self) -> None:
         """Let the threads of the pools end what they were given, on a loop that goes on with what they wait for."""
-        for pool in (self.workers, self._files, self._hashing, *self._directories.pools):
+        for pool in (self.workers, self._files, *self._accounts.pools, *self.changer.pools):
             pool.close()
             if len(pool):
                 await asyncio.to_thread(pool.join, self._worker_seconds)
@@ -446,6 +421,7 @@ class Service:
         return self.ways_in.is_own_listener(address, transport)  # which is made after the engine
 
     def _flush_alerts(self) -> None:
+        self.log.look()
         self.alerts.flush(due_only=True)
         self.denials.flush()
         self._alert_timer = self._loop.call_later(ALERT_FLUSH_SECONDS, self._flush_alerts)
@@ -472,8 +448,3 @@ def _deadlines(handshake_seconds: float, loop: asyncio.AbstractEventLoop) -> dic
             ("udp", UDP_IDLE_SECONDS),
         )
     }
-
-
-def _show_alert(alert: Alert) -> None:
-    times = f" ({alert.count} times)" if alert.count > 1 else ""
-    logger.warning("alert: %s: %s%s", alert.event, alert.message, times)

@@ -68,7 +68,7 @@ class SniEntry:
         self._next = then
         self._data = arrival.early
         self._deadline = entrance.handshakes.add(self._timed_out)
-        entrance.pending.add(self)
+        entrance.handshaking.add(self)
         arrival.client.watch(self._event)
 
     def close(self) -> None:
@@ -121,4 +121,4 @@ class SniEntry:
 
     def _settle(self) -> None:
         self._deadline.cancel()
-        self._entrance.pending.discard(self)
+        self._entrance.handshaking.discard(self)

@@ -40,7 +40,7 @@ class TlsEntry:
             entrance.handshakes,
             self._ended,
         )
-        entrance.pending.add(self)
+        entrance.handshaking.add(self)
         self._handshake.start()
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class TlsEntry:
 
     def _ended(self, secured: Secured) -> None:
         if secured.transport is not None:
-            self._entrance.pending.discard(self)
+            self._entrance.handshaking.discard(self)
             self._next(self._arrival._replace(client=secured.transport, early=b""))
             return
         setting = " (handshake_seconds)" if secured.code == WSAETIMEDOUT else ""
@@ -63,6 +63,6 @@ class TlsEntry:
     def _leave(self, code: int, reason: str) -> None:
         """The client gets no connection."""
         entrance = self._entrance
-        entrance.pending.discard(self)
+        entrance.handshaking.discard(self)
         entrance.release(self._arrival.address)
         entrance.log(self._arrival.address, Action.Failed, HRESULT_FROM_WIN32(code), reason)

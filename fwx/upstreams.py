@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from fwx.config_model import Configuration, Upstream
@@ -25,13 +25,17 @@ _CLIENTS: dict[str, type[Socks5Client] | type[HttpConnectClient]] = {"socks5": S
 _NOWHERE = SocketAddress("0.0.0.0", 0)  # noqa: S104
 
 
-def upstreams_of(configuration: Configuration, failure: EventDefinition) -> Iterator[UpstreamRoute]:
+def upstreams_of(
+    configuration: Configuration, failure: EventDefinition, accounts: Mapping[str, Account | None] | None = None
+) -> Iterator[UpstreamRoute]:
     """Make the routes of *configuration*; each upstream comes after the one that it is reached through.
 
-    :param failure: signalled when an upstream fails or refuses its account.
+    :param failure: signalled when an upstream fails or refuses its account. :param accounts: those of
+        :func:`accounts_of`, which are read here without it.
     :raises ConfigurationError: a password cannot be read, or does not suit the protocol; every one is named.
     """
-    accounts = _accounts(configuration)
+    if accounts is None:
+        accounts = accounts_of(configuration)
     made: dict[str, UpstreamRoute] = {}
     waiting = list(configuration.upstreams)
     while waiting:
@@ -56,12 +60,20 @@ def socks5_relaying(account: Account | None = None) -> Relaying:
     return Relaying(partial(Socks5Client, _NOWHERE, account, UDP_ASSOCIATE), HeaderCodec)
 
 
-def _accounts(configuration: Configuration) -> dict[str, Account | None]:
+def accounts_of(
+    configuration: Configuration, known: Mapping[str, Account | None] | None = None
+) -> dict[str, Account | None]:
+    """Return the account at each upstream of *configuration*, its password read; those that are *known* are not.
+
+    :raises ConfigurationError: a password cannot be read, or does not suit the protocol; every one is named.
+    """
+    known = known or {}
     problems: list[Problem] = []
     accounts: dict[str, Account | None] = {}
     for index, table in enumerate(configuration.upstreams):
         try:
-            accounts[table.name] = _account(configuration, table)
+            account = known[table.name] if table.name in known else _account(configuration, table)
+            accounts[table.name] = account
         except ValueError as error:
             key = "password_file" if table.password_file is not None else "user"
             problems.append(configuration.source.problem(("upstream", index, key), str(error)))

@@ -75,6 +75,7 @@ class UserDirectories:
     """The directories of a service, in the file's order, and their threads.
 
     :ivar by_name: what the registry gets. :ivar radius: the names of those that are RADIUS servers.
+    :ivar longest_seconds: the longest time that one may take to answer.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class UserDirectories:
         """Make them by *makers*, which :func:`read_directories` has returned; nobody is asked yet."""
         self.by_name: dict[str, IPasswordAuthenticator] = {}
         self.radius = tuple(table.name for table in configuration.directories if isinstance(table, RadiusDirectory))
+        self.longest_seconds = max((table.timeout_seconds for table in configuration.directories), default=0.0)
         self.pools: list[WorkerPool] = []
         self._directories: list[Directory] = []
         local_names = frozenset(user.name for user in configuration.users)

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fwx.associations import Associations
+from fwx.change.plan import Matching, matched
 from fwx.composition import limits_of
+from fwx.config import ConfigurationError
 from fwx.config_model import ProxyListener, PublishListener, TransparentListener
 from fwx.datagram_listener import DatagramListener
 from fwx.entrance import Arrival, Entrance
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fwx.network import SocketNetwork
     from fwx.open_port import ClosedPort, OpenPort
     from fwx.passed_sockets import PassedSockets
+    from fwx.proxy import Demand
     from fwx.transparent.sockets import SocketMaker
 
 logger = logging.getLogger("fwx.ways_in")
@@ -44,13 +47,35 @@ Enter = Callable[[Arrival], object]
 _VERSIONS: Final = {"off": 0, "v1": 1, "v2": 2}
 
 
+class Way(NamedTuple):
+    """One listener at work: its table, its socket, and of TCP what its clients have in common."""
+
+    table: Any
+    listener: Listener | DatagramListener
+    entrance: Entrance | None = None
+
+
+class Coming(NamedTuple):
+    """The listeners of another configuration, made by :meth:`WaysIn.prepare`: bound, their ports open.
+
+    :ivar made: those that are new, by name. :ivar matching: which of those that there are stay.
+    """
+
+    made: Mapping[str, Listener | DatagramListener]
+    matching: Matching
+
+    def close(self) -> None:
+        """They are not wanted after all."""
+        for listener in self.made.values():
+            listener.close()
+
+
 class WaysIn:
     """Binds the listeners of a configuration, opens their ports, lets clients in, closes them.
 
     The service calls :meth:`bind`, :meth:`open_ports` and :meth:`let_in`, and :meth:`close` and :meth:`send_away` when
-    it stops.
+    it stops. In between :meth:`prepare` and :meth:`use` have it go by another configuration.
 
-    :ivar listeners: those of TCP. :ivar datagram_listeners: those of UDP. Both in the order of the configuration.
     :ivar associations: the UDP associations of all proxy ports. :ivar limits: what counts by client address.
     """
 
@@ -86,10 +111,22 @@ class WaysIn:
         self.limits = AddressLimits(limits_of(configuration.limits), gateway.engine.clock)
         self.limits.logs = configuration.limits.log_refused
         gateway.opening_limits = self.limits
-        self.listeners: list[Listener] = []
-        self.datagram_listeners: list[DatagramListener] = []
+        self._ways: list[Way] = []
+        # Bound for a change that is under way: no target either.
+        self._coming: Mapping[str, Listener | DatagramListener] = {}
         self.associations = Associations(self.limits, deadlines["udp"])
+        # Those of listeners that have gone stay while they have clients.
         self._entrances: list[Entrance] = []
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Those of TCP, in the order of the configuration."""
+        return [way.listener for way in self._ways if isinstance(way.listener, Listener)]
+
+    @property
+    def datagram_listeners(self) -> list[DatagramListener]:
+        """Those of UDP, in the order of the configuration."""
+        return [way.listener for way in self._ways if isinstance(way.listener, DatagramListener)]
 
     @property
     def is_forwarding(self) -> bool:
@@ -102,38 +139,108 @@ class WaysIn:
         :raises ListenError: a port cannot be bound, or what was passed does not fit.
         """
         for table in self._configuration.listeners:
-            network = passed.network_for(table.name, self._network)
-            if is_udp(table):
-                self.datagram_listeners.append(self._datagrams(table, network))
-            else:
-                self.listeners.append(self._streams(table, network))
+            self._ways.append(Way(table, self._made(table, passed.network_for(table.name, self._network))))
         passed.check_all_taken(table.name for table in self._configuration.listeners)
 
     async def open_ports(self) -> None:
         """Have the packet filter open every listener's port. :raises ListenError: it does not."""
-        ports = [(each.name, each.port) for each in self.listeners]
-        for name, port in [*ports, *((each.name, each.port) for each in self.datagram_listeners)]:
-            await _open_port(name, port)
+        for way in self._ways:
+            await _open_port(way.listener.name, way.listener.port)
 
     def let_in(self) -> None:
         """Serve clients from now on."""
-        streams = [table for table in self._configuration.listeners if not is_udp(table)]
-        for listener, table in zip(self.listeners, streams, strict=True):
-            demand = table.authenticate if isinstance(table, ProxyListener) else "off"
-            entrance = Entrance(
-                listener.name,
-                self._gateway,
-                self.limits,
-                self._doorkeeper,
-                demand,
-                self._deadlines,
-                self.associations,
-                self._on_left,
-            )
-            self._entrances.append(entrance)
-            listener.start(partial(_arrived, listener, self._entry_of(entrance, table)))
-        for datagrams in self.datagram_listeners:
-            datagrams.start()
+        self._ways = [self._started(way.table, way.listener) for way in self._ways]
+
+    async def prepare(self, configuration: Configuration) -> Coming:
+        """Bind the listeners of *configuration* that are new and have their ports opened; their clients wait.
+
+        :raises ConfigurationError: one cannot be had; named with its line. What was bound is closed then.
+        """
+        old = tuple(way.table for way in self._ways)
+        matching = matched(old, configuration.listeners)
+        made: dict[str, Listener | DatagramListener] = {}
+        self._coming = made
+        coming = Coming(made, matching)
+        try:
+            for index in matching.coming:
+                table = configuration.listeners[index]
+                try:
+                    made[table.name] = self._made(table, self._network)
+                    await _open_port(table.name, made[table.name].port)
+                except ListenError as error:
+                    words = f"{error}{self._still_there(table)}"
+                    raise ConfigurationError(
+                        [configuration.source.problem(("listener", index, "bind"), words)]
+                    ) from error
+        except BaseException:
+            coming.close()
+            raise
+        finally:
+            self._coming = {}
+        return coming
+
+    def use(
+        self, configuration: Configuration, tls: Mapping[str, ListenerTls], local: LocalAddresses, coming: Coming
+    ) -> None:
+        """Go by *configuration*, for which :meth:`prepare` has made *coming*: those that are new let clients in, those
+        that stay take new clients as their table says now, and those that have gone are closed, their connections not.
+        """
+        self._configuration, self._tls, self._local = configuration, tls, local
+        self.limits.use(limits_of(configuration.limits))
+        self.limits.logs = configuration.limits.log_refused
+        old = {way.table.name: way for way in self._ways}
+        ways = []
+        for table in configuration.listeners:
+            if table.name in coming.made:
+                ways.append(self._started(table, coming.made[table.name]))
+            else:
+                ways.append(self._changed(table, old[coming.matching.kept[table.name]]))
+        self._ways = ways
+        for name in coming.matching.going:
+            old[name].listener.close()
+        staying = [way.entrance for way in ways]
+        self._entrances = [each for each in self._entrances if each in staying or each.pending or each.forwarders]
+
+    def _started(self, table: Any, listener: Listener | DatagramListener) -> Way:
+        """Let clients in."""
+        if isinstance(listener, DatagramListener):
+            listener.start()
+            return Way(table, listener)
+        entrance = Entrance(
+            listener.name,
+            self._gateway,
+            self.limits,
+            self._doorkeeper,
+            _demand(table),
+            self._deadlines,
+            self.associations,
+            self._on_left,
+        )
+        self._entrances.append(entrance)
+        listener.start(partial(_arrived, listener, self._entry_of(entrance, table)))
+        return Way(table, listener, entrance)
+
+    def _changed(self, table: Any, way: Way) -> Way:
+        """Have a listener that stays take new clients as *table* says."""
+        listener, entrance = way.listener, way.entrance
+        listener.name = table.name
+        if isinstance(listener, TransparentDatagramListener):
+            listener.keeps_client_address = table.keep_client_address
+        elif isinstance(listener, DatagramListener):
+            listener.target = table.to
+        else:
+            assert entrance is not None
+            entrance.name, entrance.demand = table.name, _demand(table)
+            listener.limits = self._limits_for(table)
+            listener.hand_to(partial(_arrived, listener, self._entry_of(entrance, table)))
+        return Way(table, listener, entrance)
+
+    def _still_there(self, table: Any) -> str:
+        """Say which listener that there is has the port of *table*, if one has."""
+        for way in self._ways:
+            if is_udp(way.table) == is_udp(table) and way.listener.address.port == table.bind.port:
+                return f"; listener {way.table.name!r} still has the port: change it in two steps"
+        return ""
 
     def close(self) -> None:
         """Take no more clients; send those away that have no connection, and those of UDP, which has no end."""
@@ -141,7 +248,7 @@ class WaysIn:
             listener.close()
         self.send_away()
         for datagrams in self.datagram_listeners:
-            datagrams.close()
+            datagrams.close("the service stopped")
         self.associations.close()
 
     def send_away(self) -> None:
@@ -153,18 +260,29 @@ class WaysIn:
         """Tell whether the literal *address* is a port of this service, for ``TCP`` or ``UDP``."""
         if transport == "UDP" and self.associations.is_reached_by(address, self._local):
             return True
-        listeners = self.listeners if transport == "TCP" else self.datagram_listeners
-        for listener in listeners:  # no generator: it is asked for every connection
-            if listener.address.port == address.port and listener.is_reached_by(address, self._local):
+        kind, port = Listener if transport == "TCP" else DatagramListener, address.port
+        # Without a generator, and the ports first: it is asked for every connection.
+        for way in self._ways:
+            if way.listener.address.port == port and _is_reached(way.listener, kind, address, self._local):
                 return True
-        return False
+        coming = self._coming.values()
+        return bool(coming) and any(_is_reached(each, kind, address, self._local) for each in coming)
+
+    def _made(self, table: Any, network: SocketNetwork) -> Listener | DatagramListener:
+        """Bind the listener of *table*. :raises ListenError: it cannot be."""
+        return self._datagrams(table, network) if is_udp(table) else self._streams(table, network)
+
+    def _limits_for(self, table: Any) -> AddressLimits | None:
+        """Return what counts the peers of a listener of TCP."""
+        # Behind a load balancer the client is known later: the header's entry counts it.
+        diverts = isinstance(table, TransparentListener)
+        return self.limits if diverts or table.proxy_protocol == "off" else None
 
     def _streams(self, table: Any, network: SocketNetwork) -> Listener:
         diversion = table.mode if isinstance(table, TransparentListener) else ""
-        # Behind a load balancer the client is known later: the header's entry counts it.
-        limits = self.limits if diversion or table.proxy_protocol == "off" else None
-        engine = self._gateway.engine
-        return Listener(table.name, table.bind, network, limits, engine, self._accepting, engine.call_later, diversion)
+        engine, limits = self._gateway.engine, self._limits_for(table)
+        door = self._accepting, engine.call_later, diversion, self.limits.crowd
+        return Listener(table.name, table.bind, network, limits, engine, *door)
 
     def _datagrams(self, table: Any, network: SocketNetwork) -> DatagramListener:
         idle = self._deadlines["udp"]
@@ -219,6 +337,17 @@ class WaysIn:
 def is_udp(table: Any) -> bool:
     """Tell whether the listener of *table* is one of UDP."""
     return isinstance(table, PublishListener | TransparentListener) and table.transport == "udp"
+
+
+def _demand(table: Any) -> Demand:
+    demand: Demand = table.authenticate if isinstance(table, ProxyListener) else "off"
+    return demand
+
+
+def _is_reached(
+    listener: Listener | DatagramListener, kind: type, address: SocketAddress, local: LocalAddresses
+) -> bool:
+    return isinstance(listener, kind) and listener.is_reached_by(address, local)
 
 
 async def _open_port(name: str, port: OpenPort | ClosedPort) -> None:

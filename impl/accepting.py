@@ -130,7 +130,7 @@ class Acceptor:
 
     def _wait_a_moment(self) -> None:
         self._is_short = True
-        self._engine.recoverer.ran_short()
+        self._engine.recoverer.ran_short(self)
         self._transport.pause_accept()
         self._pause = self._engine.call_later(PAUSE_SECONDS, self._resume)
 
@@ -146,7 +146,7 @@ class Acceptor:
         """There is what an Accept needs, or none is wanted that could meet the shortage."""
         if self._is_short:
             self._is_short = False
-            self._engine.recoverer.has_enough()
+            self._engine.recoverer.has_enough(self)
 
     def _rest(self) -> None:
         if not self._posted:

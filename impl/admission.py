@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fwx.impl.route import Route
     from fwx.impl.session import FWXSession
     from fwx.impl.user import Who
+    from fwx.impl.webrequest import WebRequest
     from fwx.interfaces import SocketAddress
 
 
@@ -31,15 +32,19 @@ def admit_client(
     permission: Permission | None = None,
     *,
     diverted: bool = False,
+    web: WebRequest | None = None,
 ) -> tuple[Verdict, list[SocketAddress], Permission | None]:
     """Judge what the client of *session* itself asks for, as :func:`admit`; what a filter has announced comes first.
 
     The permission that lets it pass is to be taken before anything else happens; no rule is asked about a request for
     which there is one already, *permission*. A name that no rule allows, but whose port was announced, has to be
-    resolved too: it may stand for the address that was announced. What was *diverted* keeps to known protocols.
+    resolved too: it may stand for the address that was announced. What was *diverted* keeps to known protocols. *web*
+    is what the connection is for, where a request in plain HTTP is forwarded.
     Nothing is let on that could not be logged (B9.18).
     """
-    verdict, addresses, permission = _admit_client(session, source, target, resolved, transport, permission, diverted)
+    verdict, addresses, permission = _admit_client(
+        session, source, target, resolved, transport, permission, diverted, web
+    )
     if (verdict.allowed or verdict.needs_resolution) and not session.engine.accepting():
         verdict = replace(
             verdict, allowed=False, needs_resolution=False, hresult=FWX_E_IS_BUSY, reason="the firewall log fails"
@@ -56,6 +61,7 @@ def _admit_client(
     transport: str,
     permission: Permission | None,
     diverted: bool,
+    web: WebRequest | None,
 ) -> tuple[Verdict, list[SocketAddress], Permission | None]:
     engine = session.engine
     if permission is None:
@@ -68,7 +74,7 @@ def _admit_client(
         reason = f"{permission.verdict.reason}, which leads to the firewall itself"
         denied = replace(permission.verdict, allowed=False, hresult=FWX_E_ADDRESS_NOT_ALLOWED, reason=reason)
         return denied, [], None
-    verdict, addresses = admit(engine, source, target, resolved, transport, session.who)
+    verdict, addresses = admit(engine, source, target, resolved, transport, session.who, web)
     if diverted:
         verdict, addresses = keep_to_protocols(session, target, verdict, addresses, transport)
     unknown = not verdict.allowed and resolved is None and target.address is None
@@ -84,6 +90,7 @@ def admit(
     resolved: list[SocketAddress] | None = None,
     transport: str = "TCP",
     who: Who = NOBODY,
+    web: WebRequest | None = None,
 ) -> tuple[Verdict, list[SocketAddress]]:
     """Judge *target* for a client at *source*; return the verdict and the addresses that may be connected to.
 
@@ -91,14 +98,14 @@ def admit(
     literal addresses it resolved to, each of which is judged like the name; those remain that the first allowed one's
     rule allows. What an upstream resolves is judged once: a route that takes names gets the name that is allowed by
     itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``;
-    *who* is by which names the rules know the client.
+    *who* is by which names the rules know the client. *web* is the request in plain HTTP that it is about.
     """
     if target.address is not None:
-        literal = _judge(engine, source, target, transport, who)
+        literal = _judge(engine, source, target, transport, who, web)
         if literal.allowed and not engine.is_own_listener(target, transport):
             return literal, [target]
         return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
-    judge = partial(_judge, engine, source, target, transport, who)
+    judge = partial(_judge, engine, source, target, transport, who, web)
     if resolved is None:
         return judge(), []
     verdict: Verdict | None = None
@@ -108,8 +115,9 @@ def admit(
         if judged.allowed:
             if not allowed:
                 verdict = judged
-            # One verdict stands for the connection: what another rule allows may have other filters.
-            if verdict is not None and judged.rule == verdict.rule:
+            # One verdict stands for the connection: what another rule allows may have other filters, and another
+            # network rule another address to leave from.
+            if verdict is not None and (judged.rule, judged.translates) == (verdict.rule, verdict.translates):
                 allowed.append(address)
         elif verdict is None:
             verdict = judged
@@ -147,9 +155,15 @@ def keep_to_protocols(
 
 
 def _judge(
-    engine: Engine, source: SocketAddress, target: SocketAddress, transport: str, who: Who, resolved: str | None = None
+    engine: Engine,
+    source: SocketAddress,
+    target: SocketAddress,
+    transport: str,
+    who: Who,
+    web: WebRequest | None,
+    resolved: str | None = None,
 ) -> Verdict:
-    verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who)
+    verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who, web=web)
     return verdict if transport == "TCP" else by_route(engine.routes, verdict, transport)
 
 

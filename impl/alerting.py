@@ -21,3 +21,15 @@ class IAlerts(Interface):
 
         :raises ValueError: the name is taken by another source.
         """
+
+    def event(name: str) -> EventDefinition:
+        """Return the event *name*, one of the service's own or another filter's (B9.21).
+
+        :raises ValueError: nobody has defined it.
+        """
+
+    def remove(event: EventDefinition | str) -> None:
+        """Remove an event (B9.22).
+
+        :raises EventInUseError: an alert uses it. :raises ValueError: nobody has defined it.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from fwx.impl.user import FWXAuthenticatedUser
 
@@ -41,8 +41,10 @@ class IPasswordAuthenticator(Interface):
 
 class IRadiusUsers(Interface):
     """Checks names and passwords with the RADIUS servers alone, for ``IFWXFirewall2.CreateRadiusAuthenticator``; a
-    utility of the registry where a directory of that kind is configured. Used on the loop thread alone.
+    utility of the registry. Used on the loop thread alone.
     """
+
+    is_configured = Attribute("Whether the configuration has a directory of that kind.")
 
     def check(name: str, password: bytes, done: Callable[[Checked], None]) -> Callable[[], None]:
         """Check as :meth:`IPasswordAuthenticator.check` does."""

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 256
 """Datagrams of one client that wait for its connection to take them; more are lost."""
 
+MOST_LARGE_WAITING: Final = 8
+"""The same for those of more than :data:`LARGE` bytes."""
+
+LARGE: Final = 2048
+"""Bytes of a datagram that is larger than what networks carry whole."""
+
 
 class Port(Protocol):
     """The port that the clients send to.
@@ -50,7 +56,7 @@ class ClientDatagrams:
 
     def take(self, data: bytes, target: tuple[Any, ...]) -> None:
         """A datagram of this client for *target* has come."""
-        if self.closed or len(self._inbox) >= MOST_WAITING:
+        if self.closed or len(self._inbox) >= (MOST_WAITING if len(data) <= LARGE else MOST_LARGE_WAITING):
             return
         self.moved = True
         self._inbox.append((data, target))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwx.impl.course import proceed
 from fwx.impl.logrecord import Action
-from fwx.impl.lookups import MOST_LOOK_UPS, Told, socket_address
+from fwx.impl.lookups import Told, socket_address
 from fwx.impl.nameevent import NameEvents, Refusal
 from fwx.interfaces import Hostent
 from fwx.interfaces.hresult import FWX_E_DNS_QUOTA_EXCEEDED, HRESULT_FROM_WIN32, WSAETIMEDOUT, WSANO_DATA
@@ -86,8 +86,7 @@ class _ShownLookUp:
         """Have it looked up, before a deadline, and not too many for one client at a time."""
         engine, owner = self._session.engine, self._session.address.host
         if engine.look_ups.is_full(owner):
-            reason = f"{owner} has {MOST_LOOK_UPS} name look-ups pending"
-            self._fail(FWX_E_DNS_QUOTA_EXCEEDED, reason, Action.Denied)
+            self._fail(FWX_E_DNS_QUOTA_EXCEEDED, engine.look_ups.refuse(owner), Action.Denied)
             return
         cancel = engine.look_ups.ask(engine, owner, self._ask, self._resolved)
         if self._done is not None:  # it has not been answered at once

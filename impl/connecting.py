@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
+from fwx.impl.ceiling import FREE, has_room
+from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.sockets import Neighbour
 
@@ -38,12 +40,14 @@ class Connecting:
         self.code = 0
         self.backlog = 0
         self.on_room: Any = None
+        self.holder: Holder | None = None
 
     def takes_recv(self) -> bool:
         return len(self._posted) < MOST_PENDING
 
-    def takes_send(self) -> bool:
-        return self.backlog < MOST_QUEUED and len(self._posted) < MOST_PENDING
+    def takes_send(self, ahead: int = 0) -> bool:
+        waiting = self.backlog + ahead
+        return (waiting < FREE or has_room(self, waiting, ahead)) and len(self._posted) < MOST_PENDING
 
     def has_data(self) -> bool:
         return False

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.impl.transport import Transport
+    from fwx.impl.webrequest import WebRequest
 
 MOST_ASKED = 20
 """How often a data filter may say that it has data left (B1.38), each time for the time-out of what stands still."""
@@ -74,6 +75,7 @@ class FWXConnection(ConnectionBase):
         "proxy_header",
         "source_proxy",
         "target",
+        "web",
     )
 
     def __init__(
@@ -99,6 +101,8 @@ class FWXConnection(ConnectionBase):
         self.candidates: list[SocketAddress] | None = None
         # Whom the client says that it is, where nothing vouches for it.
         self.claimed_user = ""
+        # The request in plain HTTP that it carries now, where the proxy port forwards it.
+        self.web: WebRequest | None = None
         # The firewall's own address that it has left from; set before it is established, if that is known.
         self.nat_address = ""
         self._junctions: Sequence[Any] = ()
@@ -163,6 +167,8 @@ class FWXConnection(ConnectionBase):
                 endpoint.set_block_size(self._block_size)
         self._members.sort(key=chain_order)
         self._junctions = link(self._members, self._client, self._server, queue)
+        for each in (*self._endpoints, *self._junctions):
+            each.holder = self
         for member in list(self._members):
             if self.terminating:
                 return
@@ -193,6 +199,10 @@ class FWXConnection(ConnectionBase):
     def _endpoints(self) -> list[Endpoint]:
         """The ends that there are: both, or the client's where a filter emulates the server; none with the pump."""
         return [endpoint for endpoint in (self._client, self._server) if endpoint is not None]
+
+    @property
+    def bytes_waiting(self) -> int:
+        return sum(each.backlog for each in (*self._endpoints, *self._junctions))
 
     # What the endpoints and the pump tell.
 

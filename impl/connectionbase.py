@@ -142,9 +142,17 @@ class ConnectionBase(ShowsEvents):
         if host not in self.filters:
             self.filters = tuple(host if each.clsid == host.clsid else each for each in self.filters)
 
+    def forgo(self, host: FilterHost) -> None:
+        """Be no connection of *host* any more, which goes, and has never seen it."""
+        self.filters = tuple(each for each in self.filters if each is not host)
+
     def involves(self, host: FilterHost) -> bool:
         """Tell whether *host* has seen this connection, or one of its session, and may be called for it again."""
-        if host not in self.filters or host not in self.session.attached_hosts:
+        return host in self.session.attached_hosts and self.may_meet(host)
+
+    def may_meet(self, host: FilterHost) -> bool:
+        """Tell whether *host* is a filter of this connection, by the rule that has let it in or of all."""
+        if host not in self.filters:
             return False
         by_rule = host.everywhere or host.name in self.verdict.filters
         return by_rule or any(member.host is host for member in self._members)
@@ -338,6 +346,19 @@ class ConnectionBase(ShowsEvents):
     def _write_record(self, action: Action, filters: str, seconds: float) -> LogRecord | None:
         """Tell the log what became of the connection; return what it was told."""
         raise NotImplementedError
+
+    # What waits in its queues (fwx.impl.ceiling).
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that filters have sent and nobody has taken yet."""
+        return 0
+
+    def has_room(self, ahead: int) -> bool:
+        return self.engine.queue.ceiling.admits(self.bytes_waiting + ahead, self)
+
+    def exceeds(self, words: str) -> None:
+        self.engine.queue.call(self.remark, words)
 
     # IRecorded.
 

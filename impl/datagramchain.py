@@ -13,6 +13,7 @@ from fwx.impl.operation import DatagramOperation
 from fwx.interfaces.hresult import WSAECONNABORTED
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.chain import Member
     from fwx.impl.datagramjunction import DatagramJunctionEnd
     from fwx.impl.runqueue import RunQueue
@@ -32,11 +33,18 @@ class DatagramChain:
 
     __slots__ = ("_client", "_ends", "_queue", "_server")
 
-    def __init__(self, members: list[Member], queue: RunQueue, outward: Passed | None, inward: Passed) -> None:
+    def __init__(
+        self,
+        members: list[Member],
+        queue: RunQueue,
+        outward: Passed | None,
+        inward: Passed,
+        holder: Holder | None = None,
+    ) -> None:
         """:param members: in chain order. :param outward: gets what is for the server, with its target; ``None`` where
             the last member emulates that.
 
-        :param inward: gets what is for the client, with its source.
+        :param inward: gets what is for the client, with its source. :param holder: the connection.
         """
         self._queue = queue
         self._client, first = datagram_junction(queue)
@@ -47,9 +55,16 @@ class DatagramChain:
             last, self._server = datagram_junction(queue)
             self._ends += [last, self._server]
         self._ends += link(members, first, last, queue)
+        for end in self._ends:
+            end.holder = holder
         _Outlet(self._client, queue, inward).ask()
         if outward is not None and self._server is not None:
             _Outlet(self._server, queue, outward).ask()
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that no filter has taken yet."""
+        return sum(end.backlog for end in self._ends)
 
     def from_client(self, data: Datagram, target: SocketAddress) -> bool:
         """Give the chain a datagram of the client; ``False`` when there is no room and it is lost."""

@@ -21,7 +21,7 @@ from fwx.impl.logrecord import Action
 from fwx.impl.policy import Verdict
 from fwx.impl.tiedfilters import TiedFilters
 from fwx.impl.transport import ENDING, INPUT
-from fwx.impl.udpdestination import MOST_WAITING, Destination, Exit, State
+from fwx.impl.udpdestination import Destination, Exit, State
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import GUID_NULL, SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_UDP
@@ -141,9 +141,8 @@ class FWXDatagramConnection(HasDestinations):
     def start(self) -> None:
         """Begin to carry datagrams."""
         if self._members:
-            self._bind_chain = DatagramChain(
-                _ordered(self._members), self.engine.queue, self._from_client, self._to_client
-            )
+            ends = self._from_client, self._to_client
+            self._bind_chain = DatagramChain(_ordered(self._members), self.engine.queue, *ends, self)
             if not self._set_sockets(self._members):
                 return
         self._client.watch(self._client_event)
@@ -153,7 +152,7 @@ class FWXDatagramConnection(HasDestinations):
 
         Called before :meth:`start`, by an entry that has the servers see another address than the firewall's.
         """
-        self._servers.add(server, family)
+        self._servers.take(server, family)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -221,7 +220,7 @@ class FWXDatagramConnection(HasDestinations):
             self._destinations.move_to_end(target)
         if destination.state is State.OPEN:
             self._outward(destination, data)
-        elif destination.state is not State.DENIED and len(destination.waiting) < MOST_WAITING:
+        elif destination.state is not State.DENIED and destination.takes_more() and self.has_room(len(data)):
             destination.waiting.append(data)
 
     def _outward(self, destination: Destination, data: Datagram) -> None:
@@ -347,6 +346,8 @@ class FWXDatagramConnection(HasDestinations):
             self._associate(destination, upstream)
             return
         assert destination.address is not None
+        if destination.verdict.translates:
+            destination.hides_behind = self._servers.hiding(destination.address.family)
         try:
             self._servers.open_to(destination.address, destination.leaves_from)
         except OSError as error:
@@ -373,7 +374,7 @@ class FWXDatagramConnection(HasDestinations):
         if tracer is not None:
             inward = tracer.destination(self, destination, outward, inward)
         if destination.members:
-            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward)
+            destination.chain = DatagramChain(_ordered(destination.members), self.engine.queue, outward, inward, self)
         if not self._set_sockets([*destination.tied, *destination.members]):
             return
         if tracer is not None:
@@ -387,7 +388,7 @@ class FWXDatagramConnection(HasDestinations):
     def _tie(self, members: list[Member]) -> None:
         """Have all datagrams pass *members* from now on."""
         if self._tied is None:
-            self._tied = TiedFilters(self.engine.queue, self._past_tied, self._to_socket)
+            self._tied = TiedFilters(self.engine.queue, self._past_tied, self._to_socket, self)
         self._tied.add(members)
 
     # Through upstreams.
@@ -423,6 +424,11 @@ class FWXDatagramConnection(HasDestinations):
             self._kept_off += 1
 
     # The sockets.
+
+    @property
+    def bytes_waiting(self) -> int:
+        chains = (self._bind_chain, self._tied)
+        return self._destinations.bytes_waiting + sum(chain.backlog for chain in chains if chain is not None)
 
     def _set_sockets(self, members: list[Member]) -> bool:
         for member in list(members):

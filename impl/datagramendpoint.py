@@ -6,7 +6,8 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
+from fwx.impl.ceiling import FREE, has_room
+from fwx.impl.operation import MOST_PENDING
 from fwx.impl.transport import ENDING, INPUT, OUTPUT
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces import SocketAddress
@@ -19,6 +20,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.operation import DatagramOperation
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import DatagramTransport
@@ -65,6 +67,7 @@ class DatagramEndpoint:
         "_shutting",
         "backlog",
         "closed",
+        "holder",
         "on_room",
         "transport",
     )
@@ -75,6 +78,7 @@ class DatagramEndpoint:
         self.backlog = 0
         self.closed = False
         self.on_room: Any = None
+        self.holder: Holder | None = None
         self._owner = owner
         self._queue = queue
         self._readable = False
@@ -104,8 +108,9 @@ class DatagramEndpoint:
     def takes_recv(self) -> bool:
         return len(self._recvs) < MOST_PENDING
 
-    def takes_send(self) -> bool:
-        return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
+    def takes_send(self, ahead: int = 0) -> bool:
+        waiting = self.backlog + ahead
+        return (waiting < FREE or has_room(self, waiting, ahead)) and len(self._sends) < MOST_PENDING
 
     def has_data(self) -> bool:
         return not self.closed and self.transport.has_data()

@@ -26,7 +26,7 @@ Failed = Callable[[int, str], None]
 class DatagramServers:
     """One socket for each family, and for each address that a filter has asked for, made when it is needed first."""
 
-    __slots__ = ("_claims", "_engine", "_event", "_failed", "_placed", "_sockets")
+    __slots__ = ("_claims", "_engine", "_event", "_failed", "_foreign", "_placed", "_sockets")
 
     def __init__(self, engine: Engine, event: Event, failed: Failed) -> None:
         """*event* is called with a socket and a mask; *failed* with a Winsock error and words when the packet filter
@@ -35,6 +35,8 @@ class DatagramServers:
         self._event = event
         self._failed = failed
         self._sockets: dict[int, DatagramTransport] = {}
+        # The families of which the socket was given: what leaves by it may show another address than the firewall's.
+        self._foreign: set[int] = set()
         self._placed: dict[SocketAddress, DatagramTransport] = {}
         self._claims: dict[SocketAddress, Claim] = {}
 
@@ -52,8 +54,16 @@ class DatagramServers:
         server = self._sockets.get(socket.AF_INET) or next(iter(self), None)
         return None if server is None else SocketAddress.from_sockaddr(server.getsockname())
 
-    def add(self, server: DatagramTransport, family: int) -> None:
-        """Take *server*, which is bound."""
+    def take(self, server: DatagramTransport, family: int) -> None:
+        """Take *server*, which is bound, maybe to an address that is not the firewall's."""
+        self._foreign.add(family)
+        self._add(server, family)
+
+    def hiding(self, family: int) -> SocketAddress | None:
+        """Return what to leave from so that servers see an address of the firewall; ``None`` where they do anyway."""
+        return SocketAddress(_ANYWHERE[socket.AddressFamily(family)], 0) if family in self._foreign else None
+
+    def _add(self, server: DatagramTransport, family: int) -> None:
         self._sockets[family] = server
         server.watch(partial(self._event, server))
 
@@ -71,7 +81,7 @@ class DatagramServers:
                 server.close(True)
                 raise
             if place is None:
-                self.add(server, family)
+                self._add(server, family)
             else:
                 self._placed[place] = server
                 server.watch(partial(self._event, server))

@@ -49,6 +49,16 @@ class DeadlineQueue:
             self._timer = self._call_later(self.seconds, self._expire)
         return deadline
 
+    def change(self, seconds: float) -> None:
+        """Call back *seconds* after each :meth:`add` from now on; what is pending comes at the latest then, too."""
+        self.seconds = seconds
+        latest = self._clock() + seconds
+        for deadline in self._pending:
+            deadline.when = min(deadline.when, latest)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._call_later(max(self._pending[0].when - self._clock(), 0.001), self._expire)
+
     def close(self) -> None:
         """Forget every deadline."""
         self._pending.clear()

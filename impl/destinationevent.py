@@ -112,7 +112,7 @@ class HasDestinations(ConnectionBase):
         at = (destination.target, destination.address or destination.target)
         try:
             passes = await self.raise_event(
-                hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at
+                hosts, fwx_Udp_Destination, event, WSAECONNREFUSED, secondary=secondary, at=at, rule=verdict.rule
             )
         finally:
             self._shown = None

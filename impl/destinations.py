@@ -42,6 +42,11 @@ class Destinations(OrderedDict["SocketAddress", Destination]):
         """How many have written to the client by themselves."""
         return sum(1 for each in self.values() if each.secondary and each.permission is None)
 
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that wait for a name, for an upstream, or for filters of one destination."""
+        return sum(each.bytes_waiting for each in self.values())
+
     def remember(self, target: SocketAddress) -> Destination:
         """Make a destination, in the place of what was known of *target*, and of the oldest if there are too many."""
         self.has_met_anyone = True

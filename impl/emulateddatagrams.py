@@ -112,7 +112,8 @@ class FWXEmulatedDatagrams(FWXDatagramConnection):
         destination.members.append(member)
         destination.state = State.OPEN
         inward = partial(self._from_filter, destination)
-        destination.chain = DatagramChain(sorted(destination.members, key=chain_order), self.engine.queue, None, inward)
+        members = sorted(destination.members, key=chain_order)
+        destination.chain = DatagramChain(members, self.engine.queue, None, inward, self)
         self.waits = False
         self._watch(destination)
         if destination.tied:

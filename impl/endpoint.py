@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
+from fwx.impl.ceiling import FREE, LARGEST_BLOCK, SMALLEST_BLOCK, has_room
+from fwx.impl.operation import MOST_PENDING
 from fwx.impl.transport import ENDING, ERROR, INPUT, OUTPUT
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAECONNRESET, WSAESHUTDOWN
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.operation import Operation
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Transport
 
-# Receive blocks start small, so that an idle or chatty connection costs little, and grow while they come back full.
-SMALLEST_BLOCK = 16 << 10
-LARGEST_BLOCK = 256 << 10
+# Bytes that are received for posted Recvs before their completions, and the other connections, get their turn.
+_MOST_AT_ONCE = 16 * LARGEST_BLOCK
 # Blocks that are read and thrown away when a socket is closed with data unread.
 _DISCARDS = 16
 
@@ -61,6 +62,7 @@ class Endpoint:
         "broken",
         "closed",
         "ended",
+        "holder",
         "hung_up",
         "on_room",
         "owner",
@@ -84,6 +86,7 @@ class Endpoint:
         self.ended = False
         self.write_ended = False
         self.on_room: Any = None
+        self.holder: Holder | None = None
         self._queue = queue
         self._readable = False
         self.hung_up = False
@@ -92,6 +95,7 @@ class Endpoint:
         self._sends: deque[Operation] = deque()
         self._shutting = False
         self._prefix = b""
+        # Small at first, so that an idle or chatty connection costs little; it grows while blocks come back full.
         self._size = SMALLEST_BLOCK
         self._fixed_size = False
         transport.watch(self.handle)
@@ -122,8 +126,9 @@ class Endpoint:
     def takes_recv(self) -> bool:
         return len(self._recvs) < MOST_PENDING
 
-    def takes_send(self) -> bool:
-        return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
+    def takes_send(self, ahead: int = 0) -> bool:
+        waiting = self.backlog + ahead
+        return (waiting < FREE or has_room(self, waiting, ahead)) and len(self._sends) < MOST_PENDING
 
     def has_data(self) -> bool:
         return bool(self._prefix) or self._eof or (not self.closed and self.transport.has_data())
@@ -190,8 +195,11 @@ class Endpoint:
         return self.closed or (self.ended and self.write_ended)
 
     def _fill(self) -> None:
-        recvs = self._recvs
+        recvs, left = self._recvs, _MOST_AT_ONCE
         while recvs and (self._readable or self._prefix):
+            if left <= 0:
+                self._queue.defer(self._fill_again)
+                return
             block: bytes | None = b""
             if not self.ended:
                 capacity = recvs[0].data
@@ -199,9 +207,14 @@ class Endpoint:
                 block = self._receive(size, capacity is None)
                 if block is None:
                     return
+                left -= len(block)
             recvs.popleft().deliver(self._queue, block)
             if not block and not self.ended:
                 self._end_read()
+
+    def _fill_again(self) -> None:
+        if not self.closed:
+            self._fill()
 
     def _receive(self, size: int, adapts: bool) -> bytes | None:
         """Read at most *size* bytes, what came ahead of the transport first; ``None`` when there is nothing now."""
@@ -223,8 +236,8 @@ class Endpoint:
             # A short read means that the kernel has no more, unless the end is behind it.
             self._readable = self.hung_up or not count
         if adapts and not self._fixed_size:
-            if count == size and size < LARGEST_BLOCK:
-                self._size = size << 1
+            if count == size:
+                self._size = min(size << 1, self._queue.ceiling.block)
             elif count < size >> 2 and size > SMALLEST_BLOCK:
                 self._size = size >> 1
         return block

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from fwx.interfaces.enums import (
     fwx_AcceptedConnection,
@@ -26,13 +26,16 @@ from fwx.interfaces.structs import (
     FwxUdpDestination,
 )
 
+CARRY_RULE_DATA: Final = fwx_Connect_Tcp | fwx_Udp_Destination | fwx_Bind_Tcp | fwx_Bind_Udp | fwx_AcceptedConnection
+"""The types whose details have ``PerRuleProcessedData`` (B7.13)."""
+
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
     from fwx.impl.connection import FWXConnection
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.listeningconnection import FWXListeningConnection
     from fwx.impl.policy import Verdict
-    from fwx.interfaces import IFWXUdpDestination, IUnknown, SocketAddress
+    from fwx.interfaces import IFWXPerRuleDataplugin, IFWXUdpDestination, IUnknown, SocketAddress
 
 
 def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
@@ -43,6 +46,15 @@ def connect_event(connection: FWXConnection) -> FwxFirewallEvent:
     return FwxFirewallEvent(
         fwx_Connect_Tcp, connection.session.source, FwxFirewallEventParameters.of(fwx_Connect_Tcp, details)
     )
+
+
+def with_rule_data(event: FwxFirewallEvent, data: IFWXPerRuleDataplugin) -> FwxFirewallEvent:
+    """Put a filter's own *data* of the rule that matched into *event*, which is one of :data:`CARRY_RULE_DATA` and is
+    shown to that filter alone (B2.9); return it.
+    """
+    details: Any = event.Parameters.member
+    details.PerRuleProcessedData = data
+    return event
 
 
 def terminating_event(connection: ConnectionBase) -> FwxFirewallEvent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwx.impl.course import Pending
+from fwx.impl.event import CARRY_RULE_DATA, with_rule_data
 from fwx.impl.filterhost import FilterFault, FilterHost
 from fwx.impl.restriction import Restrictable
 from fwx.interfaces.hresult import (
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fwx.impl.datafilterfactory import DataFilterFactory
     from fwx.impl.emulation import Emulation
     from fwx.impl.logrecord import Action
+    from fwx.impl.policy import Verdict
     from fwx.impl.session import FWXSession
     from fwx.interfaces import SocketAddress
     from fwx.interfaces.structs import FwxFirewallEvent
@@ -42,6 +44,12 @@ class _Once:
             event = self._event = self._make()
         return event
 
+    def shown_to(self, host: FilterHost, event_type: int, rule: str) -> FwxFirewallEvent:
+        """Return the event for *host*: one of its own where it has data of *rule*, which no other sees (B7.13)."""
+        data = host.rule_data
+        own = None if data is None or not event_type & CARRY_RULE_DATA else data.get(rule)
+        return self() if own is None else with_rule_data(self._make(), own)
+
 
 class ShowsEvents(Restrictable):
     """A connection as far as its events go; one event is shown to all filters before the next one is."""
@@ -54,6 +62,7 @@ class ShowsEvents(Restrictable):
     is_secondary: bool
     session: FWXSession
     terminating: bool
+    verdict: Verdict
 
     def __init__(self) -> None:
         self._event_type = 0
@@ -97,6 +106,7 @@ class ShowsEvents(Restrictable):
         *,
         secondary: bool = False,
         at: Iterable[SocketAddress] = (),
+        rule: str | None = None,
     ) -> bool:
         """Show an event to the filters, in order; tell whether what it is about may go on.
 
@@ -107,14 +117,15 @@ class ShowsEvents(Restrictable):
 
         Otherwise :attr:`result` says why: *denial* is the Winsock error that stands for a filter's ``Deny`` (B2.37).
         *make* makes the event, for the first filter that is to see it. Where none of the filters blocks, this does not
-        wait.
+        wait. *rule* is the one that matched, the connection's if it is not given.
         """
         while self._round is not None:
             await self._round
             if self.terminating:
                 return False
         try:
-            return await self._show_event(hosts, event_type, make, denial, secondary or self.is_secondary, at)
+            matched = self.verdict.rule if rule is None else rule
+            return await self._show_event(hosts, event_type, make, denial, secondary or self.is_secondary, at, matched)
         finally:
             self._end_round()
 
@@ -126,6 +137,7 @@ class ShowsEvents(Restrictable):
         denial: int,
         secondary: bool,
         at: Iterable[SocketAddress],
+        rule: str,
     ) -> bool:
         event = _Once(make)
         before = frozenset(self._members)
@@ -142,11 +154,11 @@ class ShowsEvents(Restrictable):
                 continue
             try:
                 if host.strand is not None:
-                    await self._tell_by_thread(host, event_type, event, secondary)
+                    await self._tell_by_thread(host, event_type, event, secondary, rule)
                 else:
                     session_filter = self.session.session_filter(host, event_type, secondary)
                     if session_filter is not None:
-                        shown = event()
+                        shown = event.shown_to(host, event_type, rule)
                         self._event_type, self._attaching = event_type, host
                         host.handle(session_filter, shown)
             except FilterFault as fault:
@@ -168,14 +180,14 @@ class ShowsEvents(Restrictable):
         return True
 
     async def _tell_by_thread(
-        self, host: FilterHost, event_type: int, event: Callable[[], FwxFirewallEvent], secondary: bool
+        self, host: FilterHost, event_type: int, event: _Once, secondary: bool, rule: str
     ) -> None:
         """Show the event to a blocking filter, if it is for it. :raises FilterFault: it failed."""
         session = self.session
         self._begin_round()
         session_filter = await session.session_filter_by_thread(host, event_type, secondary)
         if session_filter is not None and not self.terminating:
-            shown = event()
+            shown = event.shown_to(host, event_type, rule)
             self._event_type, self._attaching = event_type, host
             await host.handle_by(session.strand(host), session_filter, shown, lambda: self.terminating)
 

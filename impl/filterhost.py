@@ -11,17 +11,17 @@ from fwx.impl.caller import STARTS_TASKS
 from fwx.impl.course import Course, proceed
 from fwx.impl.fault import shown
 from fwx.interfaces import IFWXSessionFilter
-from fwx.interfaces.hresult import E_NOTIMPL, E_UNEXPECTED, FWX_E_TERMINATING, COMError
+from fwx.interfaces.hresult import E_NOINTERFACE, E_NOTIMPL, E_UNEXPECTED, FWX_E_TERMINATING, COMError
 from fwx.interfaces.structs import FwxFilterHookEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from fwx.impl.course import Pending
     from fwx.impl.fault import FaultReporter
     from fwx.impl.strand import Outcome, Strand
-    from fwx.interfaces import IFWXFilter, IFWXSession
+    from fwx.interfaces import COMInterfaceClass, IFWXFilter, IFWXPerRuleDataplugin, IFWXSession
 
 logger = logging.getLogger("fwx.filterhost")
 
@@ -37,6 +37,8 @@ class FilterHost:
 
     :ivar everywhere: it sees every connection, not only those of the rules that name it.
     :ivar opens_on_error: a fault lets the connection through instead of ending it.
+    :ivar rule_data: its objects by the names of the rules (B7.12), which the events carry; ``None`` of a filter that
+        has no data of rules. Set by :class:`fwx.impl.ruledata.RuleData`.
     :ivar strand: of a blocking filter the calls that belong to no session, ``FilterInit`` for one; ``None`` of one that
         is called on the loop thread.
     """
@@ -52,6 +54,7 @@ class FilterHost:
         "name",
         "opens_on_error",
         "reason",
+        "rule_data",
         "state",
         "strand",
     )
@@ -72,6 +75,7 @@ class FilterHost:
         self._filter: IFWXFilter | None = None
         self._calls = 0
         self.strand: Strand | None = None
+        self.rule_data: Mapping[str, IFWXPerRuleDataplugin] | None = None
 
     @property
     def is_blocking(self) -> bool:
@@ -110,9 +114,7 @@ class FilterHost:
             self._filter = made
             if IBlocking.providedBy(made):
                 self.strand = firewall.engine.strands.strand(self)
-                events, error = await self.strand.ask(made, "FilterInit", firewall)
-            else:
-                events, error = self._initialise(made, firewall)
+            events, error = await self.ask(made, "FilterInit", firewall)
         if error is None and not (isinstance(events, FwxFilterHookEvents) and isinstance(events.dwGlobalEvents, int)):
             error = COMError(E_UNEXPECTED, f"FilterInit returned {shown(events)}, not FwxFilterHookEvents with a mask")
         if error is not None:
@@ -121,13 +123,6 @@ class FilterHost:
             return
         self.mask = int(events.dwGlobalEvents)
         self.state = "ready"
-
-    def _initialise(self, made: object, firewall: Any) -> Outcome:
-        token = STARTS_TASKS.set(self)
-        try:
-            return attempt(made, "FilterInit", firewall)
-        finally:
-            STARTS_TASKS.reset(token)
 
     def stop(self) -> Course[None]:
         """Tell the filter that the service stops (B1.39), once; :meth:`release` follows.
@@ -147,6 +142,37 @@ class FilterHost:
                 _, error = await self.strand.ask(made, "FilterShutdown")
                 if error is not None:
                     self._faults.report(self.name, "FilterShutdown", error)
+
+    async def give_up(self, words: str) -> None:
+        """Be *failed*, for the reason *words*: it has been initialised, and cannot serve after all. It is shut down."""
+        await self._stop()
+        self.state, self.reason = "failed", words
+
+    async def face(self, interface: COMInterfaceClass) -> Any:
+        """Return an optional interface of the filter object, ``None`` where it has not got it.
+
+        :raises FilterFault: ``QueryInterface`` failed otherwise.
+        """
+        made = self._filter
+        if made is None or interface.providedBy(made):
+            return made
+        face, error = await self.ask(made, "QueryInterface", interface)
+        if error is None or (isinstance(error, COMError) and error.hresult == E_NOINTERFACE):
+            return face
+        raise FilterFault(self._faults.report(self.name, "QueryInterface", error)) from error
+
+    async def ask(self, target: object, name: str, *args: Any) -> Outcome:
+        """Call the method *name* of an object of this filter that belongs to no session; return what came of it.
+
+        Those of one filter come one after the other, ``FilterInit`` and ``FilterShutdown`` among them.
+        """
+        if self.strand is not None:
+            return await self.strand.ask(target, name, *args)
+        token = STARTS_TASKS.set(self)
+        try:
+            return attempt(target, name, *args)
+        finally:
+            STARTS_TASKS.reset(token)
 
     def release(self) -> None:
         """Let go of the filter object; called when it has been stopped and its session filters are detached (B1.40)."""

@@ -250,7 +250,7 @@ class FWXFirewall(Unknown):
         :raises COMError: ``FWX_E_NOT_SUPPORTED`` the configuration has none.
         """
         users = self.engine.registry.queryUtility(IRadiusUsers)
-        if users is None:
+        if users is None or not users.is_configured:
             raise COMError(FWX_E_NOT_SUPPORTED, "the configuration has no [[directory]] of the kind 'radius'")
         return FWXRadiusAuthenticator(self.engine, users)
 

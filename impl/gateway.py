@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fwx.impl.tlsrole import Role
     from fwx.impl.transport import Transport
     from fwx.impl.user import SessionUser, Who
+    from fwx.impl.webrequest import WebRequest
     from fwx.interfaces import FwxFirewallEventSource
     from fwx.interfaces.hresult import HRESULT
 
@@ -90,6 +91,7 @@ class Request:
         "claimed_user",
         "client",
         "client_address",
+        "connection",
         "departure",
         "diverted",
         "early",
@@ -104,6 +106,7 @@ class Request:
         "target",
         "to_tls",
         "user",
+        "web",
     )
 
     def __init__(
@@ -128,6 +131,7 @@ class Request:
         diverted: bool = False,
         departure: Departure | None = None,
         to_tls: Callable[[], Role] | None = None,
+        web: WebRequest | None = None,
     ) -> None:
         """:param source: the event source that the entry stands for. :param interface: the listener's name.
 
@@ -142,6 +146,7 @@ class Request:
             or a filter has announced, is let on (B2.13).
         :param departure: where the connection leaves from when it goes straight out, in the place of anywhere.
         :param to_tls: makes the client's part of a TLS handshake with the server; filters see the plain bytes.
+        :param web: the request in plain HTTP that is forwarded over the connection.
         """
         self.entry = entry
         self.client = client
@@ -162,6 +167,9 @@ class Request:
         self.diverted = diverted
         self.departure = departure
         self.to_tls = to_tls
+        self.web = web
+        # What is made for it; none before that.
+        self.connection: FWXConnection | None = None
 
     @property
     def who(self) -> Who:
@@ -346,6 +354,7 @@ class Opening:
             resolved,
             permission=request.permission,
             diverted=request.diverted,
+            web=request.web,
         )
         self._verdict = verdict
         return verdict, addresses
@@ -422,14 +431,15 @@ class Opening:
 
     def _departure(self) -> Departure:
         """Return where the connection leaves from: from the address that was announced (B6.9), from where the request
-        says when it goes straight out, or anywhere.
+        says when it goes straight out and no network rule translates (B7.2), or anywhere.
 
         :raises COMError: the Winsock error of the bind.
         """
         leaves_from = None if self._permission is None else self._permission.leaves_from
         if leaves_from is None:
             assert self._verdict is not None
-            straight = None if self._verdict.upstream else self._request.departure
+            elsewhere = self._verdict.upstream or self._verdict.translates
+            straight = None if elsewhere else self._request.departure
             return straight or self._gateway.departure
         network = self._gateway.engine.network
         return Departure(network, bind_to(network.stream, leaves_from), leaves_from.family)
@@ -566,6 +576,8 @@ class Opening:
             agent=request.agent,
             on_ended=partial(_ended, self._gateway, request.on_ended),
         )
+        request.connection = self._connection
+        self._connection.web = request.web
         self._connection.is_secondary = self._permission is not None
         self._connection.claimed_user = request.claimed_user
         self._connection.source_proxy = request.source_proxy

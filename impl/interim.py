@@ -23,18 +23,18 @@ class InterimRecords:
     cost nothing. A record comes up to a thirtieth of the interval late.
     """
 
-    __slots__ = ("_engine", "_interval", "_timer", "_waiting")
+    __slots__ = ("_engine", "_timer", "_waiting", "interval")
 
     def __init__(self, engine: Engine, interval: float = INTERMEDIATE_SECONDS) -> None:
-        """*interval* in seconds of the engine's clock."""
+        """*interval* in seconds of the engine's clock; it may change, and does so from the next look on."""
         self._engine = engine
-        self._interval = interval
+        self.interval = interval
         self._timer: Timer | None = None
         self._waiting: list[ConnectionBase] = []
 
     def start(self) -> None:
         """Begin; on the loop thread."""
-        self._timer = self._engine.call_later(self._interval / _LOOKS, self._look)
+        self._timer = self._engine.call_later(self.interval / _LOOKS, self._look)
 
     def close(self) -> None:
         """End; nothing is called any more."""
@@ -50,5 +50,5 @@ class InterimRecords:
         taken, self._waiting = self._waiting[:_CONNECTIONS_A_TURN], self._waiting[_CONNECTIONS_A_TURN:]
         now = self._engine.clock()
         for connection in taken:
-            connection.log_interim(now, self._interval)
-        self._timer = self._engine.call_later(0 if self._waiting else self._interval / _LOOKS, self._look)
+            connection.log_interim(now, self.interval)
+        self._timer = self._engine.call_later(0 if self._waiting else self.interval / _LOOKS, self._look)

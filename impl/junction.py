@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
+from fwx.impl.ceiling import FREE, has_room
+from fwx.impl.operation import MOST_PENDING
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNRESET, WSAESHUTDOWN
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.operation import Operation
     from fwx.impl.runqueue import RunQueue
 
@@ -104,12 +106,14 @@ class JunctionEnd:
 
     datagrams = False
 
-    __slots__ = ("_inbound", "_outbound", "closed")
+    __slots__ = ("_inbound", "_outbound", "_queue", "closed", "holder")
 
     def __init__(self, inbound: Lane, outbound: Lane) -> None:
         self._inbound = inbound
         self._outbound = outbound
+        self._queue = outbound._queue
         self.closed = False
+        self.holder: Holder | None = None
 
     @property
     def backlog(self) -> int:
@@ -126,8 +130,9 @@ class JunctionEnd:
     def takes_recv(self) -> bool:
         return len(self._inbound.recvs) < MOST_PENDING
 
-    def takes_send(self) -> bool:
-        return self._outbound.backlog < MOST_QUEUED and len(self._outbound.sends) < MOST_PENDING
+    def takes_send(self, ahead: int = 0) -> bool:
+        waiting = self._outbound.backlog + ahead
+        return (waiting < FREE or has_room(self, waiting, ahead)) and len(self._outbound.sends) < MOST_PENDING
 
     def has_data(self) -> bool:
         return bool(self._inbound.sends) or self._inbound.shut or bool(self._inbound.code)

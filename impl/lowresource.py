@@ -63,7 +63,7 @@ class FWXLowResourceRecoverer(Unknown):
     is freed. When it has what it needs (:meth:`has_enough`) all that wait are asked at once.
     """
 
-    __slots__ = ("_cookies", "_engine", "_is_closed", "_is_short", "_operations")
+    __slots__ = ("_cookies", "_engine", "_is_closed", "_operations", "_short")
 
     # Nothing of the outside hangs on the count.
     _can_return = True
@@ -72,7 +72,8 @@ class FWXLowResourceRecoverer(Unknown):
         self._engine = engine
         self._operations: dict[int, _Operation] = {}
         self._cookies = 0
-        self._is_short = False
+        # Who has told that it runs short.
+        self._short: set[object] = set()
         self._is_closed = False
 
     def RegisterForLowResourceRecovery(
@@ -109,17 +110,19 @@ class FWXLowResourceRecoverer(Unknown):
 
     # The service's side, on the loop thread.
 
-    def ran_short(self) -> None:
+    def ran_short(self, who: object = None) -> None:
         """Take notice that the service lacks descriptors or memory; called by what has met it, as often as it does."""
-        if not self._is_short:
-            self._is_short = True
+        if not self._short:
             logger.warning("resources are short, %d operations of filters wait for them", self._waiting())
+        self._short.add(who)
 
-    def has_enough(self) -> None:
-        """Take notice that what met the shortage has what it needs again."""
-        if not self._is_short:
+    def has_enough(self, who: object = None) -> None:
+        """Take notice that *who* met the shortage has what it needs again; nobody is asked while another has not."""
+        if who not in self._short:
             return
-        self._is_short = False
+        self._short.discard(who)
+        if self._short:
+            return
         for cookie, operation in list(self._operations.items()):
             if operation.is_wanted:
                 operation.stop()
@@ -174,7 +177,7 @@ class FWXLowResourceRecoverer(Unknown):
         operation.is_queued = False
         if self._operations.get(cookie) is not operation or not operation.is_wanted:
             return
-        if self._is_short:
+        if self._short:
             reason = "resources are short"
         else:
             operation.is_signalled = False

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import ClassVar, Final, Self, TypeAlias
 
+from fwx.impl.rangeindex import RangeIndex
 from fwx.interfaces.address import parse_ip
 
 logger = logging.getLogger("fwx.networks")
@@ -147,6 +148,8 @@ class Network:
     :raises ValueError: a range is none; names the network and the range.
     """
 
+    kind: ClassVar[str] = "network"
+
     name: str
     ranges: tuple[str, ...]
     parsed: tuple[AddressRange, ...] = field(init=False, repr=False, compare=False)
@@ -155,8 +158,15 @@ class Network:
         try:
             parsed = tuple(AddressRange.parse(text) for text in self.ranges)
         except ValueError as error:
-            raise ValueError(f"network {self.name!r}: {error}") from None
+            raise ValueError(f"{self.kind} {self.name!r}: {error}") from None
         object.__setattr__(self, "parsed", parsed)
+
+
+@dataclass(frozen=True, slots=True)
+class ComputerSet(Network):
+    """A set of computers: ranges under a *name* for rules, whatever the networks are that they lie in."""
+
+    kind: ClassVar[str] = "set of computers"
 
 
 # Connecting to the unspecified address reaches this host.
@@ -261,14 +271,17 @@ class LocalAddresses:
 
 
 class Networks:
-    """The configured networks beside the predefined names; tells which names an address has.
+    """The configured networks beside the predefined names, and sets of computers; tells which names an address has.
 
-    An address of ``localhost`` is in a configured network only by a range that lies wholly inside ``localhost`` (a part
-    of a loopback or link-local block, or exactly an own address): a wider range never includes the firewall itself.
+    An address of ``localhost`` is in a configured network or set only by a range that lies wholly inside ``localhost``
+    (a part of a loopback or link-local block, or exactly an own address): a wider range never includes the firewall
+    itself. To be used by one thread.
     """
 
-    def __init__(self, networks: Iterable[Network], local: LocalAddresses) -> None:
-        """Know *networks*, in the order in which their names are to be told, and *local*.
+    def __init__(
+        self, networks: Iterable[Network], local: LocalAddresses, computers: Iterable[ComputerSet] = ()
+    ) -> None:
+        """Know *networks* and sets of *computers*, in the order in which their names are to be told, and *local*.
 
         :raises ValueError: a name is predefined or taken.
         """
@@ -276,13 +289,18 @@ class Networks:
         self._local = local
         self._names_of: dict[str | Address, tuple[str, ...]] = {}
         self._seen_generation = local.generation
+        self._named = (*self._networks, *computers)
         names = set(PREDEFINED)
-        for network in self._networks:
-            if network.name in names:
-                taken = "predefined" if network.name in PREDEFINED else "taken by another network"
-                raise ValueError(f"network {network.name!r}: the name is {taken}; choose another one")
-            names.add(network.name)
+        for known in self._named:
+            if known.name in names:
+                taken = "predefined" if known.name in PREDEFINED else "taken by another network"
+                raise ValueError(f"{known.kind} {known.name!r}: the name is {taken}; choose another one")
+            names.add(known.name)
         self.names: frozenset[str] = frozenset(names)
+        self._sets = names.difference(PREDEFINED, (network.name for network in self._networks))
+        self._ranges = RangeIndex((known.name, known.parsed) for known in self._named)
+        # The ranges that lie wholly inside localhost, made when the first such address is asked for.
+        self._local_ranges: tuple[tuple[str, AddressRange], ...] | None = None
 
     @property
     def configured(self) -> tuple[Network, ...]:
@@ -290,31 +308,52 @@ class Networks:
         return self._networks
 
     @property
+    def network_names(self) -> frozenset[str]:
+        """The names of all networks, predefined ones too, without those of sets of computers."""
+        return self.names - self._sets
+
+    @property
     def generation(self) -> int:
         """Changes when an answer of :meth:`of` may have changed."""
         return self._local.generation
 
     def of(self, address: str | Address) -> tuple[str, ...]:
-        """Return every name that *address* has: configured networks in their order, then predefined names.
+        """Return every name that *address* has: configured networks in their order, predefined names, then sets.
 
         :raises ValueError: *address* is text, but no address.
         """
         generation = self._local.generation
         if generation != self._seen_generation or len(self._names_of) >= _MEMO_ENTRIES:
             self._names_of.clear()
-            self._seen_generation = generation
+            if generation != self._seen_generation:
+                self._seen_generation, self._local_ranges = generation, None
         names = self._names_of.get(address)
         if names is None:
             names = self._names_of[address] = self._find(normalise(address))
         return names
 
+    def networks_of(self, address: str | Address) -> tuple[str, ...]:
+        """Return the names that *address* has, without those of sets of computers.
+
+        :raises ValueError: *address* is text, but no address.
+        """
+        names = self.of(address)
+        return tuple(name for name in names if name not in self._sets) if self._sets else names
+
     def _find(self, address: Address) -> tuple[str, ...]:
         local = address in self._local
-        found = tuple(
-            network.name
-            for network in self._networks
-            if any(address in known and (not local or self._local.covers(known)) for known in network.parsed)
-        )
+        found = self._local_names(address) if local else self._ranges.of(address)
+        sets = tuple(name for name in found if name in self._sets) if self._sets else ()
+        if sets:
+            found = found[: -len(sets)]
         if local:
-            return (*found, LOCALHOST)
-        return (*found, ANY) if found else (EXTERNAL, ANY)
+            return (*found, LOCALHOST, *sets)
+        return (*found, ANY, *sets) if found else (EXTERNAL, ANY, *sets)
+
+    def _local_names(self, address: Address) -> tuple[str, ...]:
+        if self._local_ranges is None:
+            self._local_ranges = tuple(
+                (known.name, each) for known in self._named for each in known.parsed if self._local.covers(each)
+            )
+        # A name once, whose place is that of its table.
+        return tuple(dict.fromkeys(name for name, each in self._local_ranges if address in each))

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion, SocketAddress
 
 
-# What one direction of a socket may have waiting: bytes, and operations.
-MOST_QUEUED = 8 << 20
+# Operations that one direction of a socket may have waiting; fwx.impl.ceiling bounds the bytes.
 MOST_PENDING = 4096
 
 

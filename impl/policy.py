@@ -13,115 +13,47 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Final, Literal, Self
+from typing import Self
 from uuid import UUID
 
-from fwx.impl.domainset import DomainSet, is_address, normalise_name
+from fwx.impl.domainset import DomainSet, DomainSets, is_address, normalise_name
+from fwx.impl.networkrules import NetworkRule, NetworkRules, Related
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Network, Networks, normalise
 from fwx.impl.protocol import Protocol, Protocols, Traffic
+from fwx.impl.rule import DEFAULT_RULE, EMBEDDED_DEFAULT, EMBEDDED_RULE, Rule
 from fwx.impl.rulematch import (
     CompiledRule,
     Explanation,
+    Known,
     Match,
     Miss,
     Question,
     RuleIndex,
     Step,
     Tried,
+    check_names,
     compile_rules,
     describe,
-    domain_sets_by_name,
 )
-from fwx.impl.rulequotas import RuleLimits
 from fwx.impl.schedule import Calendar
-from fwx.impl.user import AUTHENTICATED, NOBODY, Who, group_key, user_key
+from fwx.impl.urlset import UrlSet, UrlSets
+from fwx.impl.user import AUTHENTICATED, NOBODY, Who
+from fwx.impl.verdict import Verdict, decided, denied, unrelated
+from fwx.impl.verdictmemory import VerdictMemory
+from fwx.impl.webrequest import WebRequest
 from fwx.interfaces.address import SocketAddress
-from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED, HRESULT, S_OK
+from fwx.interfaces.hresult import FWX_E_NETWORK_RULES_DENIED, FWX_E_POLICY_RULES_DENIED
 
-DEFAULT_RULE: Final = "Default rule"
-EMBEDDED_RULE: Final = "Embedded default"
-
-_MEMO_ENTRIES: Final = 16384
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule: what it matches, and what then happens.
-
-    *protocols* are names of protocols or ``any``; *source* networks; *destination* networks and domain sets. ``any``,
-    ``external`` and ``localhost`` are networks. *filters* are the names of the filters that see the connection,
-    *upstream* is the name of the route that it takes, empty for straight out. *users* are names, or ``any``, or
-    ``authenticated``; with *groups*, ``any`` is not everybody but the groups. It holds while *schedule* does, empty for
-    always. *source_ports* are first and last ports of the client, none for any. A *shadow* rule decides nothing: what
-    it would have decided is told with the verdict. *limits* are counted by who opens what the rule allows. One that is
-    not *enabled* matches nothing (B7.7).
-    """
-
-    name: str
-    action: Literal["allow", "deny"]
-    protocols: tuple[str, ...]
-    source: tuple[str, ...]
-    destination: tuple[str, ...]
-    filters: tuple[str, ...] = ()
-    log: bool = True
-    upstream: str = ""
-    users: tuple[str, ...] = (ANY,)
-    groups: tuple[str, ...] = ()
-    schedule: str = ""
-    source_ports: tuple[tuple[int, int], ...] = ()
-    shadow: bool = False
-    limits: RuleLimits | None = None
-    enabled: bool = True
-
-    @property
-    def who(self) -> Who | None:
-        """Whom the rule is about, in the names of :data:`Who`; ``None`` where it is everybody."""
-        if ANY in self.users and not self.groups:
-            return None
-        users = (name if name == AUTHENTICATED else user_key(name) for name in self.users if name != ANY)
-        return frozenset((*users, *map(group_key, self.groups)))
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the policy says to one connection, and why.
-
-    ``allowed`` for a name without an address is provisional: each address is judged too. ``needs_resolution`` says that
-    the name alone does not decide; the verdict then denies. ``hresult`` is ``S_OK`` or ``FWX_E_POLICY_RULES_DENIED``.
-    ``destination_network`` is empty while no address is known. ``reason`` is for people. ``upstream`` names the
-    route of what is allowed, empty for straight out. ``needs_user`` says that a client without a user was denied what a
-    rule allows some users. ``shadows`` are the shadow rules that would have decided before the rule that does.
-    ``limits`` are the rule's.
-    """
-
-    allowed: bool
-    rule: str
-    filters: tuple[str, ...]
-    log: bool
-    hresult: HRESULT
-    protocol: str
-    protocol_guid: UUID
-    source_network: str
-    destination_network: str
-    reason: str
-    needs_resolution: bool = False
-    upstream: str = ""
-    needs_user: bool = False
-    shadows: tuple[Rule, ...] = ()
-    limits: RuleLimits | None = None
-
-    @property
-    def remark(self) -> str:
-        """What the log is to say of the shadow rules; empty without one."""
-        return "; ".join(f"shadow rule {rule.name!r} would {rule.action} it" for rule in self.shadows)
+__all__ = ["DEFAULT_RULE", "EMBEDDED_RULE", "Policy", "Rule", "Verdict"]
 
 
 class Policy:
-    """Ordered rules over networks, domain sets and protocols. Immutable; a new configuration makes a new policy.
+    """Ordered rules over networks, sets and protocols. Immutable; a new configuration makes a new policy.
 
-    To be used by one thread.
+    A connection is judged by the network rules, then by the system rules, then by the others (B7.2). To be used by one
+    thread.
     """
 
     def __init__(
@@ -131,26 +63,34 @@ class Policy:
         protocols: Iterable[Protocol],
         rules: Iterable[Rule],
         calendar: Calendar | None = None,
+        *,
+        url_sets: Iterable[UrlSet] = (),
+        network_rules: Iterable[NetworkRule] = (),
     ) -> None:
         """Judge by *rules*. The well-known protocols are known already; *protocols* come before and may replace them.
 
-        *calendar* has the schedules that rules name, and knows the time.
+        *calendar* has the schedules that rules name, and knows the time. Without *network_rules* all networks are
+        related. System rules come first, in their order.
 
         :raises ValueError: a name is taken or unknown, or a rule lacks a part; names the rule and the name.
         """
         self._networks = networks
-        self._domain_sets = domain_sets_by_name(domain_sets, networks.names)
+        sets, urls = tuple(domain_sets), tuple(url_sets)
+        check_names((*sets, *urls), networks.names)
+        self._domains, self._urls = DomainSets(sets), UrlSets(urls)
+        self._network_rules = NetworkRules(network_rules, networks.network_names)
         self._calendar = calendar or Calendar()
         self._protocols = Protocols(protocols)
-        self.rules: tuple[Rule, ...] = tuple(rules)
-        self._compiled = compile_rules(
-            self.rules,
+        self.rules: tuple[Rule, ...] = tuple(sorted(rules, key=lambda rule: not rule.system))
+        known = Known(
             networks.names,
-            self._domain_sets,
+            frozenset(each.name for each in sets),
+            frozenset(each.name for each in urls),
             self._protocols.names,
             self._calendar.names,
-            DEFAULT_RULE,
         )
+        self._compiled = compile_rules(self.rules, known, DEFAULT_RULE)
+        self.judges_content = any(rule.content_types for rule in self.rules)
         self._period = self._calendar.holding
         self._in_force = self._holding_in(self._period)
         self._index = RuleIndex(self._in_force)
@@ -159,9 +99,7 @@ class Policy:
         self._port_edges = sorted({edge for first, last in spans for edge in (first, last + 1)})
         # The names that tell clients apart; all other names of a client change nothing.
         self._names = NOBODY.union((AUTHENTICATED,), *(compiled.who or () for compiled in self._compiled))
-        self._known: dict[Who, Who] = {}
-        self._verdicts: dict[tuple[str, str, int, str, str | Address | None, Who, bool, int], Verdict] = {}
-        self._look_ups: dict[tuple[str, str, Who], Verdict] = {}
+        self._memory = VerdictMemory()
         self._generation = networks.generation
 
     @property
@@ -172,8 +110,22 @@ class Policy:
     @classmethod
     def embedded_default(cls, local: LocalAddresses) -> Self:
         """Make the policy of a service without rules: all is allowed from this machine, to itself as well."""
-        rule = Rule(EMBEDDED_RULE, "allow", (ANY,), (LOCALHOST,), (ANY, LOCALHOST))
-        return cls(Networks((), local), (), (), (rule,))
+        return cls(Networks((), local), (), (), (EMBEDDED_DEFAULT,))
+
+    @property
+    def address_names(self) -> frozenset[str]:
+        """What rules can call addresses: the names of networks, the predefined ones, those of sets of computers."""
+        return self._networks.names
+
+    @property
+    def network_rules(self) -> NetworkRules:
+        """Which networks may talk at all."""
+        return self._network_rules
+
+    @property
+    def judges_requests(self) -> bool:
+        """Whether two plain HTTP requests to one server, or their responses, can have different verdicts."""
+        return bool(self._urls) or self.judges_content
 
     @property
     def period(self) -> frozenset[str]:
@@ -199,26 +151,33 @@ class Policy:
         resolved: str | Address | None = None,
         who: Who = NOBODY,
         arrives: bool = False,
+        web: WebRequest | None = None,
     ) -> Verdict:
         """Judge a connection from the address *source* to *destination*; called for every connection.
 
         *resolved* is an address that the name in *destination* resolved to; it is ignored for a literal destination. A
         domain set judges the name that the client used, never a reverse look-up. *who* is by which names the rules know
         the client. What *arrives* where somebody waits for it is also what a protocol calls inbound; *who* is then who
-        waits.
+        waits. *web* is the request in plain HTTP that the connection is for.
 
         :raises ValueError: *source* or *resolved* is no address.
         """
         self._forget()
         if who:
             who = self._known_names(who)
+        if web is not None and self.judges_requests:
+            # URLs are too many, and may be too long, to be remembered.
+            traffic = self._protocols.traffic(transport, destination.port, arrives)
+            return self._judge(source, source_port, destination, traffic, resolved, who, web, None, None)
         kind = bisect_right(self._port_edges, source_port) if self._port_edges else 0
-        key = (source, destination.host, destination.port, transport, resolved, who, arrives, kind)
-        verdict = self._verdicts.get(key)
+        forwarded = web is not None and web.is_forwarded
+        key = (source, destination.host, destination.port, transport, resolved, who, arrives, kind, forwarded)
+        verdicts = self._memory.verdicts
+        verdict = verdicts.get(key)
         if verdict is None:
             traffic = self._protocols.traffic(transport, destination.port, arrives)
-            verdict = self._verdicts[key] = self._judge(
-                source, source_port, destination, traffic, resolved, who, None, None
+            verdict = verdicts[key] = self._judge(
+                source, source_port, destination, traffic, resolved, who, web, None, None
             )
         return verdict
 
@@ -232,6 +191,7 @@ class Policy:
         who: Who = NOBODY,
         arrives: bool = False,
         moment: float | None = None,
+        web: WebRequest | None = None,
     ) -> Explanation:
         """Judge as :meth:`judge` does, at *moment* in seconds since the epoch or now, and say which rules were tried.
 
@@ -248,10 +208,19 @@ class Policy:
             self._protocols.traffic(transport, destination.port, arrives),
             resolved,
             self._known_names(who),
+            web,
             in_force,
             tried,
         )
-        return Explanation(verdict, tuple(self._all_steps(tried, in_force, verdict.rule)))
+        asks_networks = bool(self._network_rules) and not (web is not None and web.is_forwarded)
+        address = resolved if destination.address is None else destination.host
+        related = self._related(source, address) if asks_networks and address is not None else None
+        if verdict.hresult == FWX_E_NETWORK_RULES_DENIED:
+            return Explanation(verdict, (), None, True)
+        return Explanation(verdict, tuple(self._all_steps(tried, in_force, verdict.rule)), related, asks_networks)
+
+    def _related(self, source: str, address: str | Address) -> Related | None:
+        return self._network_rules.between(self._networks.of(source), self._networks.of(address))
 
     def _all_steps(self, tried: list[Step], in_force: tuple[CompiledRule, ...], decider: str) -> Iterator[Step]:
         """Put the rules that are disabled or out of their period between those *tried*, up to the *decider*."""
@@ -274,34 +243,35 @@ class Policy:
         self._forget()
         who = self._known_names(who)
         traffic, target = self._protocols.traffic(transport, local.port, True), self._networks.of(local.host)
-        question = Question(traffic, ("",), None, target, f"waiting for {traffic.name} at {local} ({target[0]})", who)
+        question = Question(traffic, ("",), target, f"waiting for {traffic.name} at {local} ({target[0]})", who)
         for compiled in self._deciding:
             if not compiled.is_about(who) or not compiled.reaches(question):
                 continue
             if compiled.rule.action == "allow" or compiled.is_for_any_client:
-                return _decided(question, compiled.rule)
-        return _denied(question, f"no rule allows {question.text}")
+                return decided(question, compiled.rule)
+        return denied(question, f"no rule allows {question.text}")
 
     def judge_look_up(self, source: str, host: str, who: Who = NOBODY) -> Verdict:
         """Judge whether a client at *source* may have *host*, a name or a literal address, looked up.
 
         It may, unless no rule could allow it anything there, whatever the port. A rule that depends on the address of a
-        name denies no look-up. The verdict has no protocol.
+        name denies no look-up, and network rules deny none. The verdict has no protocol.
 
         :raises ValueError: *source* is no address.
         """
         self._forget()
         who = self._known_names(who)
-        verdict = self._look_ups.get((source, host, who))
+        look_ups = self._memory.look_ups
+        verdict = look_ups.get((source, host, who))
         if verdict is None:
-            verdict = self._look_ups[source, host, who] = self._judge_look_up(source, host, who)
+            verdict = look_ups[source, host, who] = self._judge_look_up(source, host, who)
         return verdict
 
     def _known_names(self, who: Who) -> Who:
         """Return those of the names *who* that a rule has, so that users whom no rule tells apart share verdicts."""
-        known = self._known.get(who)
+        known = self._memory.known.get(who)
         if known is None:
-            known = self._known[who] = who & self._names
+            known = self._memory.known[who] = who & self._names
         return known
 
     def _forget(self) -> None:
@@ -309,9 +279,8 @@ class Policy:
         if self._calendar.holding is not self._period:
             self._change_period()
         generation = self._networks.generation
-        remembered = len(self._verdicts) + len(self._look_ups) + len(self._known)
-        if generation != self._generation or remembered >= _MEMO_ENTRIES:
-            self._clear()
+        if generation != self._generation or self._memory.is_full:
+            self._memory.clear()
             self._generation = generation
 
     def _change_period(self) -> None:
@@ -321,12 +290,7 @@ class Policy:
         self._index = RuleIndex(self._in_force)
         for name in ("_deciding", "_reaching"):
             self.__dict__.pop(name, None)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._verdicts.clear()
-        self._look_ups.clear()
-        self._known.clear()
+        self._memory.clear()
 
     def _judge_look_up(self, source: str, host: str, who: Who) -> Verdict:
         client = self._networks.of(source)
@@ -334,24 +298,27 @@ class Policy:
         literal = is_address(host)
         target = self._networks.of(host) if literal else ()
         try:
-            name = None if literal else normalise_name(host)
+            domains = frozenset[str]() if literal else self._domains.of(normalise_name(host))
         except ValueError as error:
-            return _denied(
-                Question(self._protocols.any_traffic, client, None, target, text, who), f"{error}; denied {text}"
-            )
-        question = Question(self._protocols.any_traffic, client, name, target, text, who)
+            question = Question(self._protocols.any_traffic, client, target, text, who)
+            return denied(question, f"{error}; denied {text}")
+        # Whatever the URL and the response: an allowed one makes the look-up needed, a denied one leaves others.
+        urls = self._urls.of_host(host)
+        question = Question(
+            self._protocols.any_traffic, client, target, text, who, domains=domains, urls=urls, is_web=True
+        )
         left = self._protocols.kinds
         for compiled, kinds in self._reaching:
             match = compiled.match(question)
             if match.__class__ is Miss or left.isdisjoint(kinds) or not compiled.is_about(who):
                 continue
             if compiled.rule.action == "allow":
-                return _decided(question, compiled.rule)
+                return decided(question, compiled.rule)
             if match is not Match.UNDECIDED and not compiled.rule.source_ports:
                 left -= kinds
                 if not left:
-                    return _decided(question, compiled.rule)
-        return _denied(question, f"no rule allows {text}")
+                    return decided(question, compiled.rule)
+        return denied(question, f"no rule allows {text}")
 
     @cached_property
     def _reaching(self) -> tuple[tuple[CompiledRule, frozenset[frozenset[str]]], ...]:
@@ -384,17 +351,29 @@ class Policy:
         return None if first is None else (first[0], first[1].first)
 
     def rule_for(self, source: str, guid: UUID, who: Who = NOBODY) -> Rule | None:
-        """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere."""
+        """Return the first rule that allows a client at *source*, known as *who*, the protocol *guid* to anywhere.
+
+        A rule about URLs or content types is none: it allows plain HTTP alone.
+        """
         self._forget()
         wanted, client, who = {self.protocol_name(guid), ANY}, self._networks.of(source), self._known_names(who)
         for compiled in self._deciding:
-            applies = compiled.is_about(who) and not compiled.source.isdisjoint(client)
+            applies = (
+                compiled.is_about(who) and not compiled.source.isdisjoint(client) and compiled.is_about_all_traffic
+            )
             if applies and compiled.rule.action == "allow" and not compiled.protocols.isdisjoint(wanted):
                 return compiled.rule
         return None
 
     def networks_of(self, address: str) -> tuple[str, ...]:
-        """Return every name that the literal *address* has: configured networks, then the predefined ones.
+        """Return the networks that the literal *address* is in: configured ones, then the predefined ones.
+
+        :raises ValueError: *address* is none.
+        """
+        return self._networks.networks_of(address)
+
+    def names_of(self, address: str) -> tuple[str, ...]:
+        """Return every name that rules have for the literal *address*: its networks, then sets of computers.
 
         :raises ValueError: *address* is none.
         """
@@ -408,6 +387,7 @@ class Policy:
         traffic: Traffic,
         resolved: str | Address | None,
         who: Who,
+        web: WebRequest | None,
         rules: tuple[CompiledRule, ...] | None,
         tried: Tried,
     ) -> Verdict:
@@ -416,14 +396,37 @@ class Policy:
         client = self._networks.of(source)
         target = () if known is None else self._networks.of(known)
         text = describe(traffic, source, client, destination, None if known is None else normalise(known), target)
+        question = Question(traffic, client, target, text, who, source_port)
         try:
-            name = normalise_name(destination.host) if literal is None else None
+            if literal is None:
+                question = replace(question, domains=self._domains.of(normalise_name(destination.host)))
         except ValueError as error:
-            return _denied(Question(traffic, client, None, target, text, who), f"{error}; denied {text}")
-        question = Question(traffic, client, name, target, text, who, source_port)
-        return self._first_match(question, self._index.fitting(question) if rules is None else rules, tried)
+            return denied(question, f"{error}; denied {text}")
+        if web is not None:
+            surely, maybe = self._urls.of(web.url)
+            question = replace(
+                question,
+                urls=surely,
+                maybe_urls=maybe,
+                is_web=True,
+                content=web.content,
+                is_literal=literal is not None,
+            )
+        rules = self._index.fitting(question) if rules is None else rules
+        if not self._network_rules or (web is not None and web.is_forwarded):
+            return self._first_match(question, rules, tried)
+        if not target:
+            verdict = self._first_match(question, rules, tried)
+            return verdict if self._network_rules.relates_all_with(client) else _waiting(question, verdict)
+        related = self._network_rules.between(client, target)
+        if related is None:
+            return unrelated(question)
+        verdict = self._first_match(question, rules, tried)
+        return replace(verdict, translates=True) if verdict.allowed and related.translates else verdict
 
     def _first_match(self, question: Question, rules: tuple[CompiledRule, ...], tried: Tried) -> Verdict:
+        # A system rule that may allow it once its address is known, if no other does before.
+        pending: CompiledRule | None = None
         # The first rule that would allow it a user, and whom the rules before that deny it.
         barred: CompiledRule | None = None
         turned_away: set[str] = set()
@@ -431,7 +434,9 @@ class Policy:
         for compiled in rules:
             match = compiled.match(question)
             if tried is not None:
-                fits = isinstance(match, Miss) or compiled.is_about(question.who)
+                # Users are compared before the content (B7.9).
+                sooner = isinstance(match, Miss) and match is not Miss.CONTENT
+                fits = sooner or compiled.is_about(question.who)
                 tried.append(Step(compiled.rule, match if fits else Miss.USER))
             if isinstance(match, Miss):
                 continue
@@ -446,10 +451,15 @@ class Policy:
                 elif barred is None and not question.who and compiled.is_for_others_than(turned_away):
                     barred = compiled
                 continue
+            if match is Match.UNDECIDED and compiled.rule.system:
+                pending = pending or compiled
+                continue
             verdict = self._matched(question, compiled, match)
             break
         else:
-            verdict = _denied(question, f"no rule allows {question.text}")
+            verdict = denied(question, f"no rule allows {question.text}")
+        if pending is not None and not (verdict.allowed or verdict.needs_resolution):
+            verdict = self._matched(question, pending, Match.UNDECIDED)
         if shadows:
             log = verdict.log or any(rule.log for rule in shadows)
             verdict = replace(verdict, shadows=tuple(shadows), log=log)
@@ -462,46 +472,27 @@ class Policy:
         name = compiled.rule.name
         if match is Match.UNDECIDED:
             reason = f"rule {name!r} depends on the address: {question.text}"
-            return _denied(question, reason, compiled.rule, needs_resolution=True)
+            return denied(question, reason, compiled.rule, needs_resolution=True)
         if compiled.rebinds(match, question):
             reason = (
                 f"the name resolved to an address of the firewall itself, and rule {name!r} does not name {LOCALHOST}: "
                 f"denied {question.text}"
             )
-            return _denied(question, reason, compiled.rule)
-        return _decided(question, compiled.rule)
+            return denied(question, reason, compiled.rule)
+        return decided(question, compiled.rule)
 
 
-def _decided(question: Question, rule: Rule) -> Verdict:
-    if rule.action == "deny":
-        return _denied(question, f"rule {rule.name!r} denies {question.text}", rule)
-    return Verdict(
-        allowed=True,
-        rule=rule.name,
-        filters=rule.filters,
-        log=rule.log,
-        hresult=S_OK,
-        protocol=question.traffic.name,
-        protocol_guid=question.traffic.guid,
-        source_network=question.client[0],
-        destination_network=question.target[0] if question.target else "",
-        reason=f"rule {rule.name!r} allows {question.text}",
-        upstream=rule.upstream,
-        limits=rule.limits,
-    )
-
-
-def _denied(question: Question, reason: str, rule: Rule | None = None, *, needs_resolution: bool = False) -> Verdict:
-    return Verdict(
+def _waiting(question: Question, verdict: Verdict) -> Verdict:
+    """Return *verdict* on a name of which it is not known whether its network is related with the client's."""
+    if not verdict.allowed:
+        return verdict
+    return replace(
+        verdict,
         allowed=False,
-        rule=rule.name if rule else DEFAULT_RULE,
-        filters=(),
-        log=rule.log if rule else True,
         hresult=FWX_E_POLICY_RULES_DENIED,
-        protocol=question.traffic.name,
-        protocol_guid=question.traffic.guid,
-        source_network=question.client[0],
-        destination_network=question.target[0] if question.target else "",
-        reason=reason,
-        needs_resolution=needs_resolution,
+        reason=f"network rules depend on the address: {question.text}",
+        needs_resolution=True,
+        filters=(),
+        upstream="",
+        limits=None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fwx.impl.ceiling import SMALLEST_BLOCK
 from fwx.impl.transport import ENDING, ERROR, HANGUP, INPUT, OUTPUT, READABLE, WRITABLE
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import WSAECONNRESET
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.transport import Transport
 
-SMALLEST_BLOCK = 16 << 10
-LARGEST_BLOCK = 256 << 10
 # Blocks that one direction moves before the other connections get their turn.
 _ROUNDS = range(16)
 # The mask of nearly every event: there is data, and the socket could be written to all along.
@@ -164,8 +163,8 @@ class Pump:
                     flow.readable = flow.hangup
                     if count < size >> 2 and size > SMALLEST_BLOCK:
                         flow.size = size >> 1
-                elif size < LARGEST_BLOCK:
-                    flow.size = size << 1
+                else:
+                    flow.size = min(size << 1, self._queue.ceiling.block)
             try:
                 count = send(pending)
             except BlockingIOError:

@@ -14,11 +14,13 @@ from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
-    from fwx.impl.policy import Verdict
+    from fwx.impl.policy import Policy, Verdict
+    from fwx.impl.route import Route
+    from fwx.impl.webrequest import WebRequest
 
 AT_ONCE: Final = 100
 """Connections that are judged in one round of the loop."""
@@ -70,6 +72,37 @@ def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Cal
         done(count + len(turn))
 
 
+def disallowed_by(
+    engine: Engine, policy: Policy, routes: Mapping[str, Route], done: Callable[[list[Disallowed]], None]
+) -> None:
+    """Find what *policy*, with its *routes*, would not allow, a few connections at a time; *done* gets it.
+
+    Nothing is ended, and nobody else is judged by *policy*.
+    """
+    _look_on(engine, policy, routes, engine.sessions.connections(), [], done)
+
+
+def _look_on(
+    engine: Engine,
+    policy: Policy,
+    routes: Mapping[str, Route],
+    left: list[ConnectionBase],
+    found: list[Disallowed],
+    done: Callable[[list[Disallowed]], None],
+) -> None:
+    in_force = engine.policy, engine.routes
+    engine.policy, engine.routes = policy, routes
+    try:
+        found += [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
+    finally:
+        engine.policy, engine.routes = in_force
+    del left[-AT_ONCE:]
+    if left:
+        engine.queue.defer(_look_on, engine, policy, routes, left, found, done)
+    else:
+        done(found)
+
+
 def disallowed(engine: Engine) -> Iterator[Disallowed]:
     """Go through what the rules do not allow any more; nothing is ended.
 
@@ -94,7 +127,13 @@ def judge_again(connection: FWXConnection) -> Verdict:
     engine, who = connection.engine, connection.session.who
     if isinstance(connection, FWXAcceptedConnection):
         return admit_arrival(engine, connection.target, connection.local, who)
-    verdict, _ = admit(engine, connection.client_address, connection.target, _addresses(connection), who=who)
+    return judge_request(connection, connection.web)
+
+
+def judge_request(connection: FWXConnection, web: WebRequest | None) -> Verdict:
+    """Return what the rules say to *web*, if that is what a client's TCP connection carries or is to carry next."""
+    engine, who = connection.engine, connection.session.who
+    verdict, _ = admit(engine, connection.client_address, connection.target, _addresses(connection), who=who, web=web)
     return verdict
 
 

@@ -6,19 +6,24 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from fwx.impl.domainset import DomainSet
+from fwx.impl.contenttype import ContentTypes
 from fwx.impl.networks import ANY, LOCALHOST
+from fwx.impl.urlset import UrlSet
 from fwx.impl.user import AUTHENTICATED, Who
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
+    from fwx.impl.domainset import DomainSet
+    from fwx.impl.networkrules import Related
     from fwx.impl.networks import Address
-    from fwx.impl.policy import Rule, Verdict
     from fwx.impl.protocol import Traffic
+    from fwx.impl.rule import Rule
+    from fwx.impl.verdict import Verdict
     from fwx.interfaces import SocketAddress
 
 _MOST_FOUND: Final = 4096
+_NO_SETS: Final[frozenset[str]] = frozenset()
 
 
 class Match(Enum):
@@ -26,6 +31,7 @@ class Match(Enum):
 
     BY_ADDRESS = auto()
     BY_NAME = auto()
+    BY_URL = auto()
     UNDECIDED = auto()  # it depends on the address of a name
 
 
@@ -39,22 +45,31 @@ class Miss(Enum):
     DISABLED = "enabled"
     DESTINATION = "to"
     USER = "users"
+    CONTENT = "content_types"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One connection, as the rules see it; *target* holds the names of the address, none while it is not known.
+    """One connection, as the rules see it.
 
-    *port* is the client's, ``None`` where any is meant.
+    *client* and *target* hold the names of the two addresses, the latter none while it is not known; *domains* the sets
+    that hold the target's name; *urls* the sets that hold the URL however it is read, *maybe_urls* those that hold it
+    in one reading. *port* is the client's, ``None`` where any is meant. *is_web* stands for plain HTTP, *content* is
+    the type of the response, ``None`` while it is not known. *is_literal*: the client named the address itself.
     """
 
     traffic: Traffic
     client: tuple[str, ...]
-    name: str | None
     target: tuple[str, ...]
     text: str
     who: Who
     port: int | None = None
+    domains: frozenset[str] = _NO_SETS
+    urls: frozenset[str] = _NO_SETS
+    maybe_urls: frozenset[str] = _NO_SETS
+    is_web: bool = False
+    content: str | None = None
+    is_literal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +81,34 @@ class Step:
 
 
 class Explanation(NamedTuple):
-    """A verdict, and the rules that were tried for it, in order, up to the one that decides."""
+    """A verdict, and the rules that were tried for it, in order, up to the one that decides.
+
+    :ivar related: how the two networks are related, ``None`` where they are not, or where that was not asked.
+    :ivar asks_networks: network rules were asked, which come first.
+    """
 
     verdict: Verdict
     steps: tuple[Step, ...]
+    related: Related | None = None
+    asks_networks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule with its names resolved."""
+    """A rule with its names resolved: *networks*, sets of computers among them, *domains* and *urls* are names of what
+    it leads to. *is_everywhere* says that it leads to every address; *waits_for_address*, that it may fit a name whose
+    address is not known."""
 
     rule: Rule
     protocols: frozenset[str]
     source: frozenset[str]
     networks: frozenset[str]
-    domains: tuple[DomainSet, ...]
+    domains: frozenset[str]
+    urls: frozenset[str]
     who: Who | None
+    content_types: ContentTypes | None
+    is_everywhere: bool
+    waits_for_address: bool
 
     def is_for_others_than(self, turned_away: set[str]) -> bool:
         """Tell whether it is about a user that goes by none of the names *turned_away*."""
@@ -93,9 +120,9 @@ class CompiledRule:
 
     def reaches(self, question: Question) -> bool:
         """Tell whether the rule fits a known address, whoever connects and from wherever."""
-        if self.protocols.isdisjoint(question.traffic.names):
+        if self.protocols.isdisjoint(question.traffic.names) or self.content_types is not None:
             return False
-        return self.networks >= {ANY, LOCALHOST} or not self.networks.isdisjoint(question.target)
+        return self.is_everywhere or not self.networks.isdisjoint(question.target)
 
     def match(self, question: Question) -> Match | Miss:
         """Tell how the rule fits, or by what it does not, whoever the client is; it is in force."""
@@ -105,11 +132,24 @@ class CompiledRule:
             return Miss.SOURCE
         if self.rule.source_ports and not self.is_from(question.port):
             return Miss.SOURCE_PORT
-        if self.networks >= {ANY, LOCALHOST} or not self.networks.isdisjoint(question.target):
+        found = self._lead_to(question)
+        if self.content_types is None or found is Miss.DESTINATION or self._has_content(question):
+            return found
+        return Miss.CONTENT
+
+    def _lead_to(self, question: Question) -> Match | Miss:
+        if self.is_everywhere or not self.networks.isdisjoint(question.target):
             return Match.BY_ADDRESS
-        if question.name is not None and any(domains.matches(question.name) for domains in self.domains):
+        if not self.domains.isdisjoint(question.domains):
             return Match.BY_NAME
-        return Match.UNDECIDED if self.networks and not question.target else Miss.DESTINATION
+        # Who allows a URL means it alone; who denies one means whatever a server may take for it.
+        if not self.urls.isdisjoint(question.urls if self.rule.action == "allow" else question.maybe_urls):
+            return Match.BY_URL
+        return Match.UNDECIDED if self.waits_for_address and not question.target else Miss.DESTINATION
+
+    def _has_content(self, question: Question) -> bool:
+        assert self.content_types is not None
+        return question.is_web and (question.content is None or question.content in self.content_types)
 
     def is_from(self, port: int | None) -> bool:
         """Tell whether the client's *port* is one of the rule's; ``None`` stands for any."""
@@ -117,7 +157,13 @@ class CompiledRule:
 
     def rebinds(self, match: Match, question: Question) -> bool:
         """Tell whether a name leads to the firewall itself, which the rule does not name."""
-        return self.rule.action == "allow" and match is Match.BY_NAME and LOCALHOST in question.target
+        by_name = match is Match.BY_NAME or (match is Match.BY_URL and not question.is_literal)
+        return by_name and self.rule.action == "allow" and LOCALHOST in question.target
+
+    @property
+    def is_about_all_traffic(self) -> bool:
+        """Whether it fits more than plain HTTP: it leads elsewhere than to URLs, and looks at no content."""
+        return self.content_types is None and bool(self.networks or self.domains)
 
     @property
     def is_for_any_client(self) -> bool:
@@ -128,7 +174,7 @@ class CompiledRule:
 class RuleIndex:
     """Finds the rules that can match, in their order, without walking them all.
 
-    Connections that protocols and networks do not tell apart share what is found.
+    Connections that protocols, networks and sets do not tell apart share what is found.
     """
 
     def __init__(self, rules: tuple[CompiledRule, ...]) -> None:
@@ -136,38 +182,42 @@ class RuleIndex:
         self._found: dict[tuple[object, ...], tuple[CompiledRule, ...]] = {}
 
     def fitting(self, question: Question) -> tuple[CompiledRule, ...]:
-        """Return all rules but those that do not fit whatever the client's port, the name and the user are."""
-        is_name = question.name is not None
-        key = (question.traffic.names, question.client, question.target, is_name)
+        """Return all rules but those that do not fit whatever the client's port, the content and the user are."""
+        key = (
+            question.traffic.names,
+            question.client,
+            question.target,
+            question.domains,
+            question.urls,
+            question.maybe_urls,
+            question.is_web,
+        )
         found = self._found.get(key)
         if found is None:
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            plain = replace(question, name=None, port=None)
-            found = tuple(each for each in self._rules if _can_fit(each, each.match(plain), is_name))
+            plain = replace(question, port=None, content=None)
+            found = tuple(each for each in self._rules if not isinstance(each.match(plain), Miss))
             self._found[key] = found
         return found
-
-
-def _can_fit(compiled: CompiledRule, without_name: Match | Miss, is_name: bool) -> bool:
-    if without_name is Miss.DESTINATION:
-        return is_name and bool(compiled.domains)
-    return not isinstance(without_name, Miss)
 
 
 Tried: TypeAlias = "list[Step] | None"
 """Where the rules that were tried are noted, if somebody wants to know."""
 
 
-def compile_rules(
-    rules: Iterable[Rule],
-    networks: frozenset[str],
-    domain_sets: Mapping[str, DomainSet],
-    protocols: frozenset[str],
-    schedules: frozenset[str],
-    taken: str,
-) -> tuple[CompiledRule, ...]:
-    """Resolve the names of *rules*; the other arguments say what is defined, *taken* is a name that no rule may have.
+class Known(NamedTuple):
+    """What rules can name: *networks* with sets of computers, and the other names by kind."""
+
+    networks: frozenset[str]
+    domains: frozenset[str]
+    urls: frozenset[str]
+    protocols: frozenset[str]
+    schedules: frozenset[str]
+
+
+def compile_rules(rules: Iterable[Rule], known: Known, taken: str) -> tuple[CompiledRule, ...]:
+    """Resolve the names of *rules*; *known* says what is defined, *taken* is a name that no rule may have.
 
     :raises ValueError: a name is taken or unknown, or a rule lacks a part; names the rule and the name.
     """
@@ -177,29 +227,51 @@ def compile_rules(
             raise ValueError(f"rule {rule.name!r}: the name is taken; choose another one")
         if rule.action not in ("allow", "deny"):
             raise ValueError(f"rule {rule.name!r}: action {rule.action!r}, expected 'allow' or 'deny'")
-        if rule.schedule and rule.schedule not in schedules:
+        if rule.schedule and rule.schedule not in known.schedules:
             raise ValueError(f"rule {rule.name!r}: schedule names {rule.schedule!r}, which is not defined")
-        compiled[rule.name] = CompiledRule(
-            rule,
-            _known(rule, "protocols", rule.protocols, protocols | {ANY}),
-            _known(rule, "source", rule.source, networks),
-            _known(rule, "destination", rule.destination, networks | domain_sets.keys()) & networks,
-            tuple(domain_sets[name] for name in rule.destination if name in domain_sets),
-            rule.who,
-        )
+        if rule.system and (LOCALHOST,) not in (rule.source, rule.destination):
+            raise ValueError(f"rule {rule.name!r}: a system rule is from {LOCALHOST} or to {LOCALHOST} alone")
+        compiled[rule.name] = _compiled(rule, known)
     return tuple(compiled.values())
 
 
-def domain_sets_by_name(domain_sets: Iterable[DomainSet], taken: frozenset[str]) -> dict[str, DomainSet]:
-    """Return *domain_sets* by their names. :raises ValueError: a name is that of another one, or one of *taken*."""
-    known: dict[str, DomainSet] = {}
-    for domains in domain_sets:
-        if domains.name in taken or domains.name in known:
-            raise ValueError(
-                f"domain set {domains.name!r}: the name is taken; networks and domain sets share their names"
-            )
-        known[domains.name] = domains
-    return known
+def _compiled(rule: Rule, known: Known) -> CompiledRule:
+    targets = _known(rule, "destination", rule.destination, known.networks | known.domains | known.urls)
+    networks = targets & known.networks
+    return CompiledRule(
+        rule,
+        _known(rule, "protocols", rule.protocols, known.protocols | {ANY}),
+        _known(rule, "source", rule.source, known.networks),
+        networks,
+        targets & known.domains,
+        targets & known.urls,
+        rule.who,
+        _content_types(rule),
+        networks >= {ANY, LOCALHOST},
+        # Before its address is known, no name is the firewall itself: it is judged again then.
+        bool(networks) and not (rule.system and rule.action == "deny" and networks == {LOCALHOST}),
+    )
+
+
+def _content_types(rule: Rule) -> ContentTypes | None:
+    if not rule.content_types:
+        return None
+    if rule.action == "deny":
+        raise ValueError(f"rule {rule.name!r}: content_types are of rules that allow")
+    try:
+        return ContentTypes(rule.content_types)
+    except ValueError as error:
+        raise ValueError(f"rule {rule.name!r}: {error}") from None
+
+
+def check_names(sets: Iterable[DomainSet | UrlSet], taken: frozenset[str]) -> None:
+    """:raises ValueError: the name of one of *sets* is that of another one, or one of *taken*."""
+    known = set(taken)
+    for each in sets:
+        if each.name in known:
+            kind = "set of URLs" if isinstance(each, UrlSet) else "domain set"
+            raise ValueError(f"{kind} {each.name!r}: the name is taken; networks and sets share their names")
+        known.add(each.name)
 
 
 def _known(rule: Rule, part: str, names: tuple[str, ...], known: Collection[str]) -> frozenset[str]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fwx.impl.ceiling import Ceiling
+
 logger = logging.getLogger("fwx.runqueue")
 
 # One turn runs at most this many items, so that filters that feed each other for ever cannot starve the loop.
@@ -22,10 +24,21 @@ class RunQueue:
     events; a post from elsewhere on the loop thread schedules a drain, a post from another thread wakes the loop.
 
     :ivar local: what a thread is for: its ``strand``, while it works for one (:class:`fwx.impl.strand.Strand`).
+    :ivar ceiling: how much may wait in the sockets that complete by this queue.
     :ivar acting: the strand whose call the loop thread answers at this moment (:func:`fwx.impl.loopthread.on_loop`).
     """
 
-    __slots__ = ("_call_soon", "_call_soon_threadsafe", "_items", "_running", "_scheduled", "acting", "local", "thread")
+    __slots__ = (
+        "_call_soon",
+        "_call_soon_threadsafe",
+        "_items",
+        "_running",
+        "_scheduled",
+        "acting",
+        "ceiling",
+        "local",
+        "thread",
+    )
 
     def __init__(
         self,
@@ -40,6 +53,7 @@ class RunQueue:
         self.thread = threading.get_ident()
         self.local = threading.local()
         self.acting: Any = None
+        self.ceiling = Ceiling()
 
     def __len__(self) -> int:
         return len(self._items)

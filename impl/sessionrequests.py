@@ -93,11 +93,22 @@ class SessionRequests(Unknown):
         ProcessedRulesData: IUnknown | None,
     ) -> None:
         """Ask the rules whether the client may reach *Hostent* in the protocol (B7.17); nothing is logged. From any
-        thread.
+        thread. With *pszPath* it is about a request in plain HTTP.
 
-        :raises COMError: ``FWX_E_POLICY_RULES_DENIED`` they refuse; ``E_POINTER``, ``E_INVALIDARG`` a wrong argument, a
-            GUID of no protocol, an unknown flag; ``FWX_E_TERMINATING`` the session has ended. No rule depends on the
-            MIME type, so ``FWX_E_MIME_NEEDED`` never comes.
+        :raises COMError: ``FWX_E_POLICY_RULES_DENIED``, ``FWX_E_NETWORK_RULES_DENIED`` they refuse;
+            ``FWX_E_MIME_NEEDED`` a rule is about content types, and there is *pszPath* and the flag, but no *pszMime*;
+            ``E_POINTER``, ``E_INVALIDARG`` a wrong argument, a GUID of no protocol, an unknown flag;
+            ``FWX_E_TERMINATING`` the session has ended.
         """
-        check_question(FilterGuid, ProtocolGuid, Hostent, SrcPort, dwFlags)
-        on_loop(self.engine.queue, check_access, self._session, ProtocolGuid, Hostent, SrcPort)
+        check_question(FilterGuid, ProtocolGuid, Hostent, SrcPort, pszPath, pszMime, dwFlags)
+        on_loop(
+            self.engine.queue,
+            check_access,
+            self._session,
+            ProtocolGuid,
+            Hostent,
+            SrcPort,
+            pszPath,
+            pszMime,
+            dwFlags,
+        )

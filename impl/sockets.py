@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zope.interface import implementer
 
 from fwx.impl.argument import whole
+from fwx.impl.ceiling import FREE
 from fwx.impl.iobuffer import begin_receive, data_of, give_back
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, DatagramOperation, Operation
+from fwx.impl.operation import MOST_PENDING, DatagramOperation, Operation
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXSocket, SocketAddress
 from fwx.interfaces.hresult import (
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from fwx.impl.runqueue import RunQueue
     from fwx.interfaces import IFWXIOBuffer, IFWXIOCompletion
 
-# A filter that does not wait for its Sends is not given more data while this much of what it sent is queued.
-HIGH_WATER = 256 << 10
 # Guards every socket's count of crossing calls: they are rare, so one lock serves all.
 _crossings = Lock()
 
@@ -63,8 +62,8 @@ class Neighbour(Protocol):
     def takes_recv(self) -> bool:
         """There is room for one more Recv."""
 
-    def takes_send(self) -> bool:
-        """There is room for one more Send."""
+    def takes_send(self, ahead: int = 0) -> bool:
+        """There is room for one more Send, *ahead* bytes being on their way from another thread."""
 
     # An Operation; where there are datagrams, a DatagramOperation.
 
@@ -126,8 +125,9 @@ class FWXSocket(Unknown):
 
         :raises COMError: ``E_POINTER`` no buffer; ``E_INVALIDARG`` none of bytes; ``E_ACCESSDENIED`` one that waits for
             a Recv; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
-            ``WSAENOBUFS`` 8 MiB or 4096 Sends are waiting; ``FWX_E_TERMINATING`` once the connection ends. A peer that
-            is gone is no error of the call: the completion reports it.
+            ``WSAENOBUFS`` 4096 Sends are waiting, or as many bytes as may (:mod:`fwx.impl.ceiling`);
+            ``FWX_E_TERMINATING`` once the connection ends. A peer that is gone is no error of the call: the completion
+            reports it.
         """
         if pIOBuffer is None:
             raise COMError(E_POINTER, "Send needs a buffer")
@@ -135,7 +135,7 @@ class FWXSocket(Unknown):
         if self._shut:
             raise winsock_error(WSAESHUTDOWN, "Send after Shutdown")
         neighbour = self._require_neighbour()
-        if not neighbour.takes_send() or self._crossing_is_full():
+        if not neighbour.takes_send(self._crossing_bytes) or self._crossing >= MOST_PENDING:
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         kind = DatagramOperation if neighbour.datagrams else Operation
         operation = kind(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data_of(pIOBuffer))
@@ -166,7 +166,7 @@ class FWXSocket(Unknown):
         check_address(Address, AddressLength)
         if self._shut:
             raise winsock_error(WSAESHUTDOWN, "SendTo after Shutdown")
-        if not neighbour.takes_send() or self._crossing_is_full():
+        if not neighbour.takes_send(self._crossing_bytes) or self._crossing >= MOST_PENDING:
             raise winsock_error(WSAENOBUFS, f"{neighbour.backlog} bytes wait to be sent: wait for the completions")
         data = data_of(pIOBuffer)
         operation = DatagramOperation(self._owner, pIFWXIOCompletion, UserData, pIOBuffer, data, Address)
@@ -184,7 +184,8 @@ class FWXSocket(Unknown):
             raise COMError(E_POINTER, "Recv needs a completion")
         self._require_open()
         neighbour = self._require_neighbour()
-        if not neighbour.takes_recv() or self._crossing_is_full() or (self._held and len(self._held) >= MOST_PENDING):
+        held = len(self._held) if self._held else 0
+        if not neighbour.takes_recv() or max(self._crossing, held) >= MOST_PENDING:
             raise winsock_error(WSAENOBUFS, f"{MOST_PENDING} Recvs are pending: wait for the completions")
         capacity = None if pIOBuffer is None else begin_receive(pIOBuffer)
         kind = DatagramOperation if neighbour.datagrams else Operation
@@ -287,13 +288,12 @@ class FWXSocket(Unknown):
             callback, self._on_rest = self._on_rest, None
             callback()
 
-    def _crossing_is_full(self) -> bool:
-        return self._crossing >= MOST_PENDING or self._crossing_bytes >= MOST_QUEUED
-
     def _must_wait(self) -> bool:
         """What the twin has queued to send is enough for now; a twin that sends no more holds nothing back."""
         twin = self._twin
-        return twin is not None and twin._backlog >= HIGH_WATER and not (twin._shut or twin._closed)
+        if twin is None or twin._backlog < FREE:
+            return False
+        return twin._backlog >= self._queue.ceiling.high_water and not (twin._shut or twin._closed)
 
     def _release_twin(self) -> None:
         """This socket sends no more, so it holds the other one's Recvs back no more."""

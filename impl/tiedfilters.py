@@ -14,6 +14,7 @@ from fwx.impl.datagramchain import DatagramChain
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from fwx.impl.ceiling import Holder
     from fwx.impl.chain import Member
     from fwx.impl.datagramchain import Datagram, Passed
     from fwx.impl.runqueue import RunQueue
@@ -27,10 +28,14 @@ class TiedFilters:
     as datagrams may be.
     """
 
-    __slots__ = ("_chains", "_inward", "_members", "_outward", "_queue")
+    __slots__ = ("_chains", "_holder", "_inward", "_members", "_outward", "_queue")
 
-    def __init__(self, queue: RunQueue, outward: Passed, inward: Passed) -> None:
-        """:param outward: gets what has passed all of them on its way to a server. :param inward: to the client."""
+    def __init__(self, queue: RunQueue, outward: Passed, inward: Passed, holder: Holder | None = None) -> None:
+        """:param outward: gets what has passed all of them on its way to a server. :param inward: to the client.
+
+        :param holder: the connection.
+        """
+        self._holder = holder
         self._queue = queue
         self._outward = outward
         self._inward = inward
@@ -38,11 +43,16 @@ class TiedFilters:
         self._members: list[Member] = []
         self._chains: dict[Member, DatagramChain] = {}
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that none of them has taken yet."""
+        return sum(chain.backlog for chain in self._chains.values())
+
     def add(self, members: Collection[Member]) -> None:
         """Put *members* where their classes belong (B3.7); to call their ``SetSockets`` is the caller's."""
         for member in members:
             outward, inward = partial(self._passed_outward, member), partial(self._passed_inward, member)
-            self._chains[member] = DatagramChain([member], self._queue, outward, inward)
+            self._chains[member] = DatagramChain([member], self._queue, outward, inward, self._holder)
         self._members = sorted((*self._members, *members), key=chain_order)
 
     def remove(self, members: Collection[Member]) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.carrier import Carrier
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
+from fwx.impl.ceiling import FREE, has_room
+from fwx.impl.operation import MOST_PENDING
 from fwx.impl.tlscontext import words
 from fwx.impl.winsock import winsock_code
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAESHUTDOWN
 
 if TYPE_CHECKING:
+    from fwx.impl.ceiling import Holder
     from fwx.impl.operation import Operation
     from fwx.impl.runqueue import RunQueue
     from fwx.impl.tlscodec import Codec
@@ -73,6 +75,7 @@ class TlsLayer:
         "_write_ended",
         "backlog",
         "broken",
+        "holder",
         "info",
         "on_room",
         "opened",
@@ -106,6 +109,7 @@ class TlsLayer:
         self.received = 0
         self.sent = 0
         self.on_room: Any = None
+        self.holder: Holder | None = None
 
     def start(self) -> None:
         """Begin the handshake."""
@@ -121,8 +125,9 @@ class TlsLayer:
     def takes_recv(self) -> bool:
         return len(self._recvs) < MOST_PENDING
 
-    def takes_send(self) -> bool:
-        return self.backlog < MOST_QUEUED and len(self._sends) < MOST_PENDING
+    def takes_send(self, ahead: int = 0) -> bool:
+        waiting = self.backlog + ahead
+        return (waiting < FREE or has_room(self, waiting, ahead)) and len(self._sends) < MOST_PENDING
 
     def has_data(self) -> bool:
         return bool(self._plain) or (self.opened and self._codec is not None and self._codec.has_data())

@@ -69,6 +69,7 @@ class Destination:
         "cancel",
         "chain",
         "exit",
+        "hides_behind",
         "is_barred",
         "logged_at",
         "logged_before",
@@ -97,6 +98,8 @@ class Destination:
         self.address: SocketAddress | None = None
         self.verdict: Verdict | None = None
         self.permission: Permission | None = None
+        # The own address that a network rule has it leave by, where others show the client's.
+        self.hides_behind: SocketAddress | None = None
         self.place: Place | None = None
         self.secondary = False
         self.members: list[Member] = []
@@ -112,6 +115,15 @@ class Destination:
         self.sent = 0
         self.received = 0
 
+    def takes_more(self) -> bool:
+        """Tell whether one more datagram may wait."""
+        return len(self.waiting) < MOST_WAITING
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Bytes that wait here, or in its chain."""
+        return sum(map(len, self.waiting)) + (0 if self.chain is None else self.chain.backlog)
+
     def give_place_back(self) -> None:
         """It is no longer one of those that its rule counts."""
         place, self.place = self.place, None
@@ -120,8 +132,8 @@ class Destination:
 
     @property
     def leaves_from(self) -> SocketAddress | None:
-        """The own address that a filter wants datagrams to leave by (B6.9); ``None`` for any."""
-        return None if self.permission is None else self.permission.leaves_from
+        """The own address that a filter (B6.9) or a network rule wants datagrams to leave by; ``None`` for any."""
+        return self.hides_behind if self.permission is None else self.permission.leaves_from
 
 
 @implementer(IFWXUdpDestination)

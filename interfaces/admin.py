@@ -6,13 +6,28 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from zope.interface import taggedValue
+from zope.interface import Attribute, taggedValue
 
 from fwx.interfaces.com import GUID, LPCWSTR, REFCLSID, REFGUID, UINT, Idl, IUnknown, LengthOf, Out
 
 
 class IFPCPolicyRule(IUnknown):
-    """A policy rule of the administration SDK. Only its name is needed here: no IID, no members."""
+    """A policy rule of the administration SDK (B7.7, B7.8). Implemented by the service; a filter gets it in
+    ``IFWXPerRuleData.PrepareRulesData``.
+
+    Here it has no IID and no place in a vtable: the attributes are of the Python face alone, and read-only. The SDK's
+    other members are not here, nor is anything that changes a rule: the file does. What the rule matches is in
+    :class:`fwx.sdk.IPolicyRule`, had by ``sdk.IPolicyRule(pPolicyRule)``.
+    """
+
+    taggedValue("has_vtable", False)
+
+    Name: str = Attribute("The name of the rule, by which the log knows it too.")
+    Order: int = Attribute("Its place among the rules, counted from 1.")
+    Enabled: bool = Attribute("Whether it is switched on; one that is not matches nothing.")
+    Action: int = Attribute("What it does: 0 allows, 1 denies.")
+    EnableLogging: bool = Attribute("Whether what it decides is logged.")
+    Type: int = Attribute("What kind of rule it is: 0, an access rule; this version has no other.")
 
 
 class IFPCVendorParametersSets(IUnknown):

@@ -225,8 +225,12 @@ class COMInterfaceClass(InterfaceClass):
 
     @property
     def declarations(self) -> Mapping[str, object]:
-        """The interface's own members in vtable order: a function, or the annotation of a ``[propget]`` attribute."""
-        return self._declarations
+        """The interface's own members in vtable order: a function, or the annotation of a ``[propget]`` attribute.
+
+        One of another SDK that is tagged with ``has_vtable`` as false has none here: its attributes are of the Python
+        face alone.
+        """
+        return self._declarations if cast("Any", self).queryDirectTaggedValue("has_vtable", True) else {}
 
 
 class IUnknown(Interface, metaclass=COMInterfaceClass):

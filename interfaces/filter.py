@@ -105,14 +105,15 @@ class IFWXSessionFilter(IUnknown):
 
 class IFWXPolicyChangeNotification(IUnknown):
     """Told that a changed configuration has been put into effect. Optional, on the filter object; implemented by a
-    filter (B7.15). This version does not call it.
+    filter (B7.15).
     """
 
     taggedValue("iid", UUID("74465D64-6A2E-486E-A1CE-A7F2140868B4"))
 
     def ReloadConfiguration() -> HRESULT | None:
         """Read the filter's configuration again. Called by the service after it has reloaded itself, filter by filter,
-        never at the same time as this filter's ``FilterInit`` or ``FilterShutdown`` (B7.15).
+        never at the same time as this filter's ``FilterInit`` or ``FilterShutdown`` (B7.15). Here it comes after each
+        change that is applied, whatever that is about; new data of the rules has been made before (B7.12).
 
         The documented sample loads its policy for the first time in ``FilterInit`` (B7.16).
 

@@ -367,14 +367,15 @@ class IFWXSession(IUnknown):
         :param ProtocolGuid: the protocol.
         :param Hostent: the host.
         :param SrcPort: the source port.
-        :param pszPath: the path, ``None`` when there is none.
+        :param pszPath: the path, ``None`` when there is none. Here with it rules about URLs and content types count.
         :param pszMime: the MIME type, ``None`` when not known.
         :param dwFlags: 0, or ``FWX_FLAG_USE_MIME``: the type may become known later; ``FWX_FLAG_USE_EXTENTION``: judge
             content by the path's extension. The pages name two flags on publishing rules, which no header defines.
         :param ProcessedRulesData: data on the rules; ``[in]`` in the IDL, its meaning is lost: give ``None``.
         :raises COMError: ``FWX_E_MIME_NEEDED``, *pszMime* is ``None`` under ``FWX_FLAG_USE_MIME`` and the rules depend
-            on it. The rest of the SDK's list is lost. Here ``FWX_E_POLICY_RULES_DENIED``, the rules refuse;
-            ``E_POINTER``, ``E_INVALIDARG``, a bad argument; ``FWX_E_TERMINATING``, the session has ended.
+            on it. The rest of the SDK's list is lost. Here ``FWX_E_POLICY_RULES_DENIED`` or
+            ``FWX_E_NETWORK_RULES_DENIED``, the rules refuse; ``E_POINTER``, ``E_INVALIDARG``, a bad argument;
+            ``FWX_E_TERMINATING``, the session has ended.
         """
 
     def GetHostByName(

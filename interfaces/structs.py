@@ -101,7 +101,7 @@ class FwxConnectEvent:
     FilterAccess: FwxFilterAccess = FWX_PASS
     """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
-    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none."""
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
@@ -127,7 +127,7 @@ class FwxUdpDestination:
     FilterAccess: FwxFilterAccess = FWX_PASS
     """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
-    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none."""
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
@@ -147,7 +147,7 @@ class FwxBindEvent:
     FilterAccess: FwxFilterAccess = FWX_PASS
     """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
-    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none."""
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False
@@ -188,7 +188,7 @@ class FwxAcceptEvent:
     FilterAccess: FwxFilterAccess = FWX_PASS
     """The service's own; a filter neither sets it nor relies on it (B2.8). This version shows ``FWX_PASS``."""
     PerRuleProcessedData: IFWXPerRuleDataplugin | None = None
-    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none, as in this version."""
+    """This filter's data of the rule that matched (B2.9, B7.13); ``None`` where there is none."""
     ProtocolGuid: UUID = GUID_NULL
     """The protocol; ``GUID_NULL`` when it is not known (B2.10)."""
     IsSecondary: bool = False

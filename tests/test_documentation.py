@@ -34,6 +34,7 @@ from fwx.impl.sockets import FWXSocket
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import E_NOTIMPL, FWX_PROTOCOL_TCP, COMError, SocketAddress, fwxSourceWSP, methods
 from fwx.service import Service
+from fwx.service_events import EVENTS
 from fwx.testing import Playbook
 
 # What a filter provides and this version calls.
@@ -46,6 +47,9 @@ CALLED = {
     "IFWXFilter",
     "IFWXIOCompletion",
     "IFWXLowResourceRecoveryOperation",
+    "IFWXPerRuleData",
+    "IFWXPerRuleDataplugin",
+    "IFWXPolicyChangeNotification",
     "IFWXNetConfigDetectionNotification",
     "IFWXSessionFilter",
     "IFWXSlowDataFilter",
@@ -222,7 +226,10 @@ def test_the_keys_that_are_done_are_listed_with_their_table(source_tree: Path) -
     text = page(source_tree, "configuration")
     for table, keys in SUPPORTED_KEYS.items():
         title = next(name for name in (f"[{table}]", f"[[{table}]]") if f"\n{name}\n" in text)
-        assert rows(section(text, title)).keys() == keys, title
+        if table == "system_rule":
+            assert (keys, "``[[rule]]``" in section(text, title)) == (SUPPORTED_KEYS["rule"], True)
+        else:
+            assert rows(section(text, title)).keys() == keys, title
 
 
 @pytest.mark.parametrize("interface", OBJECTS)
@@ -266,6 +273,12 @@ def test_the_actions_that_are_logged_are_listed(source_tree: Path) -> None:
         re.findall(r"^- (\d+) ``(\w+)``", section(page(source_tree, "firewall-log"), "Actions"), re.MULTILINE)
     )
     assert {int(number): name for number, name in listed.items()} == {Action[name].value: name for name in written}
+
+
+def test_every_built_in_event_is_told_with_its_severity(source_tree: Path) -> None:
+    told = rows(section(page(source_tree, "alerts"), "Built-in events"))
+    severities = {name: cells.splitlines()[0].removeprefix("     - ") for name, cells in told.items()}
+    assert severities == {event.name: event.severity.name.lower() for event in EVENTS.values()}
 
 
 def test_every_command_is_told(source_tree: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness.process import find
+from harness.process import find, run_to_end
 from harness.relays import CHECKOUT
 
 SERVER = "10.99.0.2"
@@ -36,6 +35,9 @@ class Namespaces:
             _run("ip", "netns", "add", each)
             stack.callback(_run, "ip", "netns", "del", each)
             _run("ip", "-n", each, "link", "set", "lo", "up")
+        self._link_both()
+
+    def _link_both(self) -> None:
         self._link(self.client, "inside0", "10.1.0.1", "10.1.0.2")
         self._link(self.server, "outside0", "10.99.0.1", SERVER)
 
@@ -45,10 +47,19 @@ class Namespaces:
             _run("nft", "-f", str(_EXAMPLE / "gateway.nft"))
             _run("sh", str(_EXAMPLE / "routes.sh"))
 
-    def stop_diverting(self) -> None:
-        """Have the firewall forward like a router, and do nothing else."""
+    def only_forward(self) -> None:
+        """Have a new firewall that forwards like a router, and does nothing else.
+
+        The sockets with clients' addresses that a relay has left in the old one's kernel would take packets of
+        connections that come after it.
+        """
+        for near in (self.client, self.server):
+            _run("ip", "-n", near, "link", "del", "out0")  # the other end goes with it
+        _run("ip", "netns", "del", self.firewall)
+        _run("ip", "netns", "add", self.firewall)
+        _run("ip", "-n", self.firewall, "link", "set", "lo", "up")
+        self._link_both()
         with self.inside(self.firewall):
-            _run("nft", "flush", "ruleset")
             _run("sysctl", "-qw", "net.ipv4.ip_forward=1")
 
     @contextmanager
@@ -76,4 +87,4 @@ def _enter(descriptor: int) -> None:
 
 
 def _run(program: str, *arguments: str) -> None:
-    subprocess.run([find(program) or program, *arguments], check=True)
+    run_to_end([find(program) or program, *arguments])

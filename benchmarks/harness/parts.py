@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.relays import Start
-from harness.rounds import medians, take
+from harness.rounds import STEP_SECONDS, medians, take
 from harness.table import table
 
 Column = tuple[str, float]
@@ -51,7 +51,7 @@ def run(found: Mapping[str, Part], options: argparse.Namespace, rounds: int, abo
     results = {}
     for name, part in found.items():
         if name in options.only or not options.only:
-            results[name] = _measure(part, rounds, options.relays)
+            results[name] = _measure(part, rounds, options.relays, options.seconds + STEP_SECONDS)
             _show(part, results[name])
     if options.json is not None:
         options.json.write_text(json.dumps({"about": about, "parts": results}, indent=1) + "\n")
@@ -62,10 +62,10 @@ def _names(text: str) -> set[str]:
     return set(filter(None, text.split(",")))
 
 
-def _measure(part: Part, rounds: int, names: set[str]) -> dict[str, Any]:
+def _measure(part: Part, rounds: int, names: set[str], step: float) -> dict[str, Any]:
     """Take the rounds of one part, of the relays that *names* holds, or of all."""
     relays = {name: start for name, start in part.relays.items() if name in names or not names}
-    taken, problems = take({name: partial(part.measure, start) for name, start in relays.items()}, rounds)
+    taken, problems = take({name: partial(part.measure, start) for name, start in relays.items()}, rounds, step)
     return {"units": part.columns, "medians": medians(taken), "rounds": taken, "problems": problems}
 
 

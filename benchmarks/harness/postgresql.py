@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.process import PATIENCE, find
+from harness.process import PATIENCE, find, run_to_end
+
+INITDB_PATIENCE = 60.0
 
 
 def program(name: str) -> str | None:
@@ -33,27 +36,36 @@ def serving(folder: Path) -> Iterator[str | None]:
     if initdb is None or postgres is None or importlib.util.find_spec("sqlalchemy") is None:
         yield None
         return
-    account: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    account: dict[str, Any] = {"cwd": folder}
     if os.geteuid() == 0:  # the server refuses to be root
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         account |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     data = folder / "data"
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "fwx", "-E", "UTF8", "--locale=C"], check=True, **account)
+    run_to_end([initdb, "-D", data, "-A", "trust", "-U", "fwx", "-E", "UTF8", "--locale=C"], INITDB_PATIENCE, **account)
     command = [postgres, "-D", str(data), "-k", str(folder), "-c", "listen_addresses="]
-    with subprocess.Popen(command, **account) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account) as process:
         url = f"postgresql+psycopg://fwx@/postgres?host={folder}"
         try:
             _wait(url)
             yield url
         finally:
-            process.terminate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and whoever is connected: at SIGTERM it would wait for them."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGQUIT)  # SIGKILL would leave its children
 
 
 def _wait(url: str) -> None:
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": 5})
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

@@ -11,9 +11,9 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 20.0
@@ -25,6 +25,23 @@ _DAEMONS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 def find(program: str) -> str | None:
     """Return the path of *program*, also of a daemon that is not on an ordinary user's path."""
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_DAEMONS]))
+
+
+def run_to_end(command: Sequence[str | Path], patience: float = PATIENCE, **how: Any) -> str:
+    """Run a program that ends by itself; return what it printed. *how* is for :class:`subprocess.Popen`.
+
+    :raises RuntimeError: it failed, or did not end within *patience* seconds; quotes what it said.
+    """
+    name = Path(command[0]).name
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace", **how}
+    try:
+        result = subprocess.run(command, timeout=patience, check=False, **how)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{name} did not end within {patience:g} s: {' '.join(map(str, command))}") from error
+    if result.returncode:
+        said = (result.stderr or result.stdout or "it said nothing").strip()[-300:]
+        raise RuntimeError(f"{' '.join(map(str, [name, *command[1:]]))} failed: {said}")
+    return result.stdout or ""
 
 
 def raise_descriptor_limit() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import load
-from harness.process import PATIENCE, Running, find
-from harness.socket_load import Done
+from harness.process import PATIENCE, Running, find, run_to_end
+from harness.socket_load import COMPILER_PATIENCE, Done
 
 _SOURCE = Path(__file__).with_name("fast_load.c")
 _CHUNK = 1 << 20
@@ -22,13 +21,13 @@ class ProxyLoads:
     """Makes the loads. They need a compiler: Python would be the limit."""
 
     def __init__(self, folder: Path) -> None:
-        """Compile the loads into *folder*. :raises RuntimeError: there is no gcc."""
+        """Compile the loads into *folder*. :raises RuntimeError: there is no gcc, or it failed."""
         self._folder = folder
         self._program = folder / "fast_load"
         compiler = find("gcc")
         if compiler is None:
             raise RuntimeError("gcc is not installed, and the loads are written in C")
-        subprocess.run([compiler, "-O2", "-o", str(self._program), str(_SOURCE)], check=True)
+        run_to_end([compiler, "-O2", "-o", self._program, _SOURCE], COMPILER_PATIENCE)
 
     def connect(self, proxy: int, target: int, clients: int, seconds: float) -> Done:
         """Count the connections that *clients* have made, one after the other, to a target that ends them."""
@@ -61,15 +60,8 @@ class ProxyLoads:
             yield int(process.wait_for_text(r"^(\d+)\n"))
 
     def _run(self, name: str, *numbers: float) -> Done:
-        patience = numbers[-1] + PATIENCE
-        command = [str(self._program), name, *map(str, numbers)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"the load {name} did not end within {patience:g} s") from error
-        if result.returncode:
-            raise RuntimeError(f"the load {name} failed: {result.stderr.strip()}")
-        count, lost, seconds = result.stdout.split()
+        said = run_to_end([str(self._program), name, *map(str, numbers)], numbers[-1] + PATIENCE)
+        count, lost, seconds = said.split()
         return Done(int(count), int(lost), float(seconds))
 
 
@@ -83,6 +75,7 @@ def push(proxy: int, target: int, seconds: float) -> tuple[int, float]:
         if client.recv(10, socket.MSG_WAITALL)[1:2] != b"\x00":
             raise RuntimeError("the proxy refused the connection")
         started = time.monotonic()
+        client.sendfile(file, 0, _CHUNK)
         while time.monotonic() - started < seconds:
             client.sendfile(file, 0, _CHUNK)
         client.shutdown(socket.SHUT_WR)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import selectors
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import load
-from harness.process import LOCALHOST, PATIENCE, Running, find
+from harness.process import LOCALHOST, PATIENCE, Running, find, run_to_end
 
 _SOURCE = Path(__file__).with_name("fast_load.c")
+COMPILER_PATIENCE = 60.0
 _LOST_AFTER = 0.2
 _CHUNK = 1 << 18
 _ATTEMPT_BYTES = 4
@@ -41,7 +41,7 @@ class Loads:
         compiler = find("gcc")
         if compiler is not None:
             self._program = folder / "fast_load"
-            subprocess.run([compiler, "-O2", "-o", str(self._program), str(_SOURCE)], check=True)
+            run_to_end([compiler, "-O2", "-o", self._program, _SOURCE], COMPILER_PATIENCE)
 
     @property
     def name(self) -> str:
@@ -74,14 +74,8 @@ class Loads:
         if self._program is None:
             in_python: Done = load.run(_IN_PYTHON[name], *numbers, patience=patience)
             return in_python
-        command = [str(self._program), name, *map(str, numbers)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"the load {name} did not end within {patience:g} s") from error
-        if result.returncode:
-            raise RuntimeError(f"the load {name} failed: {result.stderr.strip()}")
-        count, lost, seconds = result.stdout.split()
+        said = run_to_end([str(self._program), name, *map(str, numbers)], patience)
+        count, lost, seconds = said.split()
         return Done(int(count), int(lost), float(seconds))
 
 
@@ -116,7 +110,7 @@ def _echo(port: int, clients: int, size: int, seconds: float) -> Done:
         state = _Sent(size)
         selector.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE, state)
     count, started = 0, time.monotonic()
-    while (spent := time.monotonic() - started) < seconds:
+    while load.goes_on(spent := time.monotonic() - started, seconds, count):
         for key, _ in selector.select(0.1):
             count += _move(selector, key, block)
     return Done(count, 0, spent)
@@ -150,7 +144,7 @@ def _accept(port: int, clients: int, seconds: float) -> Done:
     count, started = 0, time.monotonic()
     for _ in range(clients):
         _knock(selector, port)
-    while (spent := time.monotonic() - started) < seconds:
+    while load.goes_on(spent := time.monotonic() - started, seconds, count):
         for key, _ in selector.select(0.1):
             client = load.socket_of(key)
             try:
@@ -232,7 +226,7 @@ def exchange_datagrams(port: int, clients: int, window: int, size: int, seconds:
         selector.register(each.socket, selectors.EVENT_READ, each)
     count = lost = 0
     started = looked = time.monotonic()
-    while (spent := (now := time.monotonic()) - started) < seconds:
+    while load.goes_on(spent := (now := time.monotonic()) - started, seconds, count):
         for key, _ in selector.select(0.02):
             count += key.data.take()
         if now - looked > _LOST_AFTER / 4:

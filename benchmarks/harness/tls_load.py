@@ -9,8 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import tools
-from harness.process import PATIENCE, find
+from harness import load, tools
+from harness.process import PATIENCE, find, run_to_end
 from harness.socket_load import Done
 
 KEYS = {"ECDSA": ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"), "RSA": ("rsa:2048",)}
@@ -23,7 +23,7 @@ def make_certificate(folder: Path, kind: str) -> Path:
     key, certificate, both = (folder / f"{kind}.{suffix}" for suffix in ("key", "crt", "pem"))
     command = [find("openssl") or "openssl", "req", "-x509", "-newkey", *KEYS[kind], "-nodes", "-days", "2"]
     command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True)
+    run_to_end([*command, "-keyout", str(key), "-out", str(certificate)])
     both.write_text(certificate.read_text() + key.read_text())
     both.chmod(0o644)  # relays that drop root read it
     return both
@@ -82,6 +82,7 @@ def push(port: int, seconds: float) -> tuple[int, float]:
     block = bytes(_BLOCK)
     with _connected(port) as client:
         started = time.monotonic()
+        client.sendall(block)
         while time.monotonic() - started < seconds:
             client.sendall(block)
         client.sendall(_MARK)
@@ -100,7 +101,7 @@ def pull(port: int, seconds: float) -> tuple[int, float]:
     total = 0
     with _connected(port) as client:
         started = time.monotonic()
-        while (spent := time.monotonic() - started) < seconds:
+        while load.goes_on(spent := time.monotonic() - started, seconds, total):
             count = client.recv_into(room)
             if not count:
                 raise RuntimeError("the connection was closed")

@@ -102,8 +102,9 @@ def _extend(_app: Sphinx, _kind: str, _name: str, documented: Any, _options: Any
     if isinstance(documented, COMInterfaceClass):
         lines += describe_interface(documented)
     elif isinstance(documented, Attribute) and isinstance(documented.interface, COMInterfaceClass):
-        method = next(each for each in methods(documented.interface) if each.name == documented.__name__)
-        lines[:] = describe_method(method, "\n".join(lines))
+        method = next((each for each in methods(documented.interface) if each.name == documented.__name__), None)
+        if method is not None:  # else it is of the Python face alone
+            lines[:] = describe_method(method, "\n".join(lines))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

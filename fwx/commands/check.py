@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fwx.alert_events import undeclared_events
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_check import load_checked
 from fwx.config_support import unsupported
@@ -19,7 +20,8 @@ from fwx.rule_warnings import unreachable_rules
 def check(file: Path, deep: bool) -> None:
     """Judge the configuration FILE and the options of its filters.
 
-    Prints every fault as file:line: key: what is wrong, what was expected, and warns of rules that can never match.
+    Prints every fault as file:line: key: what is wrong, what was expected, and warns of rules that can never match,
+    and of alerts for events that nobody may define.
     Exit code 0: no fault, 1: some.
     """
     try:
@@ -28,7 +30,7 @@ def check(file: Path, deep: bool) -> None:
         click.echo(error, err=True)
         sys.exit(1)
     click.echo(f"{file}: ok: {_counts(configuration)}")
-    for problem in unreachable_rules(configuration):
+    for problem in (*unreachable_rules(configuration), *undeclared_events(configuration.source)[1]):
         click.echo(f"{problem.file}:{problem.line}: {problem.key}: warning: {problem.message}", err=True)
     for problem in unsupported(configuration):
         click.echo(

@@ -13,7 +13,7 @@ import click
 from fwx.config import Configuration, ConfigurationError, load
 from fwx.control import ControlError
 from fwx.control.client import follow
-from fwx.explanation import Asked, explainer_of, in_words, known_as
+from fwx.explanation import Asked, explainer_of, in_words, known_as, request_for
 from fwx.interfaces import SocketAddress
 
 _TIMES = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
@@ -28,6 +28,8 @@ EPHEMERAL = 49152
 @click.option("--from", "from_", metavar="ADDR[:PORT]", help="The client; its port is 49152 if not given.")
 @click.option("--to", metavar="HOST:PORT", help="Where it wants to go: a name or an address.")
 @click.option("--address", "addresses", metavar="ADDR", multiple=True, help="What the name resolves to; repeatable.")
+@click.option("--url", metavar="URL", help="A request in plain HTTP: in the place of --to.")
+@click.option("--content-type", metavar="TYPE", help="What the server answers the request with, such as text/html.")
 @click.option("--udp", is_flag=True, help="Datagrams, not a TCP connection.")
 @click.option("--user", metavar="NAME", default="", help="Who the client is; the file knows the groups of its users.")
 @click.option("--group", "groups", metavar="NAME", multiple=True, help="A group that the user is in; repeatable.")
@@ -42,10 +44,14 @@ def explain(file: Path | None, connection: int | None, as_json: bool, **asked: A
     Either for one that there might be, by the rules of the file: --from and --to. Or for a live one, by the rules of
     the service that runs with the file: --connection, by its number in the log.
     """
+    if asked["url"] and (asked["to"] or asked["udp"]):
+        raise click.UsageError("--url goes with neither --to nor --udp: it has the target, over TCP")
+    if asked["content_type"] and not asked["url"]:
+        raise click.UsageError("--content-type is of a response to plain HTTP; --url is needed")
     given = [f"--{key.rstrip('_')}" for key, value in asked.items() if value]
     if connection is not None and given:
         raise click.UsageError(f"{', '.join(given)} does not go with --connection, which is what it is")
-    if connection is None and not (asked["from_"] and asked["to"]):
+    if connection is None and not (asked["from_"] and (asked["to"] or asked["url"])):
         raise click.UsageError("--from and --to are needed, or --connection")
     try:
         configuration = load(file)
@@ -82,15 +88,21 @@ def _live(configuration: Configuration, connection: int) -> Iterator[Mapping[str
 def _hypothetical(
     configuration: Configuration,
     from_: str,
-    to: str,
+    to: str | None,
     addresses: tuple[str, ...],
+    url: str | None,
+    content_type: str | None,
     udp: bool,
     user: str,
     groups: tuple[str, ...],
     at: str | None,
 ) -> Iterator[Mapping[str, Any]]:
     """:raises click.BadParameter: what is asked about makes no sense."""
-    source, destination = _client(from_), _target(to)
+    source = _client(from_)
+    try:
+        destination, web = (_target(to or ""), None) if url is None else request_for(url, content_type)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--url'") from None
     if addresses and destination.address is not None:
         raise click.BadParameter(f"{destination.host} is an address already", param_hint="'--address'")
     if groups and not user:
@@ -100,7 +112,7 @@ def _hypothetical(
     explainer = explainer_of(configuration, datagrams=udp)
     for address in addresses or ("",):
         resolved = _literal(address, "'--address'") if address else ""
-        asked = Asked(source, destination, "UDP" if udp else "TCP", resolved, who, user, moment)
+        asked = Asked(source, destination, "UDP" if udp else "TCP", resolved, who, user, moment, web=web)
         yield explainer.explain(asked)
 
 

@@ -60,7 +60,7 @@ def reload(name: str, file: Path | None) -> None:
     """Have the running service take the new code of the filter NAME, a [[filter]] table of its configuration.
 
     Its modules are read from disk again. New connections get the new code, the others finish with the old. The options
-    stay those that the service was started with. Exit code 1: the old code goes on; it is said why.
+    stay those in force. Exit code 1: the old code goes on; it is said why.
     """
     try:
         done = ask(load(file).state_dir, "reload filter", name=name)

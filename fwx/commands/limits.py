@@ -22,6 +22,14 @@ _FIGURES: Final = {
     "http_a_minute": "HTTP requests in the minute",
     "udp": "UDP sessions",
 }
+_TOGETHER: Final = {
+    "handshakes": "that have not said yet what they want",
+    "connects": "being opened",
+    "look_ups": "look-ups",
+    "udp_sessions": "UDP sessions",
+}
+_KIB: Final = 1 << 10
+_MIB: Final = 1 << 20
 
 
 @click.command()
@@ -47,11 +55,21 @@ def limits(file: Path | None, from_: str | None, as_json: bool) -> None:
 
 def _words(told: Mapping[str, Any]) -> Iterator[str]:
     service = told["service"]
+    refused = service["refused"]
     yield (
         f"{service['sessions']} sessions, {service['connections']} connections, {service['opening']} being opened; "
-        f"descriptors {_of(service['descriptors'])}; refused by address {service['refused']['addresses']} times, "
-        f"by rule {service['refused']['rules']} times"
+        f"descriptors {_of(service['descriptors'])}; refused by address {refused['addresses']} times, "
+        f"by rule {refused['rules']} times"
     )
+    memory, of_connection = service["memory"], service["memory_per_connection"]
+    most = "without a ceiling" if memory["most"] is None else f"of {memory['most'] // _MIB}"
+    yield (
+        f"memory: {memory['is'] // _MIB} MiB in use {most}, at most {of_connection['most'] // _KIB} KiB wait in a "
+        f"connection; {of_connection['refused']} Sends refused"
+    )
+    together = ", ".join(f"{_of(service[key])} {words}" for key, words in _TOGETHER.items())
+    others = ", ".join(f"{key} {count} times" for key, count in service["refused_together"].items())
+    yield f"all clients: {together}" + (f"; refused by {others}" if others else "")
     for each in told["addresses"]:
         yield f"{each['address']}: " + ", ".join(f"{_of(each[key])} {words}" for key, words in _FIGURES.items())
     for rule in told["rules"]:

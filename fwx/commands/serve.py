@@ -54,6 +54,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
     """Run the Firewall service until it is told to stop.
 
     SIGTERM and SIGINT drain it: no new clients, ten seconds for the connections; a second signal ends them at once.
+    SIGHUP has it read its file again, as 'fwx apply' does; the outcome is on standard error.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="fwx: %(levelname)s: %(message)s", stream=sys.stderr
@@ -98,8 +99,10 @@ async def run_service(config: Path | None) -> int:
             at_once.set()
         told.set()
 
+    service.alerting.stop = stop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, service.changer.signalled)
     try:
         await service.start()
     except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,10 @@ class Answer:
 
 
 @contextmanager
-def follow(folder: Path, command: str, *, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Iterator[Answer]:
-    """Have the service do *command*, whose answer goes on; *seconds* are for its beginning.
+def follow(
+    folder: Path, command: str, *, seconds: float = ANSWER_SECONDS, body: bytes = b"", **arguments: Any
+) -> Iterator[Answer]:
+    """Have the service do *command*, whose answer goes on; *seconds* are for its beginning. *body* follows the request.
 
     :raises ControlError: it was not begun, or there is no service.
     """
@@ -74,6 +76,9 @@ def follow(folder: Path, command: str, *, seconds: float = ANSWER_SECONDS, **arg
         reader = _Reader(sock)
         with _in_words(folder, seconds):
             _say(sock, folder, {"command": command, **arguments}, seconds)
+            if body:
+                with suppress(BrokenPipeError):  # it says why it does not want it
+                    sock.sendall(body)
             line = reader.line(LONGEST_LINE)
         _done(line)
         yield Answer(sock, reader)

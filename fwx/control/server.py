@@ -10,6 +10,7 @@ import os
 import pwd
 import socket
 import stat
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ logger = logging.getLogger("fwx.control")
 # How long a client may take to say what it wants.
 REQUEST_SECONDS = 5.0
 MOST_CLIENTS = 16
+# How long what comes behind a request may take.
+BODY_SECONDS = 30.0
+
+_CREDENTIALS = struct.Struct("3i")  # process, user, group (unix(7))
 
 
 class Lines:
@@ -37,6 +42,25 @@ class Lines:
             raise ConnectionResetError("the client is gone")
         self._writer.write(json.dumps(line).encode() + b"\n")
         await self._writer.drain()
+
+    @property
+    def peer_uid(self) -> int:
+        """The account of the client, by what the kernel says."""
+        credentials = self._writer.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+        )
+        uid: int = _CREDENTIALS.unpack(credentials)[1]
+        return uid
+
+    async def take(self, count: int) -> bytes:
+        """Take the *count* bytes that the client sends behind its request. :raises ControlError: it does not."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._reader.readexactly(count)
+        except TimeoutError:
+            raise ControlError(f"{count} bytes have not come within {BODY_SECONDS:g} s") from None
+        except asyncio.IncompleteReadError:
+            raise ControlError(f"the client ended before its {count} bytes had come") from None
 
     async def ended(self) -> None:
         """Wait until the client says no more; what it says is thrown away. :raises OSError: it is gone."""

@@ -104,6 +104,7 @@ class DataMonitor(sdk.Unknown):
     """The filter object."""
 
     Options = DataMonitorOptions
+    EVENTS = ("Pattern found in data",)
 
     def __init__(self, options: DataMonitorOptions) -> None:
         self.pattern = options.alert_on.encode()

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
-from fwx.firewall_log_schema import Row
+from fwx.firewall_log_schema import Row, storable
+
+STEP: Final = 64
+"""How many rows are worked on in one go. The interpreter is shared with the thread that moves the data."""
+
+_BREATH = 0.00005
+_Item = TypeVar("_Item")
+
+
+def in_steps(rows: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Yield *rows* by :data:`STEP`, and sleep in between.
+
+    Without it another thread waits for the interpreter five milliseconds each time. To give it away is not enough:
+    whoever does so has taken it back before that thread is awake.
+    """
+    for start in range(0, len(rows), STEP):
+        if start:
+            time.sleep(_BREATH)
+        yield rows[start : start + STEP]
 
 
 @dataclass(slots=True)
@@ -23,6 +43,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.records) + len(self.alerts)
+
+
+def made_storable(batch: Batch) -> Batch:
+    """Return *batch* with values that every database can store (:func:`fwx.firewall_log_schema.storable`)."""
+    return Batch(batch.token, [*map(storable, batch.records)], [*map(storable, batch.alerts)])
 
 
 class Sink(Protocol):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, WRITTEN, FirewallLogError, Row
-from fwx.logs.sink import Batch
+from fwx.logs.sink import Batch, in_steps
 
 logger = logging.getLogger("fwx.firewall_log")
 
@@ -25,6 +25,7 @@ MOST_BYTES: Final = 256 << 20
 
 _WAITS, _DONE = b"+", b"-"
 _BLOCK = 1 << 20
+_COLUMNS = json.dumps(WRITTEN)
 
 
 class Spool:
@@ -67,7 +68,7 @@ class Spool:
 
         :raises FirewallLogError: the spool is full. :raises OSError: the file cannot be written.
         """
-        line = _WAITS + json.dumps([batch.token, WRITTEN, batch.records, batch.alerts]).encode() + b"\n"
+        line = _line_of(batch)
         if self._end + len(line) > self._most_bytes:
             raise FirewallLogError(f"the spool {self.path} is full: it may have {self._most_bytes} bytes")
         if self._file < 0:
@@ -169,6 +170,11 @@ class Spool:
         self._end = line
         if self._waiting:
             logger.warning("%s: %d batches of records wait since the last run", self.path, len(self._waiting))
+
+
+def _line_of(batch: Batch) -> bytes:
+    records = ", ".join(json.dumps(some)[1:-1] for some in in_steps(batch.records))
+    return _WAITS + f"[{json.dumps(batch.token)}, {_COLUMNS}, [{records}], {json.dumps(batch.alerts)}]\n".encode()
 
 
 def _batch_of(line: bytes) -> Batch:

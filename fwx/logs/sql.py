@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.firewall_log_schema import ALERT_COLUMNS, WRITTEN, Row, storable
 from fwx.logs.retention import Keep
-from fwx.logs.sink import Batch
+from fwx.logs.sink import Batch, in_steps, made_storable
 from fwx.logs.sqldatabase import LONGEST_KEY, SqlDatabase
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ALERT_NAMES = tuple(ALERT_COLUMNS)
 _PRUNED_ROWS = 1000
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 class SqlSink:
@@ -53,10 +54,10 @@ class SqlSink:
                 connection = self._connected()
                 if batch.token == self._token:
                     return
-                with connection.begin():
-                    _insert(connection, self._database.records, WRITTEN, batch.records)
-                    _insert(connection, self._database.alerts, _ALERT_NAMES, batch.alerts)
-                    self._remember(connection, batch.token)
+                try:
+                    self._write(connection, batch)
+                except self._database.value_errors:
+                    self._write(connection, made_storable(batch))
                 self._token = batch.token
         except BaseException:
             self._disconnect()
@@ -106,6 +107,12 @@ class SqlSink:
             connection.invalidate()  # whatever state it is in
             connection.close()
 
+    def _write(self, connection: Connection, batch: Batch) -> None:
+        with connection.begin():
+            _insert(connection, self._database.records, WRITTEN, batch.records)
+            _insert(connection, self._database.alerts, _ALERT_NAMES, batch.alerts)
+            self._remember(connection, batch.token)
+
     def _remember(self, connection: Connection, token: str) -> None:
         from sqlalchemy import insert, update
 
@@ -131,7 +138,19 @@ def _copy(connection: Connection, table: Table, names: Sequence[str], rows: Sequ
     columns = ", ".join(f'"{name}"' for name in names)
     cursor: Any = connection.connection.cursor()  # psycopg's own
     with cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(
-                [value.replace("\0", "\\x00") if isinstance(value, str) else value for value in storable(row)]
-            )
+        for some in in_steps(rows):
+            copy.write(_copied(some))
+
+
+def _copied(rows: Sequence[Row]) -> str:
+    """Return *rows* as COPY reads them. Most need no escapes; those are made several times as fast."""
+    text = "\n".join(["\t".join(map(str, row)) for row in rows])
+    ends = text.count("\t"), text.count("\n")
+    expected = len(rows) * (len(rows[0]) - 1), len(rows) - 1
+    if ends != expected or "\\" in text or not text.replace("\t", "").replace("\n", "").isprintable():
+        text = "\n".join(["\t".join(map(_escaped, storable(row))) for row in rows])
+    return text + "\n"
+
+
+def _escaped(value: str | int) -> str:
+    return str(value).replace("\0", "\\x00").translate(_ESCAPES)

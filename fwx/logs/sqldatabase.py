@@ -54,6 +54,17 @@ class SqlDatabase:
             sqlalchemy.Column("token", sqlalchemy.String(64), nullable=False),
         )
 
+    @property
+    def value_errors(self) -> tuple[type[Exception], ...]:
+        """What is raised for a value that the database has no room for, by SQLAlchemy or by the driver itself."""
+        import sqlalchemy
+
+        return (sqlalchemy.exc.DataError, self._driver.DataError)
+
+    @property
+    def _driver(self) -> Any:
+        return self.engine.dialect.loaded_dbapi
+
     def table(self, name: str) -> Table:
         return self.metadata.tables[name]
 
@@ -88,7 +99,7 @@ class SqlDatabase:
 
         try:
             yield
-        except sqlalchemy.exc.SQLAlchemyError as error:
+        except (sqlalchemy.exc.SQLAlchemyError, self._driver.Error) as error:
             cause: BaseException = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig else error
             words = " ".join(str(cause).split()) or type(cause).__name__
             raise FirewallLogError(f"{self.name}: {words}") from error

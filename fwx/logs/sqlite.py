@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, WRITTEN, FirewallLogError, Row, storable
+from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, WRITTEN, FirewallLogError, Row
 from fwx.logs.retention import Keep
-from fwx.logs.sink import Batch
+from fwx.logs.sink import Batch, made_storable
 
 SCHEMA_VERSION: Final = 3
 """What ``PRAGMA user_version`` holds in a database of this layout."""
@@ -147,8 +147,8 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> None:
     try:
         insert(connection, batch.records, batch.alerts, batch.token)
     except (UnicodeEncodeError, OverflowError, sqlite3.ProgrammingError):
-        records, alerts = (list(map(storable, rows)) for rows in (batch.records, batch.alerts))
-        insert(connection, records, alerts, batch.token)
+        fit = made_storable(batch)
+        insert(connection, fit.records, fit.alerts, batch.token)
 
 
 def insert(connection: sqlite3.Connection, records: list[Row], alerts: list[Row], token: str = "") -> None:

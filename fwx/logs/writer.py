@@ -1,9 +1,9 @@
 """The writer of one sink of the firewall log: a queue, a thread that commits, one that spools when that fails.
 
 The queue takes records without a lock. The committing thread takes batches from it, or from the spool while something
-waits there, and tries each until the sink has it. With a spool a second thread looks after records that would otherwise
-wait in memory: when the batch under way fails or takes long, it writes that one, and all that comes behind it, to the
-spool.
+waits there, and tries each until the sink has it. It sleeps until a record comes, which waits a quarter of a second for
+others. With a spool a second thread looks after records that would otherwise wait in memory: when the batch under way
+fails or takes long, it writes that one, and all that comes behind it, to the spool.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from fwx.firewall_log_schema import FirewallLogError, RowMaker, storable
+from fwx.firewall_log_schema import FirewallLogError, Row, RowMaker
 from fwx.impl.alert import Alert
 from fwx.impl.logrecord import LogRecord
 from fwx.logs.retention import ClockWatch
-from fwx.logs.sink import Batch, Sink
+from fwx.logs.sink import Batch, Sink, in_steps, made_storable
 from fwx.logs.spool import Spool
 
 logger = logging.getLogger("fwx.firewall_log")
@@ -103,7 +103,9 @@ class LogWriter:
         self._reported = ""
         self._reporting = threading.Lock()
         self._dropped = 0
+        # Whoever queues something and finds the threads asleep wakes them.
         self._due = threading.Condition()
+        self._asleep = False
         self._urgent = False
         self._deadline: float | None = None
         self._stopped = threading.Event()
@@ -154,12 +156,35 @@ class LogWriter:
             return False
         return self._in_memory() < self._capacity
 
+    def look(self) -> None:
+        """Count a write as failed that has taken :data:`STUCK_SECONDS` (B9.19); asked now and then by the loop thread.
+
+        The writer's threads cannot tell when all of them stand still: without a spool, or where its disk does not
+        answer either. Never waits.
+        """
+        current, since = self._current, self._current_since
+        if current is None or self._failed is not None or self._monotonic() - since < STUCK_SECONDS:
+            return
+        is_free = self._places.acquire(blocking=False)
+        try:
+            if self._current is not current:
+                return
+            self._failed_since = since
+            if self._spool is not None and not is_free:
+                self._unspooled = f"{self._spool_name} takes no records"
+            self._failed = f"{self.name}: a write takes more than {STUCK_SECONDS:g} s"
+        finally:
+            if is_free:
+                self._places.release()
+        self._report_failure()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued so far is in the sink; tell whether it is. *timeout* in seconds."""
         mark = _Mark()
         self._queue.append(mark)
         with self._due:
             self._urgent = True
+            self._asleep = False
             self._due.notify_all()
         return mark.wait(timeout)
 
@@ -175,6 +200,7 @@ class LogWriter:
         """Begin to close; :meth:`wait_stopped` follows."""
         with self._due:
             self._deadline = time.monotonic() + timeout
+            self._asleep = False
             self._due.notify_all()
 
     def wait_stopped(self, timeout: float) -> int:
@@ -213,6 +239,8 @@ class LogWriter:
 
     def _append(self, item: LogRecord | Alert) -> None:
         self._queue.append(item)
+        if self._asleep:
+            self._wake()
         if self._finished:
             self._refuse_late(item)
 
@@ -221,6 +249,11 @@ class LogWriter:
             self._dropped += 1
             return
         self._append(item)
+
+    def _wake(self) -> None:
+        with self._due:
+            self._asleep = False
+            self._due.notify_all()
 
     def _refuse_late(self, item: LogRecord | Alert) -> None:
         try:
@@ -257,6 +290,8 @@ class LogWriter:
     def _pause(self) -> bool:
         """Wait until there is a reason to write; tell whether the log is being closed."""
         with self._due:
+            if self._failed is None and self._deadline is None:
+                self._sleep()
             if self._deadline is not None and self._failed is not None:
                 self._due.wait(_CLOSING_RETRY_SECONDS)
             else:
@@ -264,6 +299,16 @@ class LogWriter:
                 self._due.wait_for(lambda: self._urgent or self._deadline is not None, patience)
             self._urgent = False
             return self._deadline is not None
+
+    def _sleep(self) -> None:
+        """Wait until something is queued, or old records are to be deleted; :attr:`_due` is held."""
+        self._asleep = True
+        if self._queue or self._urgent:  # it has come before it could see that this thread sleeps
+            self._asleep = False
+            return
+        if not self._due.wait_for(lambda: not self._asleep, max(self._prune_at - self._monotonic(), 0.0)):
+            self._asleep = False
+            self._due.notify_all()  # the other thread looks on whenever this one may work
 
     def _drain(self) -> None:
         while True:
@@ -308,7 +353,10 @@ class LogWriter:
             return True
 
     def _batch_of(self, items: list[Item]) -> Batch:
-        records = [self._rows.record_row(item) for item in items if isinstance(item, LogRecord)]
+        records: list[Row] = []
+        row = self._rows.record_row
+        for some in in_steps(items):
+            records += [row(item) for item in some if type(item) is LogRecord]
         alerts = [self._rows.alert_row(item) for item in items if isinstance(item, Alert)]
         return Batch(uuid.uuid4().hex, records, alerts)
 
@@ -397,6 +445,8 @@ class LogWriter:
         spool = self._spool
         assert spool is not None
         while not self._stopped.wait(_WATCH_SECONDS):
+            with self._due:
+                self._due.wait_for(lambda: not self._asleep)
             since = self._current_since
             with self._places:
                 if self._current is None:
@@ -439,7 +489,7 @@ def _append(spool: Spool, batch: Batch) -> None:
     try:
         spool.append(batch)
     except (TypeError, UnicodeEncodeError):
-        spool.append(Batch(batch.token, [*map(storable, batch.records)], [*map(storable, batch.alerts)]))
+        spool.append(made_storable(batch))
 
 
 def _report(callback: Callable[..., object] | None, *arguments: str) -> None:

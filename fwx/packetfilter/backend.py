@@ -18,6 +18,7 @@ from fwx.packetfilter.messages import (
     MOST_RECORDS,
     Answer,
     Change,
+    Drops,
     Frames,
     Kind,
     MessageError,
@@ -61,6 +62,7 @@ class NftablesPacketFilter:
     which the kernel's connection tracking lets in.
 
     :ivar opened: how many openings the kernel has been given. :ivar transactions: in how many transactions.
+    :ivar dropped_before: what was dropped in a lockdown that :meth:`start` has ended.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class NftablesPacketFilter:
         self.plan = plan
         self.opened = 0
         self.transactions = 0
+        self.dropped_before = Drops()
         self._poller = poller
         self._queue = poller.queue
         self._call_later = call_later
@@ -112,6 +115,7 @@ class NftablesPacketFilter:
         for note in helper.notes:
             logger.warning("packet filter: %s", note)
         logger.info("packet filter: the table %s is written by %s", self.plan.table, helper.writer)
+        self.dropped_before = helper.dropped
         self._poller.watch_level(helper.link.fileno(), self._readable)
         self._beat_timer = self._call_later(BEAT_SECONDS, self._beat)
 

@@ -144,6 +144,7 @@ def _begin(nft: Nft, options: argparse.Namespace, link: socket.socket) -> Table:
     if table.left_over():
         text = f"the table {plan.table} of a run that did not end as it should is replaced"
         link.sendall(pack_answer(Answer(Kind.NOTE, text=text)))
+        link.sendall(pack_answer(Answer(Kind.DROPPED, text=str(table.dropped))))
     table.write(os.getpid())
     link.sendall(pack_answer(Answer(Kind.READY, text=nft.name)))
     return table

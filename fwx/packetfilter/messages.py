@@ -47,6 +47,8 @@ class Kind(IntEnum):
     """Something for the log."""
     DIFFERENCE = 19
     """The kernel held something else than what was written; it has been put right."""
+    DROPPED = 20
+    """Before READY: the text tells what was dropped in a lockdown that has ended now, packets and bytes."""
 
 
 ORDERS = frozenset({Kind.CHANGE, Kind.BEAT, Kind.REMOVE, Kind.LOCK})
@@ -74,6 +76,22 @@ class Answer(NamedTuple):
     serial: int = 0
     code: int = 0
     text: str = ""
+
+
+class Drops(NamedTuple):
+    """What was dropped in a lockdown: packets, and their bytes. The text of a DROPPED."""
+
+    packets: int = 0
+    octets: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Drops:
+        """Read what :meth:`__str__` has written. :raises ValueError: it is something else."""
+        packets, octets = map(int, text.split(" "))
+        return cls(packets, octets)
+
+    def __str__(self) -> str:
+        return f"{self.packets} {self.octets}"
 
 
 def pack_order(order: Order) -> bytes:

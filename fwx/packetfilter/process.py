@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from fwx.packetfilter.messages import Answer, Frames, Kind, MessageError, unpack_answer
+from fwx.packetfilter.messages import Answer, Drops, Frames, Kind, MessageError, unpack_answer
 from fwx.packetfilter.plan import Plan, write_ranges
 from fwx.reaping import Reaping
 
@@ -31,6 +31,7 @@ class HelperProcess:
     """A helper that runs.
 
     :ivar link: the connected socket, non-blocking. :ivar writer: what writes the table. :ivar notes: for the log.
+    :ivar dropped: what was dropped in a lockdown that has ended with this start.
     """
 
     def __init__(self, plan: Plan, account: pwd.struct_passwd | None, seconds: int) -> None:
@@ -40,6 +41,7 @@ class HelperProcess:
         :raises HelperError: it could not.
         """
         self.notes: list[str] = []
+        self.dropped = Drops()
         self.link, far = socket.socketpair()
         try:
             with far:
@@ -76,8 +78,11 @@ class HelperProcess:
                         return answer.text
                     if answer.kind is Kind.DONE:
                         raise HelperError(f"the packet filter: {answer.text}")
-                    self.notes.append(answer.text)
-        except (OSError, MessageError) as error:
+                    if answer.kind is Kind.DROPPED:
+                        self.dropped = Drops.parse(answer.text)
+                    else:
+                        self.notes.append(answer.text)
+        except (OSError, MessageError, ValueError) as error:
             raise HelperError(f"the packet filter's helper does not begin: {error}") from error
         raise HelperError("the packet filter's helper ended before it had begun")
 

@@ -106,6 +106,18 @@ def holder_of(listing: Iterable[dict[str, Any]]) -> int | None:
     return None
 
 
+def drops_of(listing: Iterable[dict[str, Any]]) -> tuple[int, int]:
+    """Return how many packets a listing of the table says were dropped, and how many bytes they had."""
+    packets = octets = 0
+    for each in listing:
+        expressions = each.get("rule", {}).get("expr", ())
+        if {"drop": None} in expressions:
+            counters = [part["counter"] for part in expressions if part.get("counter")]
+            packets += sum(counter["packets"] for counter in counters)
+            octets += sum(counter["bytes"] for counter in counters)
+    return packets, octets
+
+
 def shape_of(listing: Iterable[dict[str, Any]]) -> list[Any]:
     """Return what a listing of the table shows without what may change: elements, counters, handles."""
     return [_without_state(each) for each in listing if "metainfo" not in each]

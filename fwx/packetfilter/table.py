@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fwx.packetfilter.hole import Hole
-from fwx.packetfilter.messages import Change
+from fwx.packetfilter.messages import Change, Drops
 from fwx.packetfilter.nft import Nft, NftError
 from fwx.packetfilter.plan import Plan
 from fwx.packetfilter.ruleset import (
@@ -17,6 +17,7 @@ from fwx.packetfilter.ruleset import (
     add_holes,
     delete_holes,
     delete_table,
+    drops_of,
     get_holes,
     holder_of,
     holes_of,
@@ -40,6 +41,8 @@ class Table:
 
     Elements lapse by themselves after so many seconds unless :meth:`refresh` is called, so that a port never outlives
     everybody who knows of it.
+
+    :ivar dropped: what was dropped in the lockdown that :meth:`left_over` has found.
     """
 
     def __init__(self, nft: Nft, plan: Plan, seconds: int, clock: Callable[[], float]) -> None:
@@ -51,6 +54,7 @@ class Table:
         # What is open, with the time of its last refresh.
         self._holes: dict[Hole, float] = {}
         self._shape: list[Any] = []
+        self.dropped = Drops()
 
     def __len__(self) -> int:
         return len(self._holes)
@@ -65,9 +69,12 @@ class Table:
         """
         if not table_exists(self._nft, self._plan.table):
             return False
-        holder = living_holder(self._nft.run(list_table(self._plan.table)))
+        listing = self._nft.run(list_table(self._plan.table))
+        holder = living_holder(listing)
         if holder not in (None, os.getpid()):
             raise TableInUseError(f"process {holder} keeps the table {self._plan.table}: is fwx running already?")
+        if holder_of(listing) is None:
+            self.dropped = Drops(*drops_of(listing))
         return True
 
     def write(self, holder: int | None) -> None:

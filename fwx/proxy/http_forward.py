@@ -332,7 +332,7 @@ def _forwarded(request: h11.Request) -> ForwardRequest:
     if method == "TRACE":
         raise ForwardError(HTTPStatus.NOT_IMPLEMENTED, "TRACE is not supported")
     _check_framing(request)
-    target, authority, path = _split_target(request.target.decode("ascii"), method)
+    target, authority, path = split_target(request.target.decode("ascii"), method)
     try:
         credentials = basic_credentials(request)
     except ValueError as error:
@@ -361,7 +361,7 @@ def _check_framing(request: h11.Request) -> None:
         raise ForwardError(HTTPStatus.EXPECTATION_FAILED, "an expectation that is not 100-continue")
 
 
-def _split_target(text: str, method: str) -> tuple[SocketAddress, bytes, bytes]:
+def split_target(text: str, method: str) -> tuple[SocketAddress, bytes, bytes]:
     """Return of a target in absolute form the server's address, its authority as written, and the origin form.
 
     :raises ForwardError: it has another form or scheme, user information, or an authority that is none.

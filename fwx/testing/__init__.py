@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from fwx.impl.policy import Rule
 from fwx.testing.battery import Battery, Check, ConformanceError, Outcome
 from fwx.testing.buffers import PlainBuffer, check_buffer
 from fwx.testing.completions import (
@@ -72,6 +73,7 @@ __all__ = [
     "Playbook",
     "PlaybookError",
     "Recorder",
+    "Rule",
     "SocketMaker",
     "SocketPair",
     "SslSocketMaker",

@@ -15,6 +15,7 @@ from fwx.config_source import Source
 from fwx.filter_loader import FilterOptionsError, make_filter, option_problems
 from fwx.impl.boundary import attempt
 from fwx.interfaces import (
+    S_OK,
     COMInterfaceClass,
     FwxFilterHookEvents,
     FwxFirewallEventProtocolSource,
@@ -22,6 +23,7 @@ from fwx.interfaces import (
     FwxFirewallEventType,
     IFWXFilter,
     IFWXPerRuleData,
+    IFWXPerRuleDataplugin,
     IFWXPolicyChangeNotification,
     IFWXSessionFilter,
     fwx_Connect_Tcp,
@@ -95,6 +97,52 @@ def _verify_optional(stage: Stage) -> None:
         raise NotApplicable("it has no optional interface")
     for interface in provided:
         verify(filter_object, interface)
+
+
+def _has_rule_data(stage: Stage) -> list[Any]:
+    """Return what the filter has made of the rules when it started."""
+    _starts(stage)
+    if stage.host.rule_data is None:
+        raise NotApplicable("it has no data of rules")
+    return list(stage.host.rule_data.values())
+
+
+def _knows_its_rule_data(stage: Stage) -> None:
+    for data in _has_rule_data(stage):
+        verify(data, IFWXPerRuleDataplugin)
+        _expect_same(data, data, "with itself")
+
+
+def _prepares_again(stage: Stage) -> None:
+    before = _has_rule_data(stage)
+    host, policy = stage.host, stage.firewall.engine.policy
+    host.rule_data = None  # so that nothing is compared, and the new objects are shown
+    stage.firewall.apply_rules(*policy.rules)
+    stage.expect_no_fault("PrepareRulesData, for the same rules again")
+    after: list[Any] = [] if host.rule_data is None else list(host.rule_data.values())
+    expect_equal(len(after), len(before), "the number of rules with data, prepared again")
+    for old, new in zip(before, after, strict=True):
+        _expect_same(new, old, "with that of the same rule, made earlier")
+
+
+def _expect_same(data: Any, other: Any, which: str) -> None:
+    result, error = attempt(data, "CompareRulesData", other)
+    expect(error is None, f"CompareRulesData {which}: {error!r}")
+    expect(
+        result is None or (not isinstance(result, bool) and result == S_OK),
+        f"CompareRulesData {which} returned {result!r}, expected S_OK",
+    )
+
+
+def _reloads(stage: Stage) -> None:
+    _starts(stage)
+    if not IFWXPolicyChangeNotification.providedBy(_filter_of(stage)):
+        raise NotApplicable("it is no IFWXPolicyChangeNotification")
+    stage.firewall.open(stage.dialogue.target)
+    stage.firewall.apply_rules(*stage.firewall.engine.policy.rules)
+    stage.expect_no_fault("ReloadConfiguration, while a connection is open")
+    stage.firewall.open(stage.dialogue.target)
+    stage.expect_no_fault("a connection after ReloadConfiguration")
 
 
 def _starts(stage: Stage) -> None:
@@ -191,6 +239,9 @@ _FILTER_RULES: tuple[Rule[Stage], ...] = (
     *unknown_rules(IFWXFilter, _filter_of),
     Rule("its optional interfaces have every member to the letter", ("B7.12", "B7.15"), _verify_optional),
     Rule("FilterInit succeeds", ("B1.6", "B1.10", "B1.11"), _starts),
+    Rule("its data of a rule is the same as itself", ("B7.12", "B7.14"), _knows_its_rule_data),
+    Rule("the same rule, prepared again, gives the same data", ("B7.12", "B7.14"), _prepares_again),
+    Rule("reads its configuration again", ("B7.15",), _reloads),
     Rule("the mask names events and their sources, or nothing", ("B1.8", "B1.12", "B2.5"), _asks_for_events),
     Rule(
         "AttachToSession makes a session filter for each session", ("B1.17", "B1.18", "B1.20"), _makes_session_filters

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from fwx.aio.tasks import Tasks
@@ -15,7 +15,7 @@ from fwx.config_source import Source
 from fwx.filter_loader import FilterOptionsError, filter_clsid, load_filter_class, make_filter, option_problems
 from fwx.handles import DescriptorHandles
 from fwx.impl.alert import Alert, Alerts, Category, Severity
-from fwx.impl.course import proceed
+from fwx.impl.course import Course, proceed
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
@@ -27,6 +27,7 @@ from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
 from fwx.impl.route import routes
+from fwx.impl.ruledata import RuleData
 from fwx.impl.runqueue import RunQueue
 from fwx.impl.sessions import Sessions
 from fwx.impl.user import FWXAuthenticatedUser
@@ -50,6 +51,8 @@ from fwx.testing.memoryudp import DatagramClient, DatagramServer, MemoryDatagram
 from fwx.testing.observation import Observer
 from fwx.testing.sockets import CLIENT, SERVER
 from fwx.workers import WorkerPool
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 20.0
 LINGER_SECONDS = 30.0
@@ -189,13 +192,13 @@ class MemoryFirewall:
         self.loop.ask(lambda: settle(self.workers, self.loop, self.leaves_blocked), self.workers.wake)
         loop, alerts = self.loop, Alerts(self.loop.time, (self.alerts.append,))
         alerts.define("Filter fault", Severity.ERROR, Category.FIREWALL_SERVICE, source="fwx")
-        local = LocalAddresses(reader=lambda _: "", clock=loop.time)
+        self._local = LocalAddresses(reader=lambda _: "", clock=loop.time)
         self.engine = Engine(
             server_name="memory",
             queue=loop.queue,
             network=self.network,
             registry=None,
-            policy=Policy(Networks((), local), (), (), (_EVERYTHING,)),
+            policy=Policy(Networks((), self._local), (), (), (_EVERYTHING,)),
             resolver=self.names,
             faults=self._faults,
             alerts=alerts,
@@ -255,13 +258,35 @@ class MemoryFirewall:
 
     def _start(self, factory: Callable[[], Any], name: str, clsid: UUID, *, opens_on_error: bool) -> FilterHost:
         host = FilterHost(name, clsid, factory, self._faults, everywhere=True, opens_on_error=opens_on_error)
-        with self.loop.asyncio.running():
-            initialised = host.start(self.firewall)
-        if not initialised.has_ended:
-            self.loop.run()
+        self._through(lambda: host.start(self.firewall))
+        self._through(lambda: RuleData(self.engine).begin(host))
         self.hosts.append(host)
         self.engine.filters = (*self.engine.filters, host)
         return host
+
+    def apply_rules(self, *rules: Rule) -> list[str]:
+        """Judge by *rules* from now on, as a change does that is applied: filters that have data of rules make it anew
+        (B7.12, B7.14), and those that want to know are told (B7.15). Until then one rule allows everything.
+
+        Connections that there are go on, whatever the rules say to them.
+
+        :returns: what filters failed in when they were told.
+        :raises ~fwx.impl.ruledata.RuleDataError: a filter could not make its data; the rules are those from before.
+        :raises ValueError: a rule is wrong.
+        """
+        policy, data = Policy(Networks((), self._local), (), (), rules), RuleData(self.engine)
+        prepared = self._through(lambda: data.prepare(policy, self.engine.filters))
+        self.engine.policy = policy
+        prepared.enforce()
+        return self._through(data.notify)
+
+    def _through(self, start: Callable[[], Course[T]]) -> T:
+        """Start a course, let it end, and return what it returns."""
+        with self.loop.asyncio.running():
+            course = start()
+        if not course.has_ended:
+            self.loop.run()
+        return course.result()
 
     def session(
         self,

@@ -45,8 +45,9 @@ class MemoryLoop:
         self._timers: list[MemoryTimer] = []
         self._outside: list[Callable[[], bool]] = []
         self._on_post: Callable[[], None] = lambda: None
-        # Whatever the queue wants to be drained for, run() drains it.
-        self.queue = RunQueue(lambda _: None, lambda _: self._on_post())
+        # What was put off to the next round.
+        self._soon: list[Callable[[], object]] = []
+        self.queue = RunQueue(self._call_soon, lambda _: self._on_post())
         self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
 
     def time(self) -> float:
@@ -71,6 +72,11 @@ class MemoryLoop:
         """Dispatch *ready* in the next round."""
         self._ready[ready] = None
 
+    def _call_soon(self, function: Callable[[], object]) -> None:
+        # Whatever the queue wants to be drained for, run() drains it.
+        if function != self.queue.drain:
+            self._soon.append(function)
+
     def run(self) -> None:
         """Let happen what is ready, and what that makes ready, until nothing is.
 
@@ -78,8 +84,11 @@ class MemoryLoop:
         """
         with self.asyncio.running():
             for _ in range(_MOST_ROUNDS):
-                if not (self._ready or len(self.queue)) and not self._ask():
+                if not (self._ready or self._soon or len(self.queue)) and not self._ask():
                     return
+                soon, self._soon = self._soon, []
+                for function in soon:
+                    function()
                 ready, self._ready = self._ready, {}
                 for each in ready:
                     each.dispatch()

@@ -13,7 +13,7 @@ from fwx.tracing.criteria import Criteria
 from fwx.tracing.recorder import Recorder, Recorders
 
 if TYPE_CHECKING:
-    from fwx.config import Configuration
+    from fwx.change.running import Running
     from fwx.control.server import Lines
     from fwx.impl.engine import Engine
     from fwx.tracing.feed import Item
@@ -30,8 +30,8 @@ ENDED = "the recording was ended before the connection was"
 class TraceControl:
     """Answers ``trace``: a line for each thing that happens, until the command has had enough or is gone."""
 
-    def __init__(self, configuration: Configuration, engine: Engine) -> None:
-        self._configuration = configuration
+    def __init__(self, running: Running, engine: Engine) -> None:
+        self._running = running
         self._engine = engine
         self._recorders = Recorders(engine)
 
@@ -40,8 +40,8 @@ class TraceControl:
 
         :raises ControlError: the request is wrong.
         """
-        criteria = Criteria.of(request, self._configuration)
-        recorder = Recorder(self._engine, self._configuration, criteria)
+        criteria = Criteria.of(request, self._running.configuration)
+        recorder = Recorder(self._engine, self._running, criteria)
         self._recorders.add(recorder)
         logger.info("fwx trace records up to %d connections in plain: %s", criteria.count, criteria)
         watch = asyncio.ensure_future(self._watch(recorder, lines))

@@ -28,7 +28,7 @@ class Criteria(ConnectionCriteria):
         """Return what *request* asks for. :raises ControlError: it makes no sense, or names what is not there."""
         return cls(
             filter=name_in(request, "filter", (table.name for table in configuration.filters)),
-            rule=name_in(request, "rule", (table.name for table in configuration.rules)),
+            rule=name_in(request, "rule", (table.name for table in configuration.all_rules)),
             client=network_in(request, "from"),
             host=text_in(request, "host"),
             port=whole_in(request, "port", 0, 65535, 0),

@@ -18,7 +18,8 @@ from fwx.tracing.recording import MemberWatcher, Recording
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwx.config import Configuration
+    from fwx.change.running import Running
+    from fwx.config_model import Filter
     from fwx.impl.chain import Member
     from fwx.impl.connectionbase import ConnectionBase
     from fwx.impl.engine import Engine
@@ -38,10 +39,13 @@ class Recorder:
         that they were there, in the recordings of their session.
     """
 
-    def __init__(self, engine: Engine, configuration: Configuration, criteria: Criteria) -> None:
+    def __init__(self, engine: Engine, running: Running, criteria: Criteria) -> None:
+        """*running* says what the filters are."""
         self.feed = Feed()
         self._engine = engine
-        self._tables = {table.name: table for table in configuration.filters}
+        self._running = running
+        # Also those that are in force no more: connections may still have them.
+        self._tables: dict[str, Filter] = {table.name: table for table in running.configuration.filters}
         self._criteria = criteria
         self._numbers = itertools.count(1)
         self._left = criteria.count
@@ -179,6 +183,7 @@ class Recorder:
         return recording
 
     def _filters(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        self._tables.update((table.name, table) for table in self._running.configuration.filters)
         for name in names:
             table = self._tables[name]
             yield {

@@ -40,6 +40,7 @@ logger = logging.getLogger("fwx.transparent")
 class TransparentDatagramListener(DatagramListener):
     """Opens a connection for each client address and port (``fwxSourceNAT``), which has a destination for each server.
 
+    :ivar keeps_client_address: servers of new clients see the client's address; it may change.
     :ivar answers: the sockets that answers leave by.
     """
 
@@ -65,14 +66,14 @@ class TransparentDatagramListener(DatagramListener):
         self.answers = Answers(maker)
         self._maker = maker
         self._poller = network.poller
-        self._keeps = keeps_client_address
+        self.keeps_client_address = keeps_client_address
         self._is_own_listener = is_own_listener
         self._ordered: dict[SocketAddress, Ordered] = {}
         self._turned_away = TurnedAway(gateway.engine.clock)
         super().__init__(name, bind, None, network, gateway, idle, limits, accepting)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, reason: str = "its listener was closed") -> None:
+        super().close(reason)
         for ordered in self._ordered.values():
             ordered.cancel()
         self._ordered.clear()
@@ -128,7 +129,7 @@ class TransparentDatagramListener(DatagramListener):
 
     def _begin(self, client: ClientDatagrams, connection: FWXDatagramConnection) -> None:
         """No filter is shown a bind: that is a Firewall client's (B2.20)."""
-        if not self._keeps:
+        if not self.keeps_client_address:
             connection.start()
             return
         source = client.source

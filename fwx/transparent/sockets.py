@@ -80,6 +80,11 @@ class SocketMaker:
         """The number of sockets that are on their way."""
         return len(self._ordered) + len(self._waiting)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is the process that makes them."""
+        return self._process is not None
+
     def start(self, account: pwd.struct_passwd | None) -> None:
         """Start the maker, which becomes *account*, and wait until it serves; before root is given up.
 

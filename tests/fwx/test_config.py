@@ -89,6 +89,9 @@ def test_every_table_and_key_of_the_format() -> None:
     assert configuration.filters[0].options == {"alert_on": "EICAR"}
     assert configuration.log.w3c is not None
     assert configuration.log.w3c.directory == "w3c"
+    assert configuration.log.json_lines is not None
+    assert (configuration.log.json_lines.directory, configuration.log.json_lines.megabytes) == ("json", 64)
+    assert configuration.log.json_lines.fields == ("GmtLogTime", "Action")
     assert configuration.console is not None
     assert configuration.console.bind.address == ip_address("127.0.0.1")
 

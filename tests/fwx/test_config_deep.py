@@ -40,6 +40,7 @@ password = "{HASH}"
 [log]
 sqlite = "log/firewall.db"
 w3c = {{ directory = "w3c" }}
+json = {{ directory = "json" }}
 """
 
 
@@ -151,6 +152,7 @@ def test_a_folder_that_this_user_may_not_write(folder: Path, monkeypatch: pytest
         "2: service.state_dir: state cannot be written by this user",
         "23: log.sqlite: state cannot be written by this user",
         "24: log.w3c.directory: state cannot be written by this user",
+        "25: log.json.directory: state cannot be written by this user",
     ]
 
 
@@ -162,14 +164,14 @@ def test_a_log_that_is_a_directory(folder: Path) -> None:
 def test_a_database_that_does_not_answer(folder: Path) -> None:
     (folder / "fwx.toml").write_text(TEXT + 'sql = "postgresql+psycopg://fwx:secret@/fwx?host=/nonexistent"\n')
     (fault,) = faults(folder)
-    assert fault.startswith("25: log.sql: postgresql+psycopg://fwx:***@/fwx?host=%2Fnonexistent: connection is bad")
+    assert fault.startswith("26: log.sql: postgresql+psycopg://fwx:***@/fwx?host=%2Fnonexistent: connection is bad")
     assert "secret" not in fault
 
 
 def test_a_database_that_nobody_can_speak_to(folder: Path) -> None:
     (folder / "fwx.toml").write_text(TEXT + 'sql = "nonsense://x"\n')
     (fault,) = faults(folder)
-    assert fault.startswith("25: log.sql: SQLAlchemy does not know this URL")
+    assert fault.startswith("26: log.sql: SQLAlchemy does not know this URL")
 
 
 def test_a_user_that_is_not_there(folder: Path) -> None:

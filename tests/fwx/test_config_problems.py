@@ -26,6 +26,11 @@ SENDERS = "expected senders of PROXY headers: addresses and ranges, such as 10.1
 SNI = "expected a table such as { 'www.example.org' = '10.2.0.5:443' }"
 KINDS = "expected 'proxy', 'transparent' or 'publish'"
 OTHER = "expected another address or port"
+NETWORK = "[[network]]\nname = '{}'\nranges = [{}]\n"
+NETWORK_RULE = (
+    "[[network_rule]]\nname = 'n'\nfrom = [{}]\nto = [{}]\nrelation = 'nat'\n"
+    "[[network]]\nname = 'internal'\nranges = ['10.0.0.0/8']\n[[domains]]\nname = 'sites'\nnames = ['a.de']\n"
+)
 SECOND = LISTENER.replace('"a"', '"b"')
 
 
@@ -82,6 +87,13 @@ FORM = [
         "[log]\nw3c = { directory = 'w', fields = ['source', 'sorce'] }\n",
         "2: log.w3c.fields: 'sorce' is no field of a W3C log; did you mean 'source'?; "
         "expected names of fields, such as 'source' or 'action'",
+    ),
+    (
+        "[log]\njson = { directory = 'j', fields = ['SourceIp', 'logTime'] }\n",
+        "2: log.json.fields: 'SourceIp' is no field of a JSON log; did you mean 'SourceIP'?; "
+        "expected names of columns, such as 'SourceIP' or 'Action'",
+        "2: log.json.fields: 'logTime' is no field of a JSON log; did you mean 'GmtLogTime'?; "
+        "expected names of columns, such as 'SourceIP' or 'Action'",
     ),
     (
         "[log]\nkeep_days = 0\n",
@@ -259,7 +271,7 @@ NAMES = [
     ),
     (
         RULE.replace('to = ["any"]', 'to = [\n"any",\n"lan"]'),
-        "8: rule.to: unknown network or set of domains 'lan'; did you mean 'any'?",
+        "8: rule.to: unknown network or set 'lan'; did you mean 'any'?",
     ),
     (RULE + "users = ['alise']\n" + USER, "7: rule.users: unknown user 'alise'; did you mean 'alice'?"),
     (RULE + "groups = ['stuff']\n" + USER, "7: rule.groups: unknown group 'stuff'; did you mean 'staff'?"),
@@ -302,6 +314,72 @@ NAMES = [
     (
         "[[network]]\nname = 'x'\nranges = ['10.0.0.1']\n[[domains]]\nname = 'x'\nnames = ['a.de']\n",
         "5: domains.name: 'x' is already the name of a [[network]] in line 2; expected another name",
+    ),
+    (
+        "[[computers]]\nname = 'x'\nranges = ['10.0.0.1']\n[[urls]]\nname = 'x'\nurls = ['a.de']\n",
+        "5: urls.name: 'x' is already the name of a [[computers]] in line 2; expected another name",
+    ),
+    (
+        RULE.replace("[[rule]]", "[[system_rule]]").replace('to = ["any"]', 'to = ["localhost"]') + RULE,
+        "8: rule.name: 'r' is already the name of a [[system_rule]] in line 2; expected another name",
+    ),
+    # networks and what is said of them
+    (
+        NETWORK.format("a", "'10.0.0.0/8', '10.1.0.0/16'") + NETWORK.format("b", "'192.0.2.1', '10.2.0.0/16'"),
+        "6: network.ranges: '10.2.0.0/16' of network 'b' overlaps '10.0.0.0/8' of network 'a' in line 3; an address is "
+        "in one network, expected other ranges or a [[computers]] table",
+    ),
+    (
+        NETWORK.format("a", "'10.0.0.1'")
+        + NETWORK.format("b", "'::ffff:10.0.0.0/120', '2001:db8::/64'")
+        + NETWORK.format("c", "'2001:db8::-2001:db8::9'"),
+        "6: network.ranges: '::ffff:10.0.0.0/120' of network 'b' overlaps '10.0.0.1' of network 'a' in line 3; an "
+        "address is in one network, expected other ranges or a [[computers]] table",
+        "9: network.ranges: '2001:db8::-2001:db8::9' of network 'c' overlaps '2001:db8::/64' of network 'b' in line 6; "
+        "an address is in one network, expected other ranges or a [[computers]] table",
+    ),
+    (
+        NETWORK_RULE.format("'internl'", "'external'"),
+        "3: network_rule.from: unknown network 'internl'; did you mean 'internal'?",
+    ),
+    (
+        NETWORK_RULE.format("'internal'", "'sites'"),
+        "4: network_rule.to: 'sites' is a set of domains; expected a network",
+    ),
+    (
+        NETWORK_RULE.format("'internal'", "'external', 'localhost'"),
+        "4: network_rule.to: 'localhost' is related with every network by a route; expected other networks",
+    ),
+    (
+        NETWORK_RULE.format("'internal'", "'external', 'internal'"),
+        "4: network_rule.to: 'internal' is related with itself; expected another network",
+    ),
+    (
+        NETWORK_RULE.format("'internal'", "'external'")
+        + NETWORK_RULE.partition("[[network]]")[0].replace("'n'", "'m'").format("'external'", "'internal', 'any'"),
+        "15: network_rule.to: relates 'external' and 'internal', which the [[network_rule]] in line 1 does already",
+    ),
+    (
+        NETWORK_RULE.format("'internal'", "'external'").replace("'nat'", "'bridge'"),
+        "5: network_rule.relation: 'bridge' is not known; expected 'route' or 'nat'",
+    ),
+    (
+        RULE.replace("[[rule]]", "[[system_rule]]"),
+        "6: system_rule.to: is not about the firewall itself: expected from = ['localhost'] or to = ['localhost']",
+    ),
+    (
+        RULE.replace('from = ["any"]', 'from = ["pages"]') + "[[urls]]\nname = 'pages'\nurls = ['a.de']\n",
+        "5: rule.from: 'pages' is a set of URLs; a source has no name, expected a network",
+    ),
+    # plain HTTP
+    (
+        "[[urls]]\nname = 'x'\nurls = ['https://a.de']\n",
+        "3: urls.urls: 'https://a.de' has the scheme 'https': only plain HTTP shows its URLs; expected URLs, "
+        "such as http://www.example.org/path/* or *.example.org/page",
+    ),
+    (
+        RULE + "content_types = ['html']\n",
+        "7: rule.content_types: 'html' is no content type; expected content types, such as 'text/html' or 'image/*'",
     ),
     # addresses
     (LISTENER + SECOND, f"8: listener.bind: 127.0.0.1:80 is taken: line 4 binds 127.0.0.1:80 already; {OTHER}"),

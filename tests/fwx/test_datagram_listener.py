@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from fwx.crowd import CrowdFigures
 from fwx.datagram_listener import DatagramListener
-from fwx.impl.clientdatagrams import MOST_WAITING
+from fwx.impl.clientdatagrams import LARGE, MOST_LARGE_WAITING, MOST_WAITING
 from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses
 from fwx.interfaces import SocketAddress, fwx_Bind_Udp
-from fwx.interfaces.hresult import FWX_E_IS_BUSY
+from fwx.interfaces.hresult import E_OUTOFMEMORY, FWX_E_IS_BUSY, FWX_E_NO_BACKLOG_PACKET_DROPPED
 from fwx.limits import AddressLimits, Figures, LimitTable
 from fwx.listener import ListenError
 from fwx.network import SocketNetwork
@@ -65,10 +66,14 @@ class Port:
             self.firewall.network,
             self.firewall.gateway,
             self.idle,
-            AddressLimits(LimitTable(Figures(udp=options.get("most", 2))), loop.time),
+            AddressLimits(LimitTable(Figures(udp=options.get("most", 2)), crowd=self._crowd(options)), loop.time),
             lambda: self.accepting,
         )
         self.server = Outside(self.firewall, SERVER)
+
+    @staticmethod
+    def _crowd(options: Any) -> CrowdFigures:
+        return CrowdFigures(udp_sessions=options.get("of_all", 100))
 
     def client(self, host: str, port: int) -> Outside:
         return Outside(self.firewall, SocketAddress(host, port))
@@ -168,6 +173,36 @@ def test_the_log_cannot_take_records(opened: Any) -> None:
     assert port.server.receive()[0] == b"y"
 
 
+def test_a_flood_from_many_addresses(opened: Any) -> None:
+    """B11.9: who is one too many is not heard; the others go on, and one that has gone makes room."""
+    port = opened(of_all=2)
+    clients = [port.client(f"203.0.113.{number}", 1000 + number) for number in range(6)]
+    for client in clients:
+        client.send(client.address.host.encode())
+    assert [port.server.receive()[0] for _ in range(2)] == [b"203.0.113.0", b"203.0.113.1"]
+    assert port.server.is_quiet
+    (words,) = {each.reason for each in port.firewall.records}
+    assert words == "there are 2 UDP sessions (udp_sessions)"
+    assert {each.resultcode for each in port.firewall.records} == {int(FWX_E_NO_BACKLOG_PACKET_DROPPED)}
+    clients[0].send(b"again")
+    assert port.server.receive()[0] == b"again"
+    port.firewall.loop.advance(3 * IDLE_SECONDS)
+    clients[5].send(b"now")
+    assert port.server.receive()[0] == b"now"
+
+
+def test_nobody_new_is_heard_while_memory_is_short(opened: Any) -> None:
+    port = opened()
+    first, second = port.client("203.0.113.1", 1000), port.client("203.0.113.2", 1000)
+    first.send(b"one")
+    port.listener._limits.crowd.is_short = True
+    second.send(b"two")
+    first.send(b"three")
+    assert [port.server.receive()[0] for _ in range(2)] == [b"one", b"three"]
+    assert port.server.is_quiet
+    assert [each.resultcode for each in port.firewall.records] == [int(E_OUTOFMEMORY)]
+
+
 def test_a_filter_refuses_a_client(opened: Any) -> None:
     """B2.20: the bind event of each client's connection, which comes with its first datagram."""
     port = opened()
@@ -222,6 +257,10 @@ def test_what_waits_is_bounded(opened: Any) -> None:
     for _ in range(MOST_WAITING + 10):
         known.take(b"x", SERVER.sockaddr)
     assert len(known._inbox) == MOST_WAITING
+    known._inbox.clear()
+    for _ in range(MOST_LARGE_WAITING + 10):
+        known.take(bytes(LARGE + 1), SERVER.sockaddr)
+    assert len(known._inbox) == MOST_LARGE_WAITING
     known.watch(lambda mask: None)
     assert known.has_data()
     known.close(True)

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 from fwx.commands.explain import explain
 from fwx.config import load
-from fwx.explanation import Asked, Explainer, explainer_of, known_as
-from fwx.impl.networks import LocalAddresses, Network, Networks
+from fwx.explanation import Asked, Explainer, explainer_of, in_words, known_as
+from fwx.impl.domainset import DomainSet
+from fwx.impl.networkrules import NetworkRule
+from fwx.impl.networks import ComputerSet, LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.urlset import Url, UrlSet
+from fwx.impl.webrequest import WebRequest
 from fwx.interfaces import SocketAddress
 
 CONFIG = """
@@ -203,6 +207,9 @@ def test_the_embedded_default() -> None:
         ((), "--from and --to are needed, or --connection"),
         (CLIENT, "--from and --to are needed"),
         ((*CLIENT, "--connection", "3"), "--from does not go with --connection"),
+        ((*CLIENT, "--url", "http://x/", "--to", "x:80"), "--url goes with neither --to nor --udp"),
+        ((*CLIENT, "--url", "https://x/"), "scheme 'https' is not supported"),
+        ((*CLIENT, "--to", "x:80", "--content-type", "text/html"), "--url is needed"),
         (("--from", "inside", "--to", "x:1"), "'--from'"),
         (("--from", "inside:80", "--to", "x:1"), "'inside:80' is no address; expected 10.1.0.5"),
         ((*CLIENT, "--to", "www.example.org"), "'--to'"),
@@ -226,49 +233,103 @@ def test_a_wrong_file_and_no_service(tmp_path: Path) -> None:
     assert run(tmp_path / "none.toml", *CLIENT, "--to", "x:1").exit_code == 1
 
 
-ENTRIES = st.sampled_from((("any",), ("internal",), ("external", "internal"), ("localhost", "any")))
+SOURCES = st.sampled_from((("any",), ("internal",), ("external", "internal"), ("localhost", "any"), ("few",)))
+TARGETS = st.sampled_from(
+    (
+        ("any",),
+        ("internal",),
+        ("external", "internal"),
+        ("localhost", "any"),
+        ("few", "servers"),
+        ("names",),
+        ("pages",),
+    )
+)
+RULES = st.lists(
+    st.tuples(
+        st.sampled_from(("allow", "deny")),
+        SOURCES,
+        TARGETS,
+        st.booleans(),
+        st.sampled_from(("any", "alice", "staff")),
+        st.sampled_from(("", "", "system", "typed", "disabled")),
+    ),
+    max_size=6,
+)
+NETWORK_RULES = st.lists(
+    st.tuples(
+        st.sampled_from(("internal", "servers", "any")),
+        st.sampled_from(("external", "any")),
+        st.sampled_from(("nat", "route")),
+    ),
+    max_size=2,
+)
+# A path and the type of what is answered, of a request in plain HTTP.
+REQUESTS = st.one_of(
+    st.none(),
+    st.tuples(st.sampled_from(("/a/b", "/a/../b", "/")), st.sampled_from((None, "", "text/html", "image/png"))),
+)
+
+
+def rule_of(number: int, drawn: Any) -> Rule:
+    action, source, target, shadow, user, kind = drawn
+    return Rule(
+        f"r{number}",
+        action,
+        ("any",),
+        source,
+        ("localhost",) if kind == "system" else target,
+        shadow=shadow,
+        users=(user,) if user != "staff" else ("any",),
+        groups=("staff",) if user == "staff" else (),
+        content_types=("text/*",) if kind == "typed" and action == "allow" else (),
+        system=kind == "system",
+        enabled=kind != "disabled",
+    )
+
+
+def policy_of(rules: Any, network_rules: Any) -> Policy:
+    local = LocalAddresses(reader=lambda _path: "", clock=lambda: 0.0)
+    networks = (Network("internal", ("10.1.0.0/16",)), Network("servers", ("10.2.0.0/24",)))
+    return Policy(
+        Networks(networks, local, (ComputerSet("few", ("10.1.0.5", "203.0.113.9")),)),
+        (DomainSet("names", ("www.example.org",)),),
+        (),
+        [rule_of(number, drawn) for number, drawn in enumerate(rules)],
+        url_sets=(UrlSet("pages", ("www.example.org/a/*", "10.1.0.9")),),
+        network_rules=[
+            NetworkRule(f"n{number}", (source,), (target,), relation)
+            for number, (source, target, relation) in enumerate(network_rules)
+        ],
+    )
 
 
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(("allow", "deny")),
-            ENTRIES,
-            ENTRIES,
-            st.booleans(),
-            st.sampled_from(("any", "alice", "staff")),
-        ),
-        max_size=6,
-    ),
-    st.sampled_from(("10.1.0.5", "203.0.113.5", "127.0.0.1")),
-    st.sampled_from(("10.1.0.9:80", "203.0.113.9:443", "127.0.0.1:1", "www.example.org:80")),
-    st.sampled_from(("", "10.1.0.9", "127.0.0.1")),
+    RULES,
+    NETWORK_RULES,
+    st.sampled_from(("10.1.0.5", "10.2.0.5", "203.0.113.5", "127.0.0.1")),
+    st.sampled_from(("10.1.0.9:80", "10.2.0.7:80", "203.0.113.9:443", "127.0.0.1:1", "www.example.org:80", "a..b:1")),
+    st.sampled_from(("", "10.1.0.9", "203.0.113.9", "127.0.0.1")),
     st.sampled_from(("", "alice", "bob")),
+    st.sampled_from(("TCP", "UDP")),
+    REQUESTS,
 )
-def test_it_agrees_with_the_decision(rules: Any, client: str, to: str, resolved: str, user: str) -> None:
+def test_it_agrees_with_the_decision(
+    rules: Any, network_rules: Any, client: str, to: str, resolved: str, user: str, transport: str, request_: Any
+) -> None:
     """The document's decision and its deciding rule are the policy's own, whatever the policy and the connection."""
-    made = [
-        Rule(
-            f"r{number}",
-            action,
-            ("any",),
-            source,
-            target,
-            shadow=shadow,
-            users=(user_,) if user_ != "staff" else ("any",),
-            groups=("staff",) if user_ == "staff" else (),
-        )
-        for number, (action, source, target, shadow, user_) in enumerate(rules)
-    ]
-    local = LocalAddresses(reader=lambda _path: "", clock=lambda: 0.0)
-    policy = Policy(Networks((Network("internal", ("10.1.0.0/16",)),), local), (), (), made)
+    policy = policy_of(rules, network_rules)
     destination = SocketAddress.parse(to)
     who = known_as(user, ("staff",) if user == "alice" else ())
     resolved = resolved if destination.address is None else ""
+    is_web = request_ is not None and transport == "TCP"
+    web = WebRequest(Url(destination.host, destination.port, request_[0]), request_[1]) if is_web else None
     found = Explainer(policy, (), {}, {}).explain(
-        Asked(SocketAddress(client, 4000), destination, "TCP", resolved, who, user)
+        Asked(SocketAddress(client, 4000), destination, transport, resolved, who, user, web=web)
     )
-    verdict = policy.judge(client, 4000, destination, "TCP", resolved or None, who)
+    verdict = policy.judge(client, 4000, destination, transport, resolved or None, who, web=web)
+    # What is remembered is what was said.
+    assert policy.judge(client, 4000, destination, transport, resolved or None, who, web=web) == verdict
     decision = found["decision"]
     assert (decision["allowed"], decision["rule"], decision["result"]) == (
         verdict.allowed,
@@ -277,10 +338,100 @@ def test_it_agrees_with_the_decision(rules: Any, client: str, to: str, resolved:
     )
     assert (decision["needs_user"], decision["needs_resolution"]) == (verdict.needs_user, verdict.needs_resolution)
     assert decision["shadows"] == [rule.name for rule in verdict.shadows]
+    assert decision["translates"] is verdict.translates
     assert [rule["rule"] for rule in found["rules"] if rule["decides"]] == [verdict.rule] * (
-        verdict.rule != "Default rule"
+        verdict.rule not in ("Default rule", "")
     )
+    assert found["network_rules"]["asked"] is (bool(network_rules) and web is None)
+    assert bool(found["network_rules"]["words"]) is found["network_rules"]["asked"]
     json.dumps(found)
+    assert all(isinstance(line, str) for line in in_words(found))
+
+
+WEB = """
+[[network]]
+name = "internal"
+ranges = ["10.1.0.0/16"]
+[[urls]]
+name = "pages"
+urls = ["www.example.org/a/*"]
+[[network_rule]]
+name = "out"
+from = ["internal"]
+to = ["external"]
+relation = "nat"
+[[system_rule]]
+name = "self"
+action = "deny"
+protocols = ["any"]
+from = ["any"]
+to = ["localhost"]
+[[rule]]
+name = "page"
+action = "allow"
+protocols = ["HTTP"]
+from = ["internal"]
+to = ["pages"]
+content_types = ["text/html"]
+[[rule]]
+name = "rest"
+action = "allow"
+protocols = ["HTTP"]
+from = ["internal"]
+to = ["external"]
+"""
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explain") / "fwx.toml"
+    path.write_text(WEB)
+    return path
+
+
+def said(config: Path, *arguments: str) -> list[str]:
+    result = run(config, *CLIENT, *arguments, *WORKDAY)
+    assert result.exit_code == 0, result.output
+    return result.stdout.replace(str(config), "fwx.toml").splitlines()[1:]
+
+
+def test_a_request_in_words(web: Path) -> None:
+    url, address = ("--url", "http://www.example.org/a/b?c"), ("--address", "203.0.113.7")
+    assert said(web, *url, *address, "--content-type", "image/png; x=y") == [
+        "  HTTP; from internal, any; to external, any",
+        "  for http://www.example.org:80/a/b, answered with image/png",
+        "  fwx.toml:13: system rule 'self': to: http://www.example.org:80/a/b at 203.0.113.7 is in external, any, not "
+        "localhost",
+        "  fwx.toml:19: rule 'page': content_types: the response is image/png, not text/html",
+        "  fwx.toml:26: rule 'rest': matches: allow",
+        "allowed by rule 'rest'",
+        "  way out: straight; filters: none",
+        "  log: yes",
+    ]
+    assert "  fwx.toml:19: rule 'page': matches by the URL: allow" in said(web, *url, *address)
+    assert (
+        "  fwx.toml:19: rule 'page': to: http://www.example.org:80/b at 203.0.113.7 is in external, any, not pages"
+        in (said(web, "--url", "http://www.example.org/b", *address))
+    )
+
+
+def test_network_rules_in_words(web: Path) -> None:
+    """B7.2: they come first, and where they refuse, no rule is tried."""
+    assert said(web, "--to", "203.0.113.7:80")[1] == "  network rule 'out': NAT"
+    assert said(web, "--to", "10.1.0.9:80")[1] == "  no network rule is needed: one network"
+    assert said(web, "--to", "www.example.org:80")[1] == "  network rules depend on the address of www.example.org"
+    refused = run(web, "--from", "203.0.113.7", "--to", "10.1.0.9:80")
+    assert "network rule 'out': NAT, in reverse" in refused.stdout
+    unrelated = web.with_name("unrelated.toml")
+    unrelated.write_text(WEB.replace('to = ["external"]\nrelation', 'to = ["servers"]\nrelation') + SERVERS)
+    assert said(unrelated, "--to", "203.0.113.7:80")[1:] == [
+        "  no network rule relates internal and external",
+        "denied, FWX_E_NETWORK_RULES_DENIED: no network rule relates internal and external: denied HTTP from 10.1.0.5 "
+        "(internal) to 203.0.113.7:80 (external)",
+    ]
+
+
+SERVERS = '[[network]]\nname = "servers"\nranges = ["10.2.0.0/24"]\n'
 
 
 def test_the_configuration_of_a_service_is_what_is_explained(config: Path) -> None:

@@ -139,8 +139,12 @@ def test_alerts(engine: Engine, registry: Registry) -> None:
     assert (event.name, event.severity, event.category) == ("Something", Severity.WARNING, Category.SECURITY)
     assert sdk.signal(event, "it happened")
     assert not sdk.signal(event, "again")
+    assert sdk.find_event(registry.getUtility(IFWXFirewall), "Something") is event
     with pytest.raises(ValueError, match="defined by 'a filter'"):
         sdk.define_event(registry.getUtility(IFWXFirewall), "Something", source="another filter")
+    sdk.remove_event(event)
+    with pytest.raises(ValueError, match="not defined here"):
+        sdk.find_event(registry.getUtility(IFWXFirewall), "Something")
 
 
 def test_another_adapter_replaces_the_sockets_of_a_service(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ from fwx.config_lines import index_lines
 from fwx.config_source import Source
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.rulematch import Match
+from fwx.impl.urlset import Url
 from fwx.impl.user import AUTHENTICATED, group_key, user_key
+from fwx.impl.webrequest import WebRequest
 from fwx.interfaces import SocketAddress
 from fwx.rule_warnings import unreachable_rules
 
@@ -26,10 +28,10 @@ NETWORKS = """
 [[network]]
 name = "wide"
 ranges = ["10.0.0.0/8", "192.0.2.0/25", "192.0.2.128/25"]
-[[network]]
+[[computers]]
 name = "inner"
 ranges = ["10.1.0.0/16", "192.0.2.0/24"]
-[[network]]
+[[computers]]
 name = "one"
 ranges = ["10.1.0.1"]
 [[network]]
@@ -44,6 +46,12 @@ names = ["deb.debian.org", "*.ftp.debian.org"]
 [[domains]]
 name = "exact"
 names = ["debian.org"]
+[[urls]]
+name = "pages"
+urls = ["*.debian.org/a/*", "debian.org/a/b", "http://10.9.0.1/x"]
+[[urls]]
+name = "page"
+urls = ["debian.org/a/b"]
 [[user]]
 name = "alice"
 groups = ["staff"]
@@ -59,16 +67,23 @@ hours = "08:00-18:00"
 NAMES = ("any", "localhost", "external", "wide", "inner", "one", "loop")
 
 
-def table(**parts: Any) -> str:
+def table(kind: str = "rule", /, **parts: Any) -> str:
     parts = {"action": "allow", "protocols": ["any"], "from": ["any"], "to": ["any"], **parts}
     spelled = (
         f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in parts.items()
     )
-    return "[[rule]]\n" + "\n".join(spelled) + "\n"
+    return f"[[{kind}]]\n" + "\n".join(spelled) + "\n"
 
 
 def configured(*rules: dict[str, Any]) -> Configuration:
-    text = NETWORKS + "".join(table(**{"name": f"r{number}", **rule}) for number, rule in enumerate(rules))
+    """Those with ``system`` are system rules, to the firewall itself."""
+    text = NETWORKS
+    for number, rule in enumerate(rules):
+        parts = {key: value for key, value in rule.items() if key != "system"}
+        if rule.get("system"):
+            text += table("system_rule", **{"name": f"r{number}", **parts, "to": ["localhost"]})
+        else:
+            text += table(**{"name": f"r{number}", **parts})
     configuration, problems = parse(Source(Path("fwx.toml"), tomllib.loads(text), index_lines(text)))
     assert configuration is not None, problems
     assert problems == []
@@ -122,6 +137,20 @@ def found(*rules: dict[str, Any]) -> list[tuple[int, int]]:
         ({"source_ports": ["1-1023"]}, {"source_ports": ["22", "80-90"]}, True),
         ({"source_ports": ["1-1023"]}, {"source_ports": ["1000-1030"]}, False),
         ({"source_ports": ["1-1023"]}, {}, False),
+        # A URL set is taken more widely by who denies.
+        ({"to": ["pages"]}, {"to": ["pages"]}, True),
+        ({"to": ["pages"]}, {"to": ["page"]}, True),
+        ({"to": ["page"]}, {"to": ["pages"]}, False),
+        ({"to": ["pages"]}, {"to": ["page"], "action": "deny"}, False),
+        ({"to": ["pages"], "action": "deny"}, {"to": ["page"], "action": "deny"}, True),
+        ({"to": ["any", "localhost"]}, {"to": ["page"]}, True),
+        ({}, {"to": ["page"]}, False),
+        ({"content_types": ["text/*"]}, {}, False),
+        ({"content_types": ["text/*"]}, {"content_types": ["text/html", "text/plain"]}, True),
+        ({"content_types": ["text/html"]}, {"content_types": ["text/*"]}, False),
+        ({}, {"content_types": ["text/*"]}, True),
+        ({"system": True}, {"to": ["localhost"]}, True),
+        ({"system": True}, {}, False),
         ({"shadow": True}, {}, False),
         ({"enabled": False}, {}, False),
         ({}, {"enabled": False}, False),
@@ -157,16 +186,28 @@ PARTS = st.fixed_dictionaries(
     optional={
         "protocols": st.just(["HTTP"]),
         "from": some(*NAMES),
-        "to": some(*NAMES, "debian", "mirrors", "exact"),
+        "to": some(*NAMES, "debian", "mirrors", "exact", "pages", "page"),
         "users": some("alice", "bob", "authenticated"),
         "groups": some("staff", "guests"),
         "schedule": st.just("work"),
         "source_ports": some("1-1023", "22", "4000-65535"),
         "shadow": st.just(True),
+        "system": st.just(True),
+        "action": st.just("deny"),
     },
 )
 PLAIN = st.fixed_dictionaries({}, optional={"from": some(*NAMES), "to": some(*NAMES, "debian", "mirrors", "exact")})
-RULES = st.lists(st.one_of(PLAIN, PARTS), min_size=2, max_size=4)
+WEB = st.fixed_dictionaries(
+    {},
+    optional={
+        "to": some("pages", "page", "debian", "any"),
+        "content_types": some("text/html", "text/*", "image/png"),
+    },
+)
+WEB_DENIED = st.fixed_dictionaries({"action": st.just("deny")}, optional={"to": some("pages", "page", "exact")})
+RULES = st.lists(st.one_of(PLAIN, PARTS, WEB, WEB_DENIED), min_size=2, max_size=4)
+PATHS = st.sampled_from((None, "/a/b", "/a/", "/x", "/a/%62", "/c/../a/b", "/A/B", "/a%2Fb", "/%"))
+CONTENTS = st.sampled_from((None, "", "text/html", "text/css", "image/png"))
 ADDRESSES = ("10.1.0.1", "10.1.0.2", "10.9.0.1", "127.0.0.1", "127.0.9.1", "192.0.2.200", "203.0.113.1")
 HOSTS = (*ADDRESSES, "debian.org", "deb.debian.org", "x.ftp.debian.org", "x.debian.org", "example.org")
 CLIENTS = (
@@ -182,6 +223,8 @@ CONNECTIONS = st.tuples(
     st.sampled_from((None, *ADDRESSES)),
     st.sampled_from(CLIENTS),
     st.sampled_from((1793613600.0, 1793649600.0)),
+    PATHS,
+    CONTENTS,
 )
 
 
@@ -193,7 +236,11 @@ def test_what_is_found_never_matches(rules: list[dict[str, Any]], connections: l
     trie = "Local:\n   |-- 10.1.0.1\n      /32 host LOCAL\n"
     local = LocalAddresses(reader=lambda path: trie if path.endswith("fib_trie") else "", clock=lambda: 0.0)
     policy = policy_of(configuration, local)
-    for source, port, host, to_port, resolved, who, moment in connections:
-        explained = policy.explain(source, port, SocketAddress(host, to_port), "TCP", resolved, who, moment=moment)
-        matching = {step.rule.name for step in explained.steps if isinstance(step.outcome, Match)}
+    # A system rule leaves it open whether a name is the firewall, so that rules behind it leave it open, too.
+    sure = {Match.BY_ADDRESS, Match.BY_NAME, Match.BY_URL} if configuration.system_rules else set(Match)
+    for source, port, host, to_port, resolved, who, moment, path, content in connections:
+        web = None if path is None else WebRequest(Url(host, to_port, path), content)
+        target = SocketAddress(host, to_port)
+        explained = policy.explain(source, port, target, "TCP", resolved, who, moment=moment, web=web)
+        matching = {step.rule.name for step in explained.steps if step.outcome in sure}
         assert not matching & told, explained

@@ -29,12 +29,18 @@ class Door:
         self.refusals: list[int] = []
         self.client_is_there = True
 
-    def open(self, target: SocketAddress | None = None, early: bytes = b"", **more: Any) -> None:
+    def open(
+        self,
+        target: SocketAddress | None = None,
+        early: bytes = b"",
+        client_address: SocketAddress = CLIENT,
+        **more: Any,
+    ) -> None:
         self.gateway.open(
             Request(
                 self,
                 self.transport,
-                CLIENT,
+                client_address,
                 target or self.address,
                 source=fwxSourceWSP,
                 interface="proxy",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx.data_pump import DataPump
+from fwx.impl.ceiling import HIGH_WATER
 from fwx.impl.iobuffer import LARGEST, FWXIOBuffer
 from fwx.impl.junction import junction
-from fwx.impl.sockets import HIGH_WATER, FWXSocket
+from fwx.impl.sockets import FWXSocket
 from fwx.impl.unknown import Unknown
 from fwx.interfaces.hresult import (
     ERROR_OPERATION_ABORTED,

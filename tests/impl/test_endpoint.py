@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.endpoint import LARGEST_BLOCK, SMALLEST_BLOCK, Endpoint
+from fwx.impl.ceiling import LARGEST_BLOCK, MOST_QUEUED, SMALLEST_BLOCK
+from fwx.impl.endpoint import Endpoint
 from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
+from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAECONNRESET, WSAESHUTDOWN
 
 if TYPE_CHECKING:

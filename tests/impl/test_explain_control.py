@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +42,9 @@ class Lines:
 
 def asked(rig: Rig, number: object) -> list[Mapping[str, Any]]:
     lines: Any = Lines()
-    asyncio.run(ExplainControl(load(None), rig.engine).explain({"connection": number}, lines))
+    asyncio.run(
+        ExplainControl(SimpleNamespace(configuration=load(None)), rig.engine).explain({"connection": number}, lines)
+    )
     assert lines.sent[0] == {"done": {}}
     return list(lines.sent[1:])
 

@@ -8,13 +8,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fwx.impl.policy import Rule
+from fwx.impl.networkrules import NetworkRule
+from fwx.impl.networks import LocalAddresses, Network, Networks
+from fwx.impl.policy import Policy, Rule
+from fwx.impl.urlset import UrlSet
 from fwx.impl.user import FWXAuthenticatedUser
 from fwx.interfaces import GUID_NULL, Hostent, SocketAddress, fwxSourceWSP
 from fwx.interfaces.constants import FWX_FLAG_USE_EXTENTION, FWX_FLAG_USE_MIME
 from fwx.interfaces.hresult import (
     E_INVALIDARG,
     E_POINTER,
+    FWX_E_MIME_NEEDED,
+    FWX_E_NETWORK_RULES_DENIED,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
     S_OK,
@@ -85,6 +90,50 @@ def test_the_user_counts(rig: Rig) -> None:
     ann = rig.sessions.of(SocketAddress("127.0.0.1"), fwxSourceWSP, FWXAuthenticatedUser("ann"))
     assert check(ann, host("www.example", OUTSIDE)) == S_OK
     assert check(rig.session(), host("www.example", OUTSIDE)) == FWX_E_POLICY_RULES_DENIED
+
+
+def web_policy(*rules: Rule, network_rules: tuple[NetworkRule, ...] = ()) -> Policy:
+    local = LocalAddresses(reader=lambda path: "", clock=lambda: 0.0)
+    networks = Networks((Network("outside", ("203.0.113.0/24",)), Network("other", ("192.0.2.0/24",))), local)
+    urls = (UrlSet("pages", ("www.example/a/*",)),)
+    return Policy(networks, (), (), rules, url_sets=urls, network_rules=network_rules)
+
+
+def test_a_path_makes_it_a_request(rig: Rig) -> None:
+    """B7.17: with a path, rules about URLs and content types count."""
+    rig.engine.policy = web_policy(
+        Rule("pages", "allow", ("HTTP",), ANYWHERE, ("pages",)),
+        Rule("typed", "allow", ("HTTP",), ANYWHERE, ("outside",), content_types=("text/html",)),
+    )
+    session, there = rig.session(), host("www.example", OUTSIDE)
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({}, False),
+        ({"path": "/a/x"}, True),
+        ({"path": "/b"}, True),  # as long as the content is not known
+        ({"path": "/b", "mime": "text/html; charset=x"}, True),
+        ({"path": "/b", "mime": "image/png"}, False),
+        ({"path": "/a/x", "mime": "image/png"}, True),
+        ({"mime": "text/html"}, False),
+        ({"path": "/b/x.html?y.exe", "flags": FWX_FLAG_USE_EXTENTION}, True),
+        ({"path": "/b/x.exe", "flags": FWX_FLAG_USE_EXTENTION}, False),
+        ({"path": "/b/x", "flags": FWX_FLAG_USE_EXTENTION}, False),
+    ]
+    for asked, allowed in cases:
+        assert check(session, there, **asked) == (S_OK if allowed else FWX_E_POLICY_RULES_DENIED), asked
+    assert check(session, there, path="/a/x", flags=FWX_FLAG_USE_MIME) == FWX_E_MIME_NEEDED
+    assert check(session, there, path="/a/x", mime="x/y", flags=FWX_FLAG_USE_MIME) == S_OK
+    assert [check(session, there, path=1), check(session, there, mime=1)] == [E_INVALIDARG] * 2
+
+
+def test_network_rules_count(rig: Rig) -> None:
+    """B7.17, B7.2: for whatever a filter asks about, plain HTTP too."""
+    client = rig.sessions.of(SocketAddress("192.0.2.5"), fwxSourceWSP)
+    everything = Rule("all", "allow", ("any",), ANYWHERE, ANYWHERE)
+    related = NetworkRule("r", ("other",), ("external",), "nat")
+    rig.engine.policy = web_policy(everything, network_rules=(related,))
+    for path in (None, "/"):
+        assert check(client, host("", OUTSIDE), path=path) == FWX_E_NETWORK_RULES_DENIED
+        assert check(client, host("", INSIDE), path=path) == S_OK
 
 
 def test_a_protocol_that_is_not_known_needs_a_rule_for_all(rig: Rig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fwx.impl.endpoint import LARGEST_BLOCK
+from fwx.impl.ceiling import LARGEST_BLOCK
 from fwx.impl.iobuffer import LARGEST, FWXIOBuffer
 from fwx.interfaces import IFWXIOBuffer
 from fwx.interfaces.hresult import (

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx.impl.ceiling import MOST_QUEUED
 from fwx.impl.iobuffer import FWXIOBuffer, begin_receive, data_of
 from fwx.impl.junction import JunctionEnd, junction
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED, Operation
+from fwx.impl.operation import MOST_PENDING, Operation
 from fwx.impl.runqueue import RunQueue
 from fwx.interfaces.hresult import ERROR_OPERATION_ABORTED, WSAECONNABORTED, WSAECONNRESET, WSAEFAULT, WSAESHUTDOWN
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def policy_of(*rules: Rule) -> Policy:
         ((), INTERNAL, "127.0.0.1", fwx_nrt_Route),
         ((), INTERNAL, WORLD, fwx_nrt_NoRelation),
         ((BROWSE,), INTERNAL, WORLD, fwx_nrt_NAT),
+        ((replace(BROWSE, enabled=False),), INTERNAL, WORLD, fwx_nrt_NoRelation),
         ((BROWSE,), INTERNAL, f"::ffff:{WORLD}", fwx_nrt_NAT),
         ((BROWSE,), INTERNAL, SERVER, fwx_nrt_NoRelation),
         ((PUBLISH,), INTERNAL, SERVER, fwx_nrt_NAT),

@@ -552,9 +552,9 @@ def test_warm_verdict_is_the_same_object() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwx.impl.policy._MEMO_ENTRIES", 10)
+    monkeypatch.setattr("fwx.impl.verdictmemory.MOST_REMEMBERED", 10)
     policy = make()
     for number in range(100):
         assert not ask(policy, "203.0.113.9", f"203.0.113.{number}:80").allowed
         assert not policy.judge_look_up("203.0.113.9", f"203.0.113.{number}").allowed
-        assert len(policy._verdicts) + len(policy._look_ups) <= 10
+        assert len(policy._memory) <= 10

@@ -117,11 +117,11 @@ def test_users_that_no_rule_tells_apart_share_verdicts() -> None:
 
 
 def test_what_is_remembered_of_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwx.impl.policy._MEMO_ENTRIES", 10)
+    monkeypatch.setattr("fwx.impl.verdictmemory.MOST_REMEMBERED", 10)
     policy = make(rule("r", "allow", ("authenticated",)))
     for number in range(100):
         assert ask(policy, FWXAuthenticatedUser(f"user {number}").who).allowed
-    assert len(policy._known) <= 10
+    assert len(policy._memory.known) <= 10
 
 
 names = st.sampled_from(["ann", "bob", "staff", "authenticated", "any"])

@@ -34,6 +34,8 @@ CAROL = FWXAuthenticatedUser(r"branch\carol", ("staff", "night"), "RADIUS")
 class Servers:
     """RADIUS servers that say later what the test wants."""
 
+    is_configured = True
+
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.asked: list[tuple[str, bytes]] = []

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from zope.interface import implementer
 
+from fwx.impl.ceiling import MOST_QUEUED
 from fwx.impl.iobuffer import FWXIOBuffer
-from fwx.impl.operation import MOST_PENDING, MOST_QUEUED
+from fwx.impl.operation import MOST_PENDING
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFWXDataFilter, SocketAddress
 from fwx.interfaces.hresult import FWX_E_TERMINATING, HRESULT_FROM_WIN32, WSAENOBUFS, COMError

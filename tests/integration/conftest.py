@@ -101,7 +101,7 @@ class Firewall:
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], config: Path | None) -> None:
         self.folder = folder
         self.traceback_expected = False
-        self.leaves = {"firewall.db"}
+        self.leaves = {"firewall.db", "history"}
         self.state = folder / "state"
         self._stderr = folder / "stderr.txt"
         with self._stderr.open("wb") as stderr:

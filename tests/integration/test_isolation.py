@@ -76,6 +76,27 @@ class Filter(Filter):
         super().FilterShutdown()
 """
 
+# It knows each connection by what it has made of the rule.
+RULED = """
+@sdk.implementer(sdk.IFWXPerRuleDataplugin)
+class Words(sdk.Unknown):
+    def __init__(self, words):
+        self.words = words
+
+    def CompareRulesData(self, pProcessedRulesData):
+        return sdk.S_OK if self.words == pProcessedRulesData.words else sdk.S_FALSE
+
+class Session(Session):
+    def FirewallEventHandler(self, pProxyEvent):
+        assert pProxyEvent.Parameters.Connect.PerRuleProcessedData.words == VERSION
+        super().FirewallEventHandler(pProxyEvent)
+
+@sdk.implementer(sdk.IFWXPerRuleData)
+class Filter(Filter):
+    def PrepareRulesData(self, pPolicyRule):
+        note(f"prepares {pPolicyRule.Name}")
+        return Words(VERSION)
+"""
 
 # Its calls come on threads.
 BLOCKING = """
@@ -277,7 +298,8 @@ def test_new_connections_get_the_new_code(
     serve: Any, curl: Any, web: str, origin: Any, client: Any, eventually: Callable[..., Any], loop: str, extra: str
 ) -> None:
     """B1.4, B1.39: the old code finishes what it began, in the same session; then its session filter is detached and it
-    is shut down; on threads as on the loop."""
+    is shut down; on threads as on the loop. B7.12, B7.13: either code has its own data of the rule."""
+    extra = RULED + extra
     reloading = Reloading(serve, curl, web, loop=loop, extra=extra)
     assert reloading.fetch() == b"the first"
     eventually(lambda: "the first detached" in reloading.journal(), "the end of curl's connection")
@@ -299,8 +321,10 @@ def test_new_connections_get_the_new_code(
     reloading.firewall.stop()
     assert [line for line in reloading.journal() if not line.endswith("one detached")] == [
         "the first init",
+        "the first prepares Embedded default",
         "the first detached",
         "the next one init",
+        "the next one prepares Embedded default",
         "the first detached",
         "the first session detached",
         "the first shutdown",
@@ -329,6 +353,11 @@ BROKEN = {
         "pass",
         "\nclass Filter(Filter):\n    def FilterInit(self, firewall):\n        raise ValueError('boom')\n",
         "filter 'tag' failed in FilterInit: ValueError: boom",
+    ),
+    "PrepareRulesData": (
+        "pass",
+        RULED.replace("return Words(VERSION)", "raise ValueError('bang')"),
+        "filter 'tag' failed in PrepareRulesData: ValueError: bang (rule 'Embedded default')",
     ),
 }
 

@@ -33,6 +33,7 @@ def test_root_is_given_up(serve: Any, origin: Any, client: Any, user: str, accou
     firewall.wait_row()
     modes = {path.name: (path.stat().st_mode & 0o777, str(path.stat().st_uid)) for path in firewall.state.iterdir()}
     assert modes.pop("firewall.db") == (0o600, ids[0])
+    assert modes.pop("history") == (0o700, ids[0])
     assert {mode for mode, _ in modes.values()} <= {0o600}
     assert firewall.state.stat().st_mode & 0o777 == 0o700
 

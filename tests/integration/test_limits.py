@@ -11,7 +11,12 @@ from click.testing import CliRunner
 from fwx.commands.limits import limits
 from fwx.commands.log import log
 from fwx.impl.logrecord import Action
-from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED
+from fwx.interfaces.hresult import (
+    FWX_E_IS_BUSY,
+    FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED,
+    HRESULT_FROM_WIN32,
+    WSAEMFILE,
+)
 
 
 def is_refused(client: Any, proxy: tuple[str, int], source: str | None = None) -> None:
@@ -83,22 +88,37 @@ def test_published_servers_count_too(serve: Any, origin: Any, client: Any) -> No
     assert (row["Interface"], row["resultcode"]) == ("www", int(FWX_E_IS_BUSY))
 
 
-def test_no_descriptors_left(serve: Any, origin: Any, client: Any) -> None:
-    """Out of descriptors, clients wait until there are some again; none is lost, and nothing spins or dies."""
-    prelude = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+def test_no_descriptors_left(serve: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """Out of descriptors, clients wait until there are some again; none is lost, and what is there goes on.
+
+    A connection that would need one more is refused with the reason. Nothing spins or dies.
+    """
+    prelude = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
     firewall = serve(prelude=prelude)
     server = origin()
-    opened = [client.connect(firewall.address()) for _ in range(60)]
+    kept = client.socks(firewall.address(), server.address)
+    opened = [client.connect(firewall.address()) for _ in range(80)]
     assert client.exactly(_greeted(opened[0]), 2) == b"\x05\x00"
+    eventually(lambda: "takes no clients for a moment" in firewall.stderr(), "the descriptors to run out")
+    kept.sendall(b"goes on")
+    assert client.exactly(kept, 7) == b"goes on"
+    asking = opened[0]
+    asking.sendall(client.socks_request(server.address))
+    assert client.exactly(asking, 2)[1] == 1
+    (row,) = firewall.wait_rows(1, Action=int(Action.Failed))
+    assert (row["resultcode"], row["reason"]) == (
+        int(HRESULT_FROM_WIN32(WSAEMFILE)),
+        f"connecting to {server.address[0]}:{server.address[1]} failed",
+    )
     for sock in opened[:-1]:
         sock.close()
     last = opened[-1]
     last.sendall(b"\x05\x01\x00" + client.socks_request(server.address))
     assert client.exactly(last, 4)[3] == 0
-    assert "takes no clients for a moment" in firewall.stderr()
     last.close()
+    kept.close()
     firewall.wait_base_line()
-    firewall.wait_rows(60)
+    firewall.wait_rows(81)
 
 
 def _greeted(sock: Any) -> Any:
@@ -156,7 +176,7 @@ def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: An
     (rule,) = told["rules"]
     assert (rule["rule"], rule["users"]) == ("staff", [{"user": "127.0.0.7", "is": 1, "most": 1}])
     words = CliRunner().invoke(limits, [*config, "--from", "127.0.0.9"]).stdout.splitlines()
-    assert words[1].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
+    assert words[3].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
     assert words[-1] == "  127.0.0.7: 1/1 connections"
 
     asking = client.connect(proxy, "127.0.0.6")

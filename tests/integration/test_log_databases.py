@@ -1,7 +1,8 @@
-"""A service that logs to three places: SQLite, W3C files, and a PostgreSQL server that goes away and comes back."""
+"""A service that logs to four places: SQLite, W3C files, JSON lines, and PostgreSQL, which goes away and comes back."""
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from tests.postgresql import PostgreSQL
 CONFIG = """
 [log]
 sql = "{url}"
+json = {{ directory = "json", fields = ["Action", "connectionid"] }}
 w3c = {{ directory = "w3c", fields = ["action", "connection ID", "x-nat-address"] }}
 establish = true
 intermediate_seconds = 0.3
@@ -52,7 +54,7 @@ def test_every_place_has_every_record(
     """B9.11, B9.19: also those of the time when the server was away, in which clients were served."""
     url = postgresql.create()
     firewall = serve(CONFIG.format(url=url))
-    firewall.leaves = {"firewall.db", "w3c"}
+    firewall.leaves = {"firewall.db", "json", "w3c"}
     proxy, server = firewall.address(), origin()
     lasting = client.socks(proxy, server.address)
     lasting.sendall(b"abc")
@@ -88,7 +90,10 @@ def test_every_place_has_every_record(
     assert [row["bytessentDelta"] for row in rows if row["connectionid"] == 1 and row["bytessentDelta"]] == [3]
     assert list(read(url)) == rows
     assert list(read(url, alerts=True)) == firewall.alerts()
-    (file,) = (firewall.state / "w3c").iterdir()
+    (file,) = (firewall.state / "json").glob("*.jsonl")
+    objects = [json.loads(line) for line in file.read_text().splitlines()]
+    assert objects == [{name: row[name] for name in ("Action", "connectionid")} for row in rows]
+    (file,) = (firewall.state / "w3c").glob("*.w3c")
     lines = [line.split("\t") for line in file.read_text().splitlines() if not line.startswith("#")]
     expected = [[Action(row["Action"]).name, str(row["connectionid"]), row["NATAddress"]] for row in rows]
     assert lines == expected

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from fwx.interfaces.hresult import FWX_E_FULLDENY_DROPPED
 from fwx.packetfilter.confinement import CAP_NET_ADMIN
 from tests.integration.bind_client import BindClient
 from tests.integration.namespaces import socket_in
@@ -380,7 +381,10 @@ def test_what_is_diverted_on_purpose_passes(gateway: Any, three: Namespaces, out
 def test_a_service_that_is_killed(
     gateway: Any, three: Namespaces, outside: Outside, server: None, foreign: None, eventually: Any
 ) -> None:
-    """B11.13, B11.14: nothing new comes in but what is excepted; what was there goes on; a new start takes over."""
+    """B11.13, B11.14: nothing new comes in but what is excepted; what was there goes on; a new start takes over.
+
+    B11.15, B11.16: no alert is raised meanwhile; what was dropped is logged by the start, which ends the lockdown.
+    """
     firewall = gateway()
     helper = helper_of(firewall)
     outside.ask(7001).close()
@@ -399,6 +403,10 @@ def test_a_service_that_is_killed(
     assert outside.finds(22) == b"foreign"
     kept.sendall(b"still here")
     again = gateway(folder=firewall.folder)
+    row = again.wait_row(resultcode=int(FWX_E_FULLDENY_DROPPED))
+    assert re.fullmatch(r"\d+ packets of \d+ bytes were dropped in lockdown", row["reason"])
+    assert int(row["reason"].split()[0]) >= 3
+    assert again.alerts() == []
     assert "the table fwx_gateway of a run that did not end as it should is replaced" in again.stderr()
     outside.ask(7001).close()
     eventually(lambda: outside.finds() == b"welcome", "the port to open")
@@ -410,6 +418,28 @@ def test_lockdown_by_hand(gateway: Any, three: Namespaces, outside: Outside, for
     """B11.13: where the operator wants it, a service that is stopped leaves nothing open either."""
     firewall = gateway('lockdown = "always"')
     firewall.stop()
+    assert three.table() is not None
+    assert [outside.finds(port) for port in (1080, 5432)] == [None] * 2
+    assert outside.finds(22) == b"foreign"
+
+
+LAST = """
+[limits]
+denials_before_alert = 1
+
+[[alert]]
+name = "last"
+event = "Client denied too often"
+stop_service = true
+"""
+
+
+def test_lockdown_by_an_alert(gateway: Any, three: Namespaces, outside: Outside, foreign: None) -> None:
+    """B11.13, B9.18: an alert that stops the service leaves nothing open, whatever ``lockdown`` says."""
+    firewall = gateway(LAST)
+    sock = outside.connect(1080)
+    sock.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(FIREWALL4) + (9).to_bytes(2, "big"))
+    firewall.wait_stopped()
     assert three.table() is not None
     assert [outside.finds(port) for port in (1080, 5432)] == [None] * 2
     assert outside.finds(22) == b"foreign"

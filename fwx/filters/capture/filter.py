@@ -105,6 +105,7 @@ class Capture(sdk.ConnectionFilter):
     """The filter object."""
 
     Options = CaptureOptions
+    EVENTS = ("Capture not written",)
 
     def __init__(self, options: CaptureOptions) -> None:
         self._options = options

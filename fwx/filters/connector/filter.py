@@ -50,6 +50,7 @@ class Connector(sdk.ConnectionFilter):
     """The filter object. It sees primary connections alone: secondary ones are not in its mask (B2.4)."""
 
     Options = ConnectorOptions
+    EVENTS = ("Secondary connection refused",)
     events = sdk.fwx_Connect_Tcp
 
     def __init__(self, options: ConnectorOptions) -> None:

@@ -52,6 +52,7 @@ class DnsFilter(sdk.ConnectionFilter):
     """The filter object."""
 
     Options = DnsOptions
+    EVENTS = ("DNS refused",)
     events = sdk.fwx_Connect_Tcp | sdk.fwx_AcceptedConnection | sdk.fwx_Udp_Destination
 
     def __init__(self, options: DnsOptions) -> None:

@@ -105,6 +105,7 @@ class ExeBlock(sdk.ConnectionFilter):
     """The filter object. It reads control connections nearest to the server, behind ``ftp``, which names the ports."""
 
     Options = ExeBlockOptions
+    EVENTS = ("Program blocked", "File not looked at")
     priority = sdk.fwx_dfpc_PreTrust
 
     def __init__(self, options: ExeBlockOptions) -> None:

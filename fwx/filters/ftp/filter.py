@@ -65,6 +65,7 @@ class FtpFilter(sdk.ConnectionFilter):
     """The filter object. It sees control connections alone: secondary ones are not in its mask (B2.4)."""
 
     Options = FtpOptions
+    EVENTS = ("FTP refused",)
 
     def __init__(self, options: FtpOptions) -> None:
         self._options = options

@@ -23,6 +23,7 @@ class ServerSplit(sdk.ConnectionFilter):
     """The filter object. Clients come to its own sockets, and by the connections of the rules that name it."""
 
     Options = SplitOptions
+    EVENTS = ("Split refused", "Inside server silent")
     events = sdk.fwx_Connect_Tcp
 
     def __init__(self, options: SplitOptions) -> None:

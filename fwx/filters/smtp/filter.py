@@ -66,6 +66,7 @@ class SmtpFilter(sdk.ConnectionFilter):
     """The filter object."""
 
     Options = SmtpOptions
+    EVENTS = ("SMTP refused",)
 
     def __init__(self, options: SmtpOptions) -> None:
         words = tuple(re.escape(word) for word in options.refuse_words)

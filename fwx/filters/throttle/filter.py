@@ -98,6 +98,7 @@ class Throttle(sdk.ConnectionFilter):
     """The filter object."""
 
     Options = ThrottleOptions
+    EVENTS = ()
 
     def __init__(self, options: ThrottleOptions) -> None:
         self._up = Rate(options.up, options.burst) if options.up else None

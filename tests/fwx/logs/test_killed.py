@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 import sqlalchemy
 
 from fwx.firewall_log import FirewallLog, read
+from fwx.logs.jsonlines import JsonSink
+from fwx.logs.sink import Sink
 from fwx.logs.sql import SqlSink
 from tests.fwx.logs.records import PATIENCE
 from tests.postgresql import PostgreSQL
@@ -26,9 +29,11 @@ import sys, time
 from pathlib import Path
 from fwx.firewall_log import FirewallLog
 from fwx.impl.logrecord import Action, LogRecord
+from fwx.logs.jsonlines import JsonSink
 from fwx.logs.sql import SqlSink
 path, url = Path(sys.argv[1]), sys.argv[2]
 others = [("sql", SqlSink(url, "killed"))] if url else []
+others.append(("json", JsonSink(path.parent / "json")))
 log = FirewallLog(path, others=others, spool_directory=path.parent, spool_bytes=1 << 28)
 log.open()
 print("open", flush=True)
@@ -72,7 +77,10 @@ def killed(
 
 def require(source: Path | str, old: list[int], all_of_them: list[int]) -> None:
     """What is old is there, once and in order; of what came later, none is there before another that came earlier."""
-    found = [row["connectionid"] for row in read(source)]
+    require_numbers([row["connectionid"] for row in read(source)], old, all_of_them)
+
+
+def require_numbers(found: list[int], old: list[int], all_of_them: list[int]) -> None:
     assert found[: len(old)] == old
     assert found == list(range(len(found)))
     assert len(found) <= len(all_of_them) + 1000  # what was printed and not read any more
@@ -80,7 +88,9 @@ def require(source: Path | str, old: list[int], all_of_them: list[int]) -> None:
 
 def go_on(path: Path, url: str = "") -> None:
     """Start again, as the service does: what waits in the spool is written."""
-    others = [("sql", SqlSink(url, "killed"))] if url else []
+    others: list[tuple[str, Sink]] = [("json", JsonSink(path.parent / "json"))]
+    if url:
+        others.append(("sql", SqlSink(url, "killed")))
     log = FirewallLog(path, others=others, spool_directory=path.parent, spool_bytes=1 << 28)
     log.open()
     assert log.flush(PATIENCE)
@@ -93,8 +103,17 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "firewall.db"
 
 
-def test_while_sqlite_takes_everything(path: Path) -> None:
-    require(path, *killed(path))
+def numbers_of(folder: Path) -> list[int]:
+    """Return the numbers in JSON lines."""
+    lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [json.loads(line)["connectionid"] for line in lines]
+
+
+def test_while_sqlite_and_the_json_lines_take_everything(path: Path) -> None:
+    old, everything = killed(path)
+    require(path, old, everything)
+    go_on(path)
+    require_numbers(numbers_of(path.parent / "json"), old, everything)
 
 
 def test_while_sqlite_is_locked(path: Path) -> None:

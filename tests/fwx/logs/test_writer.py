@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,60 @@ def test_a_write_of_thirty_seconds_is_a_failure(
     assert writer.failed is None
 
 
+@pytest.mark.parametrize(("on_error", "accepts"), [("close", False), ("open", True)])
+def test_a_write_of_thirty_seconds_without_a_spool(
+    opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, on_error: str, accepts: bool
+) -> None:
+    """B9.19: the loop thread notices, and nobody new is let in, unless that is switched off; the record is not lost."""
+    monotonic = Clock()
+    writer = opened(spool_bytes=0, monotonic=monotonic, on_error=on_error)
+    writer.look()
+    shelf.goes_on.clear()
+    writer.write(record(0))
+    assert shelf.entered.wait(PATIENCE)
+    monotonic.now += STUCK_SECONDS - 0.1
+    writer.look()
+    assert (writer.accepting, writer.failed) == (True, None)
+    monotonic.now += 0.1
+    for _ in range(2):
+        writer.look()
+    assert writer.accepting is accepts
+    follows = "connections go on without it" if accepts else "new connections are refused"
+    assert reports.words == [f"{follows}: shelf: a write takes more than 30 s"]
+    shelf.goes_on.set()
+    assert reports.recovered.wait(PATIENCE)
+    assert (writer.accepting, writer.failed, shelf.numbers) == (True, None, [0])
+
+
+def test_a_write_and_a_spool_that_do_not_end(
+    opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B9.19: both stand on the disk that does not answer, so nothing can be kept: nobody new is let in."""
+    monotonic, spooling, disk = Clock(), threading.Event(), threading.Event()
+    append = Spool.append
+
+    def stand_still(spool: Spool, batch: Batch) -> None:
+        spooling.set()
+        assert disk.wait(PATIENCE)
+        append(spool, batch)
+
+    monkeypatch.setattr(Spool, "append", stand_still)
+    writer = opened(monotonic=monotonic)
+    shelf.goes_on.clear()
+    writer.write(record(0))
+    assert shelf.entered.wait(PATIENCE)
+    monotonic.now += STUCK_SECONDS
+    assert spooling.wait(PATIENCE)
+    writer.look()
+    assert not writer.accepting
+    assert "takes no records" in reports.words[0]
+    disk.set()
+    shelf.goes_on.set()
+    assert reports.recovered.wait(PATIENCE)
+    assert writer.flush(PATIENCE)
+    assert (writer.accepting, shelf.numbers) == (True, [0])
+
+
 def test_a_full_spool_refuses_new_connections_and_loses_nothing(
     opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, path: Path
 ) -> None:
@@ -238,6 +293,7 @@ def test_old_records_are_deleted_little_by_little_and_not_before_new_ones_are_wr
     assert shelf.pruned == [clock.now] * 3
     clock.now += writer_module.PRUNE_SECONDS
     monotonic.now += writer_module.PRUNE_SECONDS
+    assert writer.flush(PATIENCE)
     until(lambda: len(shelf.pruned) == 4, "the next time")
 
 
@@ -256,10 +312,12 @@ def test_a_clock_that_jumps_is_named_and_deletes_nothing_for_a_day(
     assert f"{jump:+.0f} s" in caplog.text
     monotonic.now += 3600
     clock.now += 3600
+    assert writer.flush(PATIENCE)
     until(lambda: len(shelf.pruned) == 2, "the second time")
     assert shelf.pruned[1] is None
     monotonic.now += 86400
     clock.now += 86400
+    assert writer.flush(PATIENCE)
     until(lambda: len(shelf.pruned) == 3, "the third time")
     assert shelf.pruned[2] == clock.now
     assert shelf.numbers == [1]
@@ -278,6 +336,41 @@ def test_deleting_that_fails_is_named_and_tried_again_later(
         assert writer.flush(PATIENCE)
         until(lambda: "shelf: old records cannot be deleted: read only" in caplog.text, "it to be named")
     assert writer.accepting
+
+
+def test_nothing_wakes_up_while_nothing_is_written_and_a_record_wakes_all(
+    opened: Callable[..., LogWriter], shelf: Shelf, path: Path
+) -> None:
+    looks: list[str] = []
+    looked_for: list[int] = []
+
+    def monotonic() -> float:
+        looks.append(threading.current_thread().name)
+        return time.monotonic()
+
+    writer = opened(monotonic=monotonic)
+    for number in range(3):
+        until(lambda: writer._asleep, "the writer to sleep")
+        looks.clear()
+        threading.Event().wait(0.05)  # ten times as long as each of its pauses
+        assert looks == []
+        looked_for.append(number)
+        writer.write(record(number))
+        until(lambda: shelf.numbers[-1:] == looked_for[-1:], "the record")
+    until(lambda: writer._asleep, "the writer to sleep")
+    shelf.goes_on.clear()
+    writer.write(record(3))
+    writer.write(record(4))
+    until(path.exists, "the record to be on disk while the sink keeps it")
+    shelf.goes_on.set()
+
+
+def test_old_records_are_deleted_while_nothing_is_written(
+    opened: Callable[..., LogWriter], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "PRUNE_SECONDS", 0.01)
+    opened()
+    until(lambda: len(shelf.pruned) > 5, "it to look several times")
 
 
 def test_a_spool_that_cannot_be_used_closes_the_sink_again(shelf: Shelf, tmp_path: Path) -> None:

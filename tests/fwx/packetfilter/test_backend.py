@@ -17,7 +17,7 @@ from fwx.interfaces.hresult import WSAENETDOWN
 from fwx.network import Poller
 from fwx.packetfilter import backend
 from fwx.packetfilter.backend import NftablesPacketFilter, hole_of
-from fwx.packetfilter.messages import MOST_RECORDS, Answer, Frames, Kind, Order, pack_answer, unpack_order
+from fwx.packetfilter.messages import MOST_RECORDS, Answer, Drops, Frames, Kind, Order, pack_answer, unpack_order
 from fwx.packetfilter.plan import Plan
 from fwx.reaping import Reaping
 
@@ -32,6 +32,7 @@ class FakeHelper:
 
     def __init__(self, *_arguments: Any) -> None:
         self.notes: list[str] = []
+        self.dropped = Drops(3, 180)
         self.link, self.far = socket.socketpair()
         self.link.setblocking(False)
         self.far.setblocking(False)

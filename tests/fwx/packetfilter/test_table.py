@@ -10,10 +10,10 @@ import pytest
 
 from fwx.packetfilter import table as table_module
 from fwx.packetfilter.hole import Hole
-from fwx.packetfilter.messages import Change
+from fwx.packetfilter.messages import Change, Drops
 from fwx.packetfilter.nft import Nft, NftError
 from fwx.packetfilter.plan import Plan
-from fwx.packetfilter.ruleset import holder_of, holes_of, list_table, set_of
+from fwx.packetfilter.ruleset import drops_of, holder_of, holes_of, list_table, set_of
 from fwx.packetfilter.table import Table, TableInUseError, table_exists
 
 pytestmark = pytest.mark.requires("nft")
@@ -200,6 +200,25 @@ def test_lock_and_remove(table: Table, nft: Nft) -> None:
     table.remove()
     assert not table_exists(nft, "fwx_t")
     table.remove()
+
+
+def test_what_was_dropped_in_lockdown(table: Table, nft: Nft, clock: Clock) -> None:
+    """B11.15, B11.16: counted by the kernel from then on, and told to whoever ends it, whose plan holds afterwards."""
+    other = Table(nft, PLAN._replace(tcp=((80, 80),)), SECONDS, clock)
+    drop = [{"match": {}}, {"counter": {"packets": 3, "bytes": 180}}, {"drop": None}]
+    accept = [{"counter": {"packets": 9, "bytes": 900}}, {"accept": None}]
+    assert drops_of([{"rule": {"expr": each}} for each in (drop, accept, drop)]) == (6, 360)
+    assert other.left_over()
+    assert other.dropped == Drops(), "it was no lockdown"
+    table.lock()
+    listing = nft.run(list_table("fwx_t"))
+    counters = [part for each in listing for part in each.get("rule", {}).get("expr", ()) if "counter" in part]
+    assert counters == [{"counter": {"packets": 0, "bytes": 0}}] * 2
+    assert other.left_over()
+    assert other.dropped == Drops(0, 0)
+    other.write(os.getpid())
+    assert other.compare() == ""
+    assert Drops.parse(str(Drops(6, 360))) == (6, 360)
 
 
 def test_a_table_that_was_left_behind(table: Table, nft: Nft, clock: Clock) -> None:

@@ -54,7 +54,7 @@ def test_the_filter_that_ships_keeps_every_rule() -> None:
     assert lines[0].split() == ["CHECK", "FACTS", "RESULT", "REASON"]
     (row,) = (line for line in lines if line.startswith("every Recv has a completion"))
     assert row.split()[-2:] == ["B3.13", "ok"]
-    assert lines[-1] == "DataMonitor: 35 ok, 3 skipped"
+    assert lines[-1] == "DataMonitor: 35 ok, 6 skipped"
 
 
 def test_a_wrong_filter_fails_with_every_breach(wrong: str) -> None:
@@ -92,6 +92,7 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
 
 
 EXAMPLES = (
+    ("closed_hosts:CloseHosts", "--option", "file=closed.txt"),
     ("from_cache:FromCache",),
     ("ftp_ports:FtpPorts", "--target", "198.51.100.1:21"),
     ("fwx_collector:Collector",),
@@ -126,6 +127,7 @@ def test_the_examples_keep_every_rule(
     authority = trustme.CA()
     authority.issue_cert("mail.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     (tmp_path / "examples").symlink_to(source_tree / "examples")
+    (tmp_path / "closed.txt").write_text("203.0.113.99\n")
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 0, result.output
@@ -177,7 +179,7 @@ def test_a_terminal_gets_a_table(source_tree: Path) -> None:
     text = output.decode()
     assert "\x1b[32mok" in text
     assert "┃" in text
-    assert "DataMonitor: 35 ok, 3 skipped" in text
+    assert "DataMonitor: 35 ok, 6 skipped" in text
 
 
 @pytest.fixture
@@ -233,13 +235,13 @@ def test_what_the_package_says_is_taken(packaged: Path, use: str) -> None:
     assert run(use).exit_code == 2
     (packaged / "conform.toml").write_text(SAID)
     result = run(use)
-    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "Greeted: 35 ok, 3 skipped")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "Greeted: 35 ok, 6 skipped")
 
 
 def test_the_command_line_has_the_last_word(packaged: Path, tmp_path: Path) -> None:
     (packaged / "conform.toml").write_text(SAID)
     assert run("fwx_greeted:Greeted", "--option", "word=good day").exit_code == 1
-    assert run("fwx_greeted:Greeted", "--target", "198.51.100.1:8").output.splitlines()[-1].endswith("20 skipped")
+    assert run("fwx_greeted:Greeted", "--target", "198.51.100.1:8").output.splitlines()[-1].endswith("23 skipped")
     other = tmp_path / "other.toml"
     other.write_text(SAID.replace("hello", "good day"))
     assert run("fwx_greeted:Greeted", "--script", str(other), "--option", "word=hello").exit_code == 1

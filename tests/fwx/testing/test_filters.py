@@ -239,7 +239,63 @@ class KeepsUdpConnections(SeesEverything):
             super().FirewallEventHandler(pProxyEvent)
 
 
+@sdk.implementer(sdk.IFWXPerRuleDataplugin)
+class Words(sdk.Unknown):
+    """A filter's data of one rule."""
+
+    def __init__(self, words: object) -> None:
+        self.words = words
+
+    def CompareRulesData(self, pProcessedRulesData: Any) -> Any:
+        return sdk.S_OK if self.words == pProcessedRulesData.words else sdk.S_FALSE
+
+
+@sdk.implementer(sdk.IFWXPerRuleData, sdk.IFWXPolicyChangeNotification)
+class HasRuleData(Right):
+    def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+        return Words(pPolicyRule.Name)
+
+    def ReloadConfiguration(self) -> None:
+        """Nothing to read."""
+
+
+class NeverTheSame(HasRuleData):
+    def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+        return Words(float("nan"))
+
+
+class AnswersByTruth(HasRuleData):
+    class data_class(Words):
+        def CompareRulesData(self, pProcessedRulesData: Any) -> Any:
+            return self.words == pProcessedRulesData.words
+
+    def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+        return self.data_class(pPolicyRule.Name)
+
+
+class CountsItsRules(HasRuleData):
+    count = 0
+
+    def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+        self.count += 1
+        return Words(self.count)
+
+
+class PreparesOnce(HasRuleData):
+    asked = False
+
+    def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+        asked, self.asked = self.asked, True
+        return None if asked else Words(pPolicyRule.Name)
+
+
+class CannotReload(HasRuleData):
+    def ReloadConfiguration(self) -> None:
+        raise OSError("no such file: policy.dat")
+
+
 DATAGRAMS = "handles the datagrams that it asks for"
+SAME_DATA = "the same rule, prepared again, gives the same data"
 OTHER_EVENTS = "handles look-ups, binds and secondary connections that it asks for"
 
 WRONG: tuple[tuple[str, type, str], ...] = (
@@ -271,6 +327,27 @@ WRONG: tuple[tuple[str, type, str], ...] = (
         "IFWXPolicyChangeNotification.ReloadConfiguration: expected a method (), found nothing",
     ),
     ("FilterInit succeeds", FailsToStart, "FilterInit failed: FilterInit: OSError: no such file: policy.dat"),
+    (
+        "its data of a rule is the same as itself",
+        NeverTheSame,
+        "CompareRulesData with itself returned <HRESULT 0x000000",
+    ),
+    (
+        "its data of a rule is the same as itself",
+        AnswersByTruth,
+        "CompareRulesData with itself returned True, expected",
+    ),
+    (
+        SAME_DATA,
+        CountsItsRules,
+        "CompareRulesData with that of the same rule, made earlier returned <HRESULT 0x00000001",
+    ),
+    (SAME_DATA, PreparesOnce, "the number of rules with data, prepared again: expected 1, found 0"),
+    (
+        "reads its configuration again",
+        CannotReload,
+        "while a connection is open: ReloadConfiguration: OSError: no such",
+    ),
     ("the mask names events and their sources, or nothing", ForgetsSources, "names events and no source"),
     ("the mask names events and their sources, or nothing", ForgetsEvents, "names sources and no event"),
     (
@@ -325,6 +402,13 @@ def test_a_filter_that_asks_for_everything() -> None:
     battery.require()
     outcomes = {check.name: check.outcome for check in battery}
     assert outcomes[OTHER_EVENTS] is outcomes[DATAGRAMS] is Outcome.PASSED
+
+
+def test_a_filter_with_data_of_rules() -> None:
+    battery = check_filter(HasRuleData)
+    battery.require()
+    outcomes = {check.name: check.outcome for check in battery}
+    assert outcomes[SAME_DATA] is outcomes["reads its configuration again"] is Outcome.PASSED
 
 
 class Wants(sdk.FilterOptions):

@@ -321,3 +321,16 @@ def test_a_peer_says_when_the_other_side_takes_no_more() -> None:
     left.close()
     assert right.receive() == b""
     assert (right.ended, right.was_reset) == (True, False)
+
+
+def test_what_is_put_off_to_the_next_round_happens() -> None:
+    """As on a real loop: behind what is queued now, and also where nothing else is ready."""
+    loop, journal = MemoryLoop(), []
+    loop.queue.defer(journal.append, "later")
+    loop.queue.post(journal.append, "now")
+    loop.queue.post(loop.queue.defer, loop.queue.defer, journal.append, "later still")
+    loop.run()
+    assert sorted(journal) == ["later", "later still", "now"]
+    assert journal[-1] == "later still"
+    loop.run()
+    assert len(journal) == 3

@@ -183,7 +183,12 @@ def test_data_filters(maker: Callable[[], Any]) -> None:
 @pytest.mark.parametrize("options", [{}, {"alert_on": "hello"}])
 def test_the_filter_that_ships(options: dict[str, Any]) -> None:
     optional, udp = "its optional interfaces have every member to the letter", "handles the datagrams that it asks for"
-    require(check_filter(DataMonitor, options), optional, udp, SLOW)
+    of_rules = (
+        "its data of a rule is the same as itself",
+        "the same rule, prepared again, gives the same data",
+        "reads its configuration again",
+    )
+    require(check_filter(DataMonitor, options), optional, *of_rules, udp, SLOW)
 
 
 @pytest.mark.parametrize("target", ["198.51.100.1:80", "[2001:db8::1]:443"])

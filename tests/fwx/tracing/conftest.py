@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ class Traced:
     def __init__(self, memory: MemoryFirewall, configuration: Configuration, **request: Any) -> None:
         self.memory = memory
         self.recorders = Recorders(memory.engine)
-        self.recorder = Recorder(memory.engine, configuration, Criteria.of(request, configuration))
+        self.recorder = Recorder(
+            memory.engine, SimpleNamespace(configuration=configuration), Criteria.of(request, configuration)
+        )
         self.recorders.add(self.recorder)
         self.lines: list[dict[str, Any]] = []
 

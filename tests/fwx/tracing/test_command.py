@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def run(tmp_path: Path) -> Callable[..., Result]:
         async def serve() -> None:
             memory = MemoryFirewall()
             memory.load(f"{__name__}:Noise", {}, "noise")
-            control = TraceControl(load(config), memory.engine)
+            control = TraceControl(SimpleNamespace(configuration=load(config)), memory.engine)
             records, over = asyncio.Event(), asyncio.Event()
 
             async def answer(request: Any, lines: Lines) -> None:

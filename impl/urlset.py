@@ -1,0 +1,216 @@
+"""URLs of plain HTTP requests as the policy compares them, and sets of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple, Self
+
+from fwx.impl.domainset import normalise_name
+from fwx.impl.networks import normalise
+from fwx.impl.urlpath import readings
+from fwx.interfaces.address import SocketAddress, parse_ip
+
+_HTTP_PORT: Final = 80
+_ENTRY: Final = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/]*)(?P<path>/.*)?")
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>\d+|\*))?")
+_LAST_PORT: Final = 0xFFFF
+
+
+def normalise_host(host: str) -> str:
+    """Return *host*, a name or a literal address without brackets, as URLs of it are compared.
+
+    :raises ValueError: it is neither.
+    """
+    try:
+        return str(normalise(parse_ip(host)))
+    except ValueError:
+        return normalise_name(host)
+
+
+class Url:
+    """The URL of one request: *host* and *port* of the server, and *path*, which is kept as it was written, without the
+    query."""
+
+    def __init__(self, host: str, port: int, path: str) -> None:
+        """:param host: as the client wrote it; *path* as well."""
+        self.host = host
+        self.port = port
+        self.path = path.partition("?")[0] or "/"
+
+    @classmethod
+    def of(cls, target: SocketAddress, path: str) -> Self:
+        """Make the URL of a request for *path*, or ``*``, to *target*."""
+        return cls(target.host, target.port, "/" if path == "*" else path)
+
+    @cached_property
+    def readings(self) -> tuple[str, ...] | None:
+        """The path, as servers may read it (:func:`fwx.impl.urlpath.readings`)."""
+        return readings(self.path)
+
+    def __str__(self) -> str:
+        return f"http://{SocketAddress(self.host, self.port)}{self.path}"
+
+
+class Entry(NamedTuple):
+    """One line of a set of URLs: what *host* has, or every name *below* it, at *port*, ``None`` for any, and *path*,
+    of which every path that *begins* so, or it alone. ``readings`` are those of the path, ``folded`` in lower case.
+    """
+
+    host: str
+    below: bool
+    port: int | None
+    path: str
+    begins: bool
+    readings: tuple[str, ...]
+    folded: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``http://www.example.org:8080/path/*``; the scheme, the port and the path may be left out, ``*.`` stands
+        for every name below, ``:*`` for every port, and without a path every path is meant.
+
+        :raises ValueError: *text* is nothing of the kind; completes the sentence "*text* ...".
+        """
+        found = _ENTRY.fullmatch(text)
+        assert found is not None
+        if found["scheme"] not in (None, "http"):
+            raise ValueError(f"has the scheme {found['scheme']!r}: only plain HTTP shows its URLs")
+        authority = _AUTHORITY.fullmatch(found["authority"])
+        if authority is None:
+            raise ValueError("has no host")
+        below = authority["host"].startswith("*.")
+        try:
+            host = normalise_host(authority["host"].removeprefix("*.").removeprefix("[").removesuffix("]"))
+            if below and host.rpartition(".")[2].isdigit():
+                raise ValueError("there are no names below an address")
+            if "*" in host or not re.fullmatch(r"[a-z0-9._:-]+", host):
+                raise ValueError("only *. may stand before a name")
+        except ValueError as error:
+            raise ValueError(f"names the host {authority['host']!r}, {error}") from None
+        path, begins = _path(found["path"])
+        known = readings(path)
+        assert known is not None
+        return cls(host, below, _port(authority["port"]), path, begins, known, tuple(each.lower() for each in known))
+
+    def holds(self, url: Url) -> bool:
+        """Tell whether *url*, whose host fits, is one of these however it is read."""
+        if self.port not in (None, url.port) or url.readings is None:
+            return False
+        return all(self._fits(*each) for each in _paired(self.readings, url.readings))
+
+    def may_hold(self, url: Url) -> bool:
+        """Tell whether *url*, whose host fits, could be read as one of these, by a server that ignores case too."""
+        if self.port not in (None, url.port):
+            return False
+        if url.readings is None:
+            return True
+        return any(self._fits(known, asked.lower()) for known, asked in _paired(self.folded, url.readings))
+
+    def _fits(self, known: str, asked: str) -> bool:
+        return asked.startswith(known) if self.begins else asked == known
+
+
+def _paired(known: tuple[str, ...], asked: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Put readings together that were read in one way; a plain path is the same in all."""
+    ways = max(len(known), len(asked))
+    return zip(known * (ways // len(known)), asked * (ways // len(asked)), strict=True)
+
+
+def _port(text: str | None) -> int | None:
+    if text == "*":
+        return None
+    port = _HTTP_PORT if text is None else int(text)
+    if not 1 <= port <= _LAST_PORT:
+        raise ValueError(f"has the port {text}, which is not within 1 to 65535")
+    return port
+
+
+def _path(text: str | None) -> tuple[str, bool]:
+    """Return the path that an entry has, and whether everything that begins so is meant."""
+    if text is None:
+        return "", True
+    path, begins = text.removesuffix("*"), text.endswith("*")
+    if "?" in path or "#" in path:
+        raise ValueError("has a query or a fragment, which are not compared")
+    if "*" in path:
+        raise ValueError("has a * that is not at the end")
+    # What is read in two ways would never fit, or not what was meant.
+    if not re.fullmatch(r"[!-~]+", path) or "//" in path or "\\" in path or ";" in path:
+        raise ValueError("has a path that servers read differently")
+    if readings(path) is None or any(segment in (".", "..") for segment in path.split("/")):
+        raise ValueError("has a path that servers read differently")
+    return path, begins
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSet:
+    """A named set of *urls*, as :meth:`Entry.parse` reads them.
+
+    :raises ValueError: one is none; names the set and the text.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        entries = []
+        for text in self.urls:
+            try:
+                entries.append(Entry.parse(text))
+            except ValueError as error:
+                raise ValueError(f"set of URLs {self.name!r}: {text!r} {error}") from None
+        object.__setattr__(self, "entries", tuple(entries))
+
+
+class Holding(NamedTuple):
+    """The names of the sets that hold a URL: ``surely``, however it is read; ``maybe``, in one reading at least."""
+
+    surely: frozenset[str]
+    maybe: frozenset[str]
+
+
+_NOWHERE: Final = Holding(frozenset(), frozenset())
+
+
+class UrlSets:
+    """Finds the sets that hold a URL, by its host."""
+
+    __slots__ = ("_below", "_exact")
+
+    def __init__(self, url_sets: Iterable[UrlSet]) -> None:
+        self._exact: dict[str, list[tuple[str, Entry]]] = {}
+        self._below: dict[str, list[tuple[str, Entry]]] = {}
+        for urls in url_sets:
+            for entry in urls.entries:
+                (self._below if entry.below else self._exact).setdefault(entry.host, []).append((urls.name, entry))
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._below)
+
+    def of(self, url: Url) -> Holding:
+        """Return which sets hold *url*."""
+        found = self._of_host(url.host)
+        if not found:
+            return _NOWHERE
+        return Holding(
+            frozenset(name for name, entry in found if entry.holds(url)),
+            frozenset(name for name, entry in found if entry.may_hold(url)),
+        )
+
+    def of_host(self, host: str) -> frozenset[str]:
+        """Return the sets that hold some URL of *host*."""
+        return frozenset(name for name, _ in self._of_host(host))
+
+    def _of_host(self, host: str) -> list[tuple[str, Entry]]:
+        try:
+            parent = host = normalise_host(host)
+        except ValueError:
+            return []
+        found = list(self._exact.get(host, ()))
+        while self._below and (parent := parent.partition(".")[2]):
+            found += self._below.get(parent, ())
+        return found

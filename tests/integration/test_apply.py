@@ -1,0 +1,378 @@
+"""A service whose configuration changes while clients are connected."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fwx.cli import main
+from fwx.impl.logrecord import Action
+from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
+
+RULE = """
+[[rule]]
+name = "{name}"
+action = "allow"
+protocols = ["any"]
+from = ["{source}"]
+to = ["localhost"]
+filters = {filters}
+"""
+NETWORKS = """
+[[network]]
+name = "staff"
+ranges = ["127.0.0.10"]
+
+[[network]]
+name = "guests"
+ranges = ["127.0.0.20"]
+
+[[network]]
+name = "office"
+ranges = ["127.0.0.1"]
+"""
+LISTENERS = """
+[[listener]]
+name = "proxy"
+kind = "proxy"
+bind = "127.0.0.1:0"
+"""
+PUBLISHED = """
+[[listener]]
+name = "www"
+kind = "publish"
+bind = "127.0.0.1:{port}"
+to = "{to}"
+"""
+MARK = """
+[[filter]]
+name = "mark"
+use = "filter_mark:Filter"
+options = {{ text = "{text}" }}
+"""
+# Says by a file what happens to it, and puts its text before what the server sends first.
+MARK_FILTER = """
+import os
+
+class Options(sdk.FilterOptions):
+    text: str
+
+class Data(sdk.AsyncDataFilter):
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    async def run(self, internal, external, connection, context):
+        await sdk.together(sdk.pump(internal, external), self.mark(external, internal))
+
+    async def mark(self, source, sink):
+        await sink.send(self.text.encode())
+        async for buffer in source:
+            await sink.send(buffer)
+        sink.shutdown()
+
+@sdk.implementer(sdk.IFWXSessionFilter)
+class Session(sdk.Unknown):
+    def __init__(self, text):
+        self.text = text
+
+    def FirewallEventHandler(self, pProxyEvent):
+        pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
+
+    def Detach(self):
+        pass
+
+@sdk.implementer(sdk.IFWXPerRuleDataplugin)
+class Rule(sdk.Unknown):
+    def __init__(self, name):
+        self.name = name
+
+    def CompareRulesData(self, pProcessedRulesData):
+        return sdk.S_OK if pProcessedRulesData.name == self.name else sdk.S_FALSE
+
+@sdk.implementer(sdk.IFWXFilter, sdk.IFWXPerRuleData, sdk.IFWXPolicyChangeNotification)
+class Filter(sdk.Unknown):
+    Options = Options
+
+    def __init__(self, options):
+        self.text = options.text
+
+    def note(self, what):
+        with open("marks", "a") as file:
+            file.write(f"{self.text} {what}\\n")
+
+    def FilterInit(self, pIFWXFirewall):
+        self.note("begins")
+        if self.text == "bad":
+            raise RuntimeError("this text is bad")
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        return Session(self.text)
+
+    def FilterShutdown(self):
+        self.note("ends")
+
+    def PrepareRulesData(self, pPolicyRule):
+        self.note(f"prepares {pPolicyRule.Name}")
+        if pPolicyRule.Name == "odd":
+            raise ValueError("an odd rule")
+        return Rule(pPolicyRule.Name)
+
+    def ReloadConfiguration(self):
+        self.note("reloads")
+        if self.text == "two":
+            raise OSError("no such file: words")
+"""
+
+
+def rule(name: str, source: str = "", *filters: str) -> str:
+    return RULE.format(name=name, source=source or name, filters=json.dumps(filters))
+
+
+class Operator:
+    """Somebody with the command line."""
+
+    def __init__(self, firewall: Any) -> None:
+        self.file = firewall.folder / "fwx.toml"
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        result = CliRunner().invoke(main, [*arguments], catch_exceptions=False)
+        assert result.exit_code == fails, result.output
+        return result.output
+
+    def apply(self, text: str, *options: str, fails: bool = False) -> str:
+        self.file.write_text(text)
+        return self.run("apply", str(self.file), *options, fails=fails)
+
+    def refused(self, text: str) -> str:
+        """Apply what cannot be used; the file is then what it was."""
+        before = self.file.read_text()
+        try:
+            return self.apply(text, "--config", str(self.file), fails=True)
+        finally:
+            self.file.write_text(before)
+
+    def history(self) -> Any:
+        return json.loads(self.run("history", "--config", str(self.file), "--json"))
+
+    @property
+    def version(self) -> int:
+        number: int = self.history()["running"]["version"]
+        return number
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def served(serve: Any) -> Callable[..., tuple[Any, Operator]]:
+    def start(text: str, **options: Any) -> tuple[Any, Operator]:
+        folder = serve.make_folder()
+        folder.chmod(0o777)  # the filter notes what happens to it there
+        firewall = serve(text, folder=folder, **options)
+        return firewall, Operator(firewall)
+
+    return start
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+@pytest.mark.path(entry="publish", exit="direct", transport="tcp")
+def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19."""
+    first, second = origin(), origin(lambda opened: opened.sendall(b"second"))
+    port = free_port()
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{first.port}")
+    before = LISTENERS + www + NETWORKS + rule("staff") + rule("guests") + rule("www", "office")
+    firewall, operator = served(before)
+    proxy = firewall.address()
+    staff = client.socks(proxy, first.address, "127.0.0.10")
+    guest = client.socks(proxy, first.address, "127.0.0.20")
+    published = client.connect(("127.0.0.1", port))
+    for opened in (staff, guest, published):
+        opened.sendall(b"before")
+        assert client.exactly(opened, 6) == b"before"
+    # The published server is another one, by another name of its listener; guests have gone; the port stays open.
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{second.port}").replace('"www"', '"shop"')
+    after = LISTENERS + www + NETWORKS + rule("staff") + rule("www", "office")
+
+    told = json.loads(operator.apply(after, "--dry-run", "--json"))
+    assert [(each["connection"], each["rule"]) for each in told["ends"]] == [(2, "guests")]
+    assert told["ends"][0]["reason"].startswith("no rule allows ")
+    assert operator.version == 1
+    assert {(each["kind"], each["name"], each["what"]) for each in told["differences"]} == {
+        ("listener", "www", "removed"),
+        ("listener", "shop", "added"),
+        ("rule", "guests", "removed"),
+    }
+
+    assert operator.apply(after).endswith("version 2 is in force; connections ended: 1\n")
+    with pytest.raises(ConnectionResetError):
+        guest.recv(1)
+    row = firewall.wait_row(rule="guests")
+    assert (row["Action"], row["resultcode"]) == (Action.Terminate, int(FWX_E_POLICY_CONNECTION_CLOSED))
+    for opened in (staff, published):
+        opened.sendall(b"after")
+        assert client.exactly(opened, 5) == b"after"
+    assert client.to_end(client.connect(("127.0.0.1", port))) == b"second"
+    assert client.socks_code(proxy, first.address, "127.0.0.20") == 2
+
+    # A listener that is removed closes its port; its connections are allowed, and go on.
+    operator.apply(LISTENERS + NETWORKS + rule("staff") + rule("www", "office"))
+    with pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
+    published.sendall(b"still")
+    assert client.exactly(published, 5) == b"still"
+
+    # Back to the first version, whose relative paths mean what they meant; then forward again.
+    assert "version 4 is in force" in operator.run("rollback", "1", "--config", str(operator.file))
+    assert client.connect(("127.0.0.1", port)) is not None
+    assert client.socks_code(proxy, first.address, "127.0.0.20") == 0
+    history = operator.history()
+    assert [(each["number"], each["how"], each["of"], each["uid"]) for each in history["versions"]] == [
+        (1, "start", 0, os.getuid()),
+        (2, "apply", 0, os.getuid()),
+        (3, "apply", 0, os.getuid()),
+        (4, "rollback", 1, os.getuid()),
+    ]
+    assert (history["running"]["version"], history["file"]["differs"]) == (4, True)
+    assert operator.run("history", "--config", str(operator.file), "show", "2") == after
+    kept = firewall.state / "history"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in kept.iterdir()} == {0o600}
+    assert len(list(kept.iterdir())) == 4
+
+    # Everybody goes where every rule does.
+    operator.apply(LISTENERS + rule("nobody", "external"))
+    for opened in (staff, published):
+        with pytest.raises(ConnectionResetError):
+            opened.recv(1)
+    eventually(lambda: client.socks_code(proxy, first.address, "127.0.0.10") == 2, "nobody to be let in")
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing.
+
+    B7.12, B7.15: each filter makes its data of the new rules before, and is told afterwards; who applies hears of it.
+    """
+    server = origin()
+
+    def text(*words: str) -> str:
+        tables = "".join(MARK.format(text=word) for word in words)
+        return LISTENERS + tables + rule("all", "localhost", *(["mark"] if words else []))
+
+    firewall, operator = served(text("one"), filters={"mark": MARK_FILTER})
+    firewall.traceback_expected = True
+    marks = firewall.folder / "marks"
+    heard = [0]
+
+    def new_marks() -> list[str]:
+        lines = marks.read_text().splitlines()
+        heard[0], before = len(lines), heard[0]
+        return lines[before:]
+
+    def said(opened: Any, expected: bytes) -> None:
+        opened.sendall(b".")
+        assert client.exactly(opened, len(expected)) == expected
+
+    first = client.socks(firewall.address(), server.address)
+    said(first, b"one.")
+    assert new_marks() == ["one begins", "one prepares all"]
+    operator.apply(text("one") + NETWORKS)
+    assert new_marks() == ["one prepares all", "one reloads"]
+    odd = operator.refused(text("one") + rule("odd", "localhost"))
+    assert (
+        "fwx.toml:9: filter.use: filter 'mark' failed in PrepareRulesData: ValueError: an odd rule (rule 'odd')" in odd
+    )
+    assert new_marks() == ["one prepares all", "one prepares odd"]
+    output = operator.refused(text("bad"))
+    assert "fwx.toml:9: filter.use: filter 'mark' failed in FilterInit: RuntimeError: this text is bad" in output
+    assert operator.version == 2
+    assert new_marks() == ["bad begins"]
+    assert "filter 'mark' failed in ReloadConfiguration: OSError: no such file: words" in operator.apply(text("two"))
+    second = client.socks(firewall.address(), server.address)
+    said(second, b"two.")
+    said(first, b".")
+    assert new_marks() == ["two begins", "two prepares all", "one prepares all", "two reloads", "one reloads"]
+    operator.apply(text())
+    said(client.socks(firewall.address(), server.address), b".")
+    first.close()
+    eventually(lambda: "one ends" in marks.read_text(), "the first filter to be shut down")
+    said(second, b".")
+    second.close()
+    eventually(lambda: "two ends" in marks.read_text(), "the second filter to be shut down")
+
+
+def refusals(taken: int) -> Iterator[tuple[str, str]]:
+    """Texts that cannot be applied, each with what is said of it."""
+    rules = rule("all", "localhost")
+    yield LISTENERS + rules + 'colour = "blue"\n', "fwx.toml:14: rule.colour: "
+    yield LISTENERS + rules + '[[schedule]]\nname = "never"\nhours = "25:00-26:00"\n', "fwx.toml:16: schedule.hours: "
+    yield LISTENERS + '[[network]]\nname = "n"\nranges = ["10.0.0.1/8"]\n', "fwx.toml:8: network.ranges: "
+    tls = 'tls = {{ certificate = "{0}", key = "{0}" }}\n'
+    yield LISTENERS + tls.format("none.pem") + rules, "listener.tls.certificate: "
+    yield LISTENERS + tls.format("fwx.toml") + rules, "listener.tls.certificate: "
+    yield (
+        LISTENERS + PUBLISHED.format(port=taken, to="10.0.0.1:1"),
+        "fwx.toml:10: listener.bind: listener 'www': cannot",
+    )
+    upstream = '[[upstream]]\nname = "u"\nkind = "socks5"\naddress = "10.0.0.1:1"\nuser = "u"\npassword_file = "none"\n'
+    yield LISTENERS + upstream, "fwx.toml:11: upstream.password_file: "
+    directory = """[[directory]]
+name = "d"
+kind = "radius"
+servers = ["127.0.0.1:9"]
+secret_file = "secret"
+timeout_seconds = 0.3
+"""
+    yield LISTENERS + directory, "fwx.toml:9: directory.servers: directory 'd': "
+    yield LISTENERS + '[[filter]]\nname = "f"\nuse = "no_such:Filter"\n', "fwx.toml:8: filter.use: "
+    yield LISTENERS + '[service]\nname = "other"\n', "fwx.toml:7: service.name: is changed; it takes a restart"
+    yield LISTENERS + '[log]\nsqlite = "other.db"\n', "fwx.toml:7: log.sqlite: "
+    transparent = '[[listener]]\nname = "t"\nkind = "transparent"\nbind = "127.0.0.1:0"\n'
+    yield LISTENERS + transparent, "fwx.toml:9: listener.bind: is a port that takes what is sent to others"
+    yield "[[", "not valid TOML"
+
+
+def test_what_cannot_be_applied_changes_nothing(served: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """Each is refused with file, line and key; the policy that runs stays, and the history has none of it."""
+    server = origin()
+    first = LISTENERS + rule("all", "localhost")
+    firewall, operator = served(first)
+    (firewall.folder / "secret").write_text("shared")
+    (firewall.folder / "secret").chmod(0o600)
+    os.chown(firewall.folder / "secret", (firewall.state / "control").stat().st_uid, -1)
+    live = client.socks(firewall.address(), server.address)
+    held = firewall.descriptors()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for text, said in refusals(taken.getsockname()[1]):
+            output = operator.refused(text)
+            assert said in output, output
+            assert "nothing has been changed" in output
+    assert operator.version == 1
+    assert len(list((firewall.state / "history").iterdir())) == 1
+    eventually(lambda: firewall.descriptors() <= held, "what was made for refused configurations to be closed")
+
+    # A signal has the file read again: faulty ones are logged, good ones are in force, whatever number of signals come.
+    operator.file.write_text(first + 'colour = "blue"\n')
+    firewall.tell(signal.SIGHUP)
+    eventually(lambda: "fwx.toml:14: rule.colour: " in firewall.stderr(), "the fault to be logged")
+    assert operator.history()["file"]["differs"]
+    operator.file.write_text(first + NETWORKS)
+    for _ in range(50):
+        firewall.tell(signal.SIGHUP)
+    eventually(lambda: not operator.history()["file"]["differs"], "the file to be in force")
+    live.sendall(b"live")
+    assert client.exactly(live, 4) == b"live"
