@@ -265,8 +265,9 @@ class WaysIn:
         for way in self._ways:
             if way.listener.address.port == port and _is_reached(way.listener, kind, address, self._local):
                 return True
-        coming = self._coming.values()
-        return bool(coming) and any(_is_reached(each, kind, address, self._local) for each in coming)
+        if not self._coming:
+            return False
+        return any(_is_reached(each, kind, address, self._local) for each in self._coming.values())
 
     def _made(self, table: Any, network: SocketNetwork) -> Listener | DatagramListener:
         """Bind the listener of *table*. :raises ListenError: it cannot be."""
