@@ -124,7 +124,7 @@ class FWXSession(HasSessionFilters):
     @property
     def who(self) -> Who:
         """By which names the rules know the client."""
-        return NOBODY if self.user is None else self.user.who
+        return NOBODY if self.user is None else self.engine.known_as(self.user)
 
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""

@@ -99,7 +99,7 @@ async def run_service(config: Path | None) -> int:
             at_once.set()
         told.set()
 
-    service.alerting.stop = stop
+    service.alerting.stop = told.set
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, service.changer.signalled)
