@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
@@ -124,8 +125,7 @@ class Accounts:
         before, self._directories = self._directories, directories
         for name, current in self._named.items():
             current.current = directories.by_name.get(name)
-        known = {user.name: FWXAuthenticatedUser(user.name, user.groups).who for user in users}
-        self._known_as = {**dict.fromkeys(self._known_as, NOBODY), **known}
+        self._known_as = self._known(users)
         local = LocalUsers(users, self._hashing, self._around.post, time.monotonic)
         self._everybody.current = Authenticators(local, local.names, self._asked(directories, directories.by_name))
         radius = self._asked(directories, directories.radius) if directories.radius else None
@@ -139,15 +139,26 @@ class Accounts:
 
         What a directory has said of its users holds as long as their sessions.
         """
-        if not self._is_ours or user.Namespace != LOCAL_NAMESPACE:
-            return user.who
-        return self._known_as.get(user.Username, user.who)
+        return self._who(self._known_as, user)
+
+    def known_after(self, users: tuple[LocalUser, ...]) -> Callable[[SessionUser], Who]:
+        """Return what :meth:`known_as` would be with *users* in force."""
+        return partial(self._who, self._known(users))
 
     def close(self) -> None:
         """Give up what is under way: the service stops."""
         for directories in (*self._leaving, self._directories):
             if directories is not None:
                 directories.close()
+
+    def _known(self, users: tuple[LocalUser, ...]) -> dict[str, Who]:
+        known = {user.name: FWXAuthenticatedUser(user.name, user.groups).who for user in users}
+        return {**dict.fromkeys(self._known_as, NOBODY), **known}
+
+    def _who(self, known: Mapping[str, Who], user: SessionUser) -> Who:
+        if not self._is_ours or user.Namespace != LOCAL_NAMESPACE:
+            return user.who
+        return known.get(user.Username, user.who)
 
     def _let_go(self, directories: UserDirectories) -> None:
         directories.close()

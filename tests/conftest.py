@@ -79,7 +79,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the markers of the ways through the service read and recorded."""
+    """Have the markers of the ways through the service read and recorded, and what tests start compiled once."""
+    # Where the environment forbids it, as images of containers do, each service that a test starts would compile all.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     file = config.rootpath / "docs" / "paths.csv"
     config.pluginmanager.register(PathRecorder(file, write=config.getoption(OPTION)), "paths")
 

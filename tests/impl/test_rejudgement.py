@@ -14,7 +14,7 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
-from fwx.impl.rejudgement import AT_ONCE, Disallowed, disallowed, disallowed_by, end_disallowed, end_in_turns
+from fwx.impl.rejudgement import AT_ONCE, Disallowed, Judgement, disallowed, disallowed_by, end_disallowed, end_in_turns
 from fwx.impl.schedule import Calendar, Schedule
 from fwx.impl.urlset import Url, UrlSet
 from fwx.impl.webrequest import WebRequest
@@ -305,7 +305,7 @@ def test_what_another_policy_would_not_allow(rig: Rig, wall: Wall, door: Door) -
     by(rig, wall, rule("then", schedule="evening"))
     other, rig.engine.policy = rig.engine.policy, in_force
     found: list[list[Disallowed]] = []
-    disallowed_by(rig.engine, other, rig.engine.routes, found.append)
+    disallowed_by(rig.engine, Judgement(other, rig.engine.routes, lambda user: user.who), found.append)
     rig.until(lambda: bool(found))
     ((told,),) = found
     assert told.connection.verdict.rule == "now"

@@ -233,7 +233,7 @@ class Servers:
         path.write_text(config + self._missing_tables(config, {}))
         ended = subprocess.run(
             [*command, "--config", str(path)], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=20, check=False,
+            timeout=60, check=False,
         )  # fmt: skip
         return folder, ended.returncode, ended.stderr
 

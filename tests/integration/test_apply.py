@@ -354,6 +354,15 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
         second.recv(1)
     eventually(lambda: "two ends" in marks.read_text(), "the second filter to be shut down")
 
+    # The file can be edited by command, and applied at once (B7.7).
+    last = client.socks(firewall.address(), server.address)
+    said(last, b".")
+    output = operator.run("rule", "disable", "all", "--apply", "--config", str(operator.file))
+    assert "rule 'all' disabled\n" in output
+    assert f"version {operator.version} is in force" in output
+    with pytest.raises(ConnectionResetError):
+        last.recv(1)
+
 
 def refusals(taken: int) -> Iterator[tuple[str, str]]:
     """Texts that cannot be applied, each with what is said of it."""
