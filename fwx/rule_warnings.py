@@ -11,8 +11,9 @@ from fwx.impl.networks import ALWAYS_LOCAL, ANY, EXTERNAL, LOCALHOST, PREDEFINED
 from fwx.impl.user import AUTHENTICATED
 
 if TYPE_CHECKING:
-    from fwx.config_model import Configuration, Rule
+    from fwx.config_model import Configuration
     from fwx.config_problems import Problem
+    from fwx.config_rules import Rule
 
 
 def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
