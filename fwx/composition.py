@@ -10,8 +10,8 @@ from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
-from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.config_rules import Rule as RuleTable
 from fwx.crowd import MIB, CrowdFigures
 from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems

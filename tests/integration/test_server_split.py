@@ -277,7 +277,11 @@ def test_by_host(
             assert (row["SourceIP"], row["DestinationIP"], row["OriginalClientIP"]) == ("127.0.0.1", "127.0.0.1", host)
             assert row["bytesrecvd"] > len(FILE)
     if front == "fwx":
-        refused = [row["reason"] for row in fronts.firewall.rows() if row["reason"]]
+        # The log is written a little later.
+        rows = fronts.firewall.rows
+        refused = eventually(
+            lambda: told if len(told := [row["reason"] for row in rows() if row["reason"]]) > 1 else None, "both"
+        )
         assert refused == ["server-split: no server for host 'other.example'"] * 2
         fronts.firewall.wait_base_line()
 
