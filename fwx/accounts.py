@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
@@ -19,6 +20,7 @@ from fwx.doorkeeper import (
     user_gate,
 )
 from fwx.impl.authentication import Checked, IPasswordAuthenticator, IRadiusUsers
+from fwx.impl.user import LOCAL_NAMESPACE, NOBODY, FWXAuthenticatedUser
 from fwx.limits import AttemptLimits
 from fwx.local_users import LocalUser, LocalUsers
 from fwx.user_directories import DirectorySurroundings, UserDirectories
@@ -26,6 +28,7 @@ from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
     from fwx.config import Configuration
+    from fwx.impl.user import SessionUser, Who
     from fwx.registry import Registry
     from fwx.user_directories import MakeAuthenticator
 
@@ -87,7 +90,10 @@ class Accounts:
         self._radius = Current(None, post)
         of_address = AttemptLimits(MOST_ATTEMPTS, ATTEMPT_SECONDS, time.monotonic)
         self._of_user = user_gate(AttemptLimits(MOST_ATTEMPTS_OF_USER, ATTEMPT_SECONDS, time.monotonic), post)
-        if registry.queryUtility(IPasswordAuthenticator) is None:
+        # Of the users that the configuration has or had: by which names the rules know them now.
+        self._known_as: dict[str, Who] = {}
+        self._is_ours = registry.queryUtility(IPasswordAuthenticator) is None
+        if self._is_ours:
             registry.register_utility(self._everybody, IPasswordAuthenticator)
         if registry.queryUtility(IRadiusUsers) is None:
             registry.register_utility(self._radius, IRadiusUsers)
@@ -117,8 +123,9 @@ class Accounts:
     def use(self, users: tuple[LocalUser, ...], directories: UserDirectories) -> None:
         """Have *users* and *directories* asked from now on; what is being checked is answered by those before."""
         before, self._directories = self._directories, directories
-        for name, known in self._named.items():
-            known.current = directories.by_name.get(name)
+        for name, current in self._named.items():
+            current.current = directories.by_name.get(name)
+        self._known_as = self._known(users)
         local = LocalUsers(users, self._hashing, self._around.post, time.monotonic)
         self._everybody.current = Authenticators(local, local.names, self._asked(directories, directories.by_name))
         radius = self._asked(directories, directories.radius) if directories.radius else None
@@ -127,11 +134,31 @@ class Accounts:
             self._leaving.append(before)
             self._around.loop.call_later(before.longest_seconds + FAREWELL_SECONDS, self._let_go, before)
 
+    def known_as(self, user: SessionUser) -> Who:
+        """Return by which names the rules know *user* now: one of the configuration may have other groups, or be gone.
+
+        What a directory has said of its users holds as long as their sessions.
+        """
+        return self._who(self._known_as, user)
+
+    def known_after(self, users: tuple[LocalUser, ...]) -> Callable[[SessionUser], Who]:
+        """Return what :meth:`known_as` would be with *users* in force."""
+        return partial(self._who, self._known(users))
+
     def close(self) -> None:
         """Give up what is under way: the service stops."""
         for directories in (*self._leaving, self._directories):
             if directories is not None:
                 directories.close()
+
+    def _known(self, users: tuple[LocalUser, ...]) -> dict[str, Who]:
+        known = {user.name: FWXAuthenticatedUser(user.name, user.groups).who for user in users}
+        return {**dict.fromkeys(self._known_as, NOBODY), **known}
+
+    def _who(self, known: Mapping[str, Who], user: SessionUser) -> Who:
+        if not self._is_ours or user.Namespace != LOCAL_NAMESPACE:
+            return user.who
+        return known.get(user.Username, user.who)
 
     def _let_go(self, directories: UserDirectories) -> None:
         directories.close()

@@ -466,7 +466,7 @@ class Configuration(Table):
         """The system rules, then the others: the order in which they are tried."""
         return (*self.system_rules, *self.rules)
 
-    def rule_path(self, number: int) -> KeyPath:
+    def rule_path(self, number: int) -> tuple[str, int]:
         """Return where the rule of that *number* in :attr:`all_rules` stands in the file."""
         before = len(self.system_rules)
         return ("system_rule", number) if number < before else ("rule", number - before)

@@ -117,7 +117,10 @@ class FirewallLog:
     @property
     def accepting(self) -> bool:
         """Whether new connections may be accepted: every sink's records can be kept."""
-        return all(writer.accepting for writer in self._writers)
+        for writer in self._writers:  # noqa: SIM110  no generator: it is asked for every connection
+            if not writer.accepting:
+                return False
+        return True
 
     def look(self) -> None:
         """Notice writes that do not come to an end (B9.19); the service asks now and then, on the loop thread."""

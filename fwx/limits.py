@@ -127,8 +127,8 @@ class AddressLimits:
         An admitted connection must be given back by :meth:`release`.
         """
         usage = self._current(address)
-        if (refused := self._over_rate(address, usage)) is not None:
-            return refused
+        if usage.started >= usage.figures.tcp_a_minute:
+            return self._over_rate(address, usage)
         if usage.concurrent >= usage.figures.tcp:
             return self._refuse(FWX_E_IS_BUSY, address, f"has {usage.concurrent} connections (tcp_per_address)")
         usage.started += 1
@@ -153,7 +153,7 @@ class AddressLimits:
     def begin_opening(self, address: str) -> Refusal | None:
         """Count a connection that is being opened for *address*, unless it is one too many; :meth:`end_opening` follows
         when it is open, or is not to be."""
-        usage = self._known(address)
+        usage = self._usage.get(address) or self._known(address)
         if usage.half_open >= usage.figures.half_open:
             words = f"has {usage.half_open} connections that are being opened (tcp_half_open_per_address)"
             return self._refuse(FWX_E_IS_BUSY, address, words)
@@ -221,7 +221,7 @@ class AddressLimits:
 
     def _current(self, address: str) -> Usage:
         """Return what *address* uses, its minute begun anew if it is over."""
-        usage, now = self._known(address), self._clock()
+        usage, now = self._usage.get(address) or self._known(address), self._clock()
         if now - usage.since >= _MINUTE:
             usage.since, usage.started = now, 0
         return usage

@@ -40,6 +40,7 @@ class Listener:
 
     :ivar name: for the log; it may change, as may :attr:`limits`. :ivar address: where it listens. :ivar port: its port
         in the packet filter, closed with the listener.
+    :ivar only_destination: the address that every client has connected to; ``None`` where that may differ.
     """
 
     def __init__(
@@ -86,6 +87,9 @@ class Listener:
             raise ListenError(f"listener {name!r}: cannot listen on {bind}: {error.strerror}") from error
         self._transport = transport
         self.address = SocketAddress.from_sockaddr(transport.getsockname())
+        self._is_ipv6 = bind.family == socket.AF_INET6
+        # Where each of its clients has come to, if that is always the same.
+        self.only_destination = None if diversion or _is_unspecified(self.address) else self.address
         self.port = ClosedPort(self.address) if diversion else OpenPort(engine, FWX_PROTOCOL_TCP, self.address)
 
     def start(self, entry: Entry) -> None:
@@ -107,32 +111,39 @@ class Listener:
 
     def is_reached_by(self, address: SocketAddress, local: LocalAddresses) -> bool:
         """Tell whether a connect to the literal *address* ends here; *local* are this host's own addresses."""
+        if address.port != self.address.port:
+            return False
         own, target = normalise(self.address.host), normalise(address.host)
-        if address.port != self.address.port or own.version != target.version:
+        if own.version != target.version:
             return False
         # Connecting to the unspecified address reaches this host; listening on it is listening on every own address.
         return own == target or target.is_unspecified or (own.is_unspecified and target in local)
 
     def _ready(self, _mask: int) -> None:
+        accept, accepting = self._transport.accept, None
         for _ in range(_TAKEN_AT_ONCE):
             try:
-                transport, sockaddr = self._transport.accept()
+                transport, sockaddr = accept()
             except BlockingIOError:
-                self._has_enough()  # the kernel reserves the descriptor before it looks for a client
+                if self._is_short:
+                    self._has_enough()  # the kernel reserves the descriptor before it looks for a client
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            self._has_enough()
-            self._admit(transport, SocketAddress.from_sockaddr(sockaddr))
+            if self._is_short:
+                self._has_enough()
+            if accepting is None:  # once for all that wait: each of them is asked about again where it is judged
+                accepting = self._accepting()
+            if accepting:
+                self._admit(transport, SocketAddress.of_stream(sockaddr))
+            else:
+                # Fails closed (B9.18). There is nowhere to log it to; the log's failure has raised its alert.
+                transport.close(True)
 
     def _admit(self, transport: SocketTransport, address: SocketAddress) -> None:
         assert self._entry is not None
-        if not self._accepting():
-            # Fails closed (B9.18). There is nowhere to log it to; the log's failure has raised its alert.
-            transport.close(True)
-            return
-        if address.host.startswith("::ffff:"):
+        if self._is_ipv6 and address.host.startswith("::ffff:"):
             address = SocketAddress(normalise(address.host), address.port)
         crowd = self._crowd
         refused = None
@@ -183,3 +194,7 @@ class Listener:
         if self._is_short:
             self._is_short = False
             self._engine.recoverer.has_enough(self)
+
+
+def _is_unspecified(address: SocketAddress) -> bool:
+    return normalise(address.host).is_unspecified

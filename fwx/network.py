@@ -7,7 +7,9 @@ The set is itself a descriptor that any loop can watch, so uvloop and asyncio be
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import select
 import socket
 import struct
@@ -25,6 +27,11 @@ _BATCH = 256
 # Rounds of events handled before the loop gets its turn for timers and signals.
 _ROUNDS = 4
 _RESET = struct.pack("ii", 1, 0)
+# The C class below socket.socket: without the latter's IntEnum, files and counts, which nothing here needs.
+_Socket = socket.SocketType
+_STREAM = int(socket.SOCK_STREAM)
+_STREAM_AT_ONCE = _STREAM | int(socket.SOCK_NONBLOCK)
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EAGAIN, errno.EALREADY)
 # The socket module has no names for these (ip(7), ipv6(7)).
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
@@ -40,65 +47,69 @@ class Closable(Protocol):
 
 
 class Poller:
-    """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop."""
+    """Dispatches readiness to handlers and drains the run queue after each batch. One per event loop.
 
-    __slots__ = ("_epoll", "_gone", "_handlers", "_loop", "queue")
+    :ivar handlers: by the number of the descriptor; whose handler is replaced here is not told again what is ready.
+    """
+
+    __slots__ = ("_epoll", "_gone", "_loop", "handlers", "queue")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start watching on *loop*; :meth:`close` ends it."""
         self._loop = loop
         self.queue = RunQueue(loop.call_soon, loop.call_soon_threadsafe)
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        self.handlers: dict[int, Handler] = {}
         # The numbers of what was closed during this batch of events.
         self._gone: set[int] = set()
         loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def __len__(self) -> int:
         """The number of watched descriptors; 0 when every socket has been closed."""
-        return len(self._handlers)
+        return len(self.handlers)
 
     def watch(self, fd: int, handler: Handler) -> None:
         """Have *handler* called with what is ready now and at every edge of *fd*, in place of a handler there was."""
-        if fd in self._handlers:
+        if fd in self.handlers:
             self._epoll.modify(fd, _EDGES)
         else:
             self._epoll.register(fd, _EDGES)
-        self._handlers[fd] = handler
+        self.handlers[fd] = handler
 
     def watch_level(self, fd: int, handler: Handler) -> None:
         """Have *handler* called as long as *fd* can be read: for listening sockets."""
         self._epoll.register(fd, select.EPOLLIN)
-        self._handlers[fd] = handler
+        self.handlers[fd] = handler
 
     def release(self, descriptor: Closable) -> None:
         """Close *descriptor*, one of several for its open file: the kernel does not take such a one out of the set."""
         self.pause(descriptor.fileno())
         self.retire(descriptor)
 
-    def retire(self, sock: Closable) -> None:
-        """Close *sock* and drop it: the kernel takes a closed descriptor out of the set.
+    def retire(self, sock: Closable, fd: int = -1) -> None:
+        """Close *sock* and drop it: the kernel takes a closed descriptor out of the set. *fd* is its number, if known.
 
         Another socket can get its number at once; the events that are left of this batch are not for that one.
         """
-        fd = sock.fileno()
-        self._handlers.pop(fd, None)
+        if fd < 0:
+            fd = sock.fileno()
+        self.handlers.pop(fd, None)
         self._gone.add(fd)
         sock.close()
 
     def pause(self, fd: int) -> None:
         """Stop watching an open *fd*."""
-        if self._handlers.pop(fd, None) is not None:
+        if self.handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def close(self) -> None:
         """Stop watching. Sockets are their owners' to close."""
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
-        self._handlers.clear()
+        self.handlers.clear()
 
     def _dispatch(self) -> None:
-        handlers, gone = self._handlers, self._gone
+        handlers, gone = self.handlers, self._gone
         poll = self._epoll.poll
         drain = self.queue.drain
         for _ in range(_ROUNDS):
@@ -124,9 +135,10 @@ class KernelSocket:
 
     __slots__ = ("_closed", "_poller", "_sock", "fd")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         """Take over *sock*, which becomes non-blocking."""
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         self._sock = sock
         self._poller = poller
         self._closed = False
@@ -135,6 +147,11 @@ class KernelSocket:
     def watch(self, handler: Handler) -> None:
         if not self._closed:
             self._poller.watch(self.fd, handler)
+
+    def take_over(self, handler: Handler) -> None:
+        handlers = self._poller.handlers
+        if self.fd in handlers and not self._closed:
+            handlers[self.fd] = handler
 
     def bind(self, sockaddr: tuple[Any, ...], *, alone: bool = False) -> None:  # noqa: ARG002  see transport
         self._sock.bind(sockaddr)
@@ -163,12 +180,11 @@ class KernelSocket:
         return True
 
     def close(self, abortive: bool) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if abortive:
-            self._set_abortive()
-        self._poller.retire(self._sock)
+        if not self._closed:
+            self._closed = True
+            if abortive:
+                self._set_abortive()
+            self._poller.retire(self._sock, self.fd)
 
     def _set_abortive(self) -> None:
         """Have the close reset the connection, where there is one."""
@@ -181,19 +197,19 @@ class SocketTransport(KernelSocket):
 
     __slots__ = ("recv", "recv_into", "send")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
-        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off."""
+    def __init__(self, sock: socket.SocketType, poller: Poller, *, has_no_delay: bool = False) -> None:
+        """Take over *sock*, which becomes non-blocking, with Nagle's algorithm off; *has_no_delay*: it is already."""
         super().__init__(sock, poller)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not has_no_delay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.recv: Callable[[int], bytes] = sock.recv
         self.recv_into: Callable[[Any], int] = sock.recv_into
         self.send: Callable[[Any], int] = sock.send
 
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
-        try:
-            self._sock.connect(sockaddr)
-        except BlockingIOError:
-            return
+        number = self._sock.connect_ex(sockaddr)  # which raises nothing where it only has to wait
+        if number not in _UNDER_WAY:
+            raise OSError(number, os.strerror(number))
 
     def take_error(self) -> int:
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -217,8 +233,11 @@ class SocketTransport(KernelSocket):
         self._poller.pause(self.fd)
 
     def accept(self) -> tuple[SocketTransport, tuple[Any, ...]]:
-        sock, sockaddr = self._sock.accept()
-        return SocketTransport(sock, self._poller), sockaddr
+        # Without the class around the C one, whose making costs more than the call of the kernel. Linux hands the
+        # options of the listening socket on.
+        fd, sockaddr = self._sock._accept()  # type: ignore[attr-defined]  # what accept of socket.socket calls
+        sock = _Socket(self._sock.family, _STREAM, self._sock.proto, fd)
+        return SocketTransport(sock, self._poller, has_no_delay=True), sockaddr
 
     def shutdown_write(self) -> None:
         try:
@@ -238,7 +257,7 @@ class SocketDatagrams(KernelSocket):
 
     __slots__ = ("_recv", "_recv_message", "_send", "_send_to")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         """Take over *sock*, which becomes non-blocking."""
         super().__init__(sock, poller)
         if sock.family == socket.AF_INET6:
@@ -290,7 +309,7 @@ class SocketNetwork:
         self.poller = poller
 
     def stream(self, family: int) -> SocketTransport:
-        return SocketTransport(socket.socket(family, socket.SOCK_STREAM), self.poller)
+        return SocketTransport(_Socket(family, _STREAM_AT_ONCE), self.poller)
 
     def datagram(self, family: int) -> SocketDatagrams:
         return SocketDatagrams(socket.socket(family, socket.SOCK_DGRAM), self.poller)

@@ -70,6 +70,9 @@ class PipeEnd:
             self._handler = handler
             self._edge()
 
+    def take_over(self, handler: Handler) -> None:
+        self.watch(handler)
+
     def _edge(self) -> None:
         if self._handler is not None and not self._edge_is_due:
             self._edge_is_due = True

@@ -48,8 +48,7 @@ class Watchdog:
         :param call_later: the loop's. :param judge: says who a frame of the loop thread belongs to.
         :param event: what a filter's incident signals.
         """
-        self.seconds = seconds
-        self._interval = seconds / _BEATS
+        self.seconds = seconds  # a change of the configuration may set it
         self._clock = clock
         self._call_later = call_later
         self._judge = judge
@@ -83,8 +82,8 @@ class Watchdog:
         """The loop is there; on its thread."""
         with self._lock:
             incident, self._incident = self._incident, None
-            self._due = self._clock() + self._interval
-        self._timer = self._call_later(self._interval, self.beat)
+            self._due = self._clock() + self.seconds / _BEATS
+        self._timer = self._call_later(self.seconds / _BEATS, self.beat)
         if incident is not None:
             self._tell(incident)
 

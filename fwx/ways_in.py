@@ -262,7 +262,9 @@ class WaysIn:
             return True
         kind = Listener if transport == "TCP" else DatagramListener
         for listener in (*(way.listener for way in self._ways), *self._coming.values()):
-            if isinstance(listener, kind) and listener.is_reached_by(address, self._local):
+            if listener.address.port != address.port or not isinstance(listener, kind):
+                continue  # it is asked for every connection
+            if listener.is_reached_by(address, self._local):
                 return True
         return False
 
@@ -354,12 +356,14 @@ async def _open_port(name: str, port: OpenPort | ClosedPort) -> None:
 
 
 def _arrived(listener: Listener, entry: Enter, client: Transport, address: SocketAddress) -> None:
-    try:
-        destination = SocketAddress.from_sockaddr(client.getsockname())
-    except OSError as error:
-        logger.debug("a client of listener %r went away at once: %s", listener.name, error)
-        client.close(True)
-        if listener.limits is not None:
-            listener.limits.release(address.host)
-        return
+    destination = listener.only_destination
+    if destination is None:
+        try:
+            destination = SocketAddress.of_stream(client.getsockname())
+        except OSError as error:
+            logger.debug("a client of listener %r went away at once: %s", listener.name, error)
+            client.close(True)
+            if listener.limits is not None:
+                listener.limits.release(address.host)
+            return
     entry(Arrival(client, address, destination))

@@ -77,7 +77,7 @@ def _admit_client(
     verdict, addresses = admit(engine, source, target, resolved, transport, session.who, web)
     if diverted:
         verdict, addresses = keep_to_protocols(session, target, verdict, addresses, transport)
-    unknown = target.address is None and resolved is None and not verdict.allowed
+    unknown = not verdict.allowed and resolved is None and target.address is None
     if unknown and engine.permissions.expects(session, target, transport):
         verdict = replace(verdict, needs_resolution=True)
     return verdict, addresses, None
@@ -100,10 +100,12 @@ def admit(
     itself. An address that this service listens on is never a target. *transport* is ``TCP`` or ``UDP``;
     *who* is by which names the rules know the client. *web* is the request in plain HTTP that it is about.
     """
-    judge = partial(_judge, engine, source, target, transport, who, web)
     if target.address is not None:
-        literal = judge()
+        literal = _judge(engine, source, target, transport, who, web)
+        if literal.allowed and not engine.is_own_listener(target, transport):
+            return literal, [target]
         return _keep_off_own(engine, literal, [target], transport) if literal.allowed else (literal, [])
+    judge = partial(_judge, engine, source, target, transport, who, web)
     if resolved is None:
         return judge(), []
     verdict: Verdict | None = None
@@ -162,7 +164,7 @@ def _judge(
     resolved: str | None = None,
 ) -> Verdict:
     verdict = engine.policy.judge(source.host, source.port, target, transport, resolved, who, web=web)
-    return by_route(engine.routes, verdict, transport)
+    return verdict if transport == "TCP" else by_route(engine.routes, verdict, transport)
 
 
 def by_route(routes: Mapping[str, Route], verdict: Verdict, transport: str) -> Verdict:

@@ -37,7 +37,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from fwx.impl.logrecord import LogRecord
     from fwx.impl.policy import Verdict
@@ -103,9 +103,9 @@ class FWXConnection(ConnectionBase):
         self.claimed_user = ""
         # The request in plain HTTP that it carries now, where the proxy port forwards it.
         self.web: WebRequest | None = None
-        # The firewall's own address that it has left from.
+        # The firewall's own address that it has left from; set before it is established, if that is known.
         self.nat_address = ""
-        self._junctions: list[Any] = []
+        self._junctions: Sequence[Any] = ()
         self._client: Endpoint | None = None
         self._server: Endpoint | None = None
         self._server_transport: Transport | None = None
@@ -127,10 +127,18 @@ class FWXConnection(ConnectionBase):
         at = (self.target, *addresses)
         return self.raise_event(hosts, fwx_Connect_Tcp, lambda: connect_event(self), WSAECONNREFUSED, at=at)
 
-    def establish(self, client: Transport, server: Transport | None, prefix: bytes = b"", answer: bytes = b"") -> None:
+    def establish(
+        self,
+        client: Transport,
+        server: Transport | None,
+        prefix: bytes = b"",
+        answer: bytes = b"",
+        told: tuple[int, int] | None = None,
+    ) -> None:
         """Start pumping between two connected transports; a data filter that emulates the server takes its place.
 
-        *prefix* came from the client, *answer* from the server, ahead of their transports.
+        *prefix* came from the client, *answer* from the server, ahead of their transports. *told* is what the handlers
+        of the two have been told so far, if both have been watched and nothing was read or sent since.
         """
         self.on_abandoned = None
         tracer = self.engine.tracer
@@ -138,12 +146,13 @@ class FWXConnection(ConnectionBase):
             ends = Ends(client, server, prefix, answer)
             tracer.established(self, ends)
             client, server, prefix, answer = ends.client, ends.server, ends.prefix, ends.answer
+            told = None
         self._server_transport = server
-        if self.verdict.log:
+        if self.verdict.log and (not self.nat_address or self.engine.logs_establishing):
             self._note_departure(server)
         if not self._members and server is not None:
             self._pump = Pump(client, server, self.engine.queue, self, prefix, answer)
-            self._pump.start()
+            self._pump.start(told)
             return
         queue = self.engine.queue
         self._client = Endpoint(client, queue, self)
@@ -169,7 +178,7 @@ class FWXConnection(ConnectionBase):
 
     def _note_departure(self, server: Transport | None) -> None:
         """Keep for the log where the connection leaves from, and tell it that there is one, if it wants to know."""
-        if server is not None:
+        if server is not None and not self.nat_address:
             with contextlib.suppress(OSError):  # it was reset already
                 self.nat_address = server.getsockname()[0]
         if self.engine.logs_establishing:
@@ -199,9 +208,10 @@ class FWXConnection(ConnectionBase):
 
     def pump_ended(self, code: int) -> None:
         assert self._pump is not None
-        self.end(
-            HRESULT_FROM_WIN32(code), self._reason_of(self._pump.up.source, self._pump.down.source) if code else ""
-        )
+        if code:
+            self.end(HRESULT_FROM_WIN32(code), self._reason_of(self._pump.up.source, self._pump.down.source))
+        else:
+            self.end()
 
     def endpoint_ended(self, endpoint: Endpoint) -> None:
         endpoints = self._endpoints
@@ -259,6 +269,7 @@ class FWXConnection(ConnectionBase):
             self._linger = None
         if self._pump is not None:
             self._pump.close(True)
+            return
         for endpoint in self._endpoints:
             if not endpoint.closed:
                 if endpoint.through:
@@ -269,7 +280,7 @@ class FWXConnection(ConnectionBase):
             junction.abort(WSAECONNABORTED)
 
     def _let_go(self) -> None:
-        self._junctions = []
+        self._junctions = ()
         self._pump = self._client = self._server = self._server_transport = None
 
     def _reason_of(self, *transports: Transport) -> str:

@@ -206,6 +206,9 @@ class ConnectionBase(ShowsEvents):
         if abandon is not None:
             abandon()
         self._stop_moving()
+        if not self._members:
+            self.engine.queue.post(self._finish, Action.Terminate)
+            return
         for member in self._members:
             member.terminate()
         self.engine.queue.post(self._let_complete, Action.Terminate)
@@ -237,26 +240,43 @@ class ConnectionBase(ShowsEvents):
         """Tell the filters and the log; last item of the connection's life, which ends whatever they do."""
         if self._round is not None:  # a filter is still being shown an event
             self._leaving = action
-            return
-        proceed(self._depart(action))
+        elif self._members or self.session.has_filters:
+            proceed(self._depart(action))
+        else:
+            self._depart_unseen(action)
+
+    def _depart_unseen(self, action: Action) -> None:
+        """Depart where no filter is to hear of it."""
+        try:
+            self._log_parts(action)
+            if self.verdict.log:
+                self._write_record(action, "", self.engine.clock() - self._started)
+        finally:
+            self._be_gone()
 
     async def _depart(self, action: Action) -> None:
         try:
             await self._take_leave(action)
         finally:
-            if self.engine.tracer is not None:
-                self.engine.tracer.ended(self, self._denied_by)
+            self._be_gone()
+
+    def _be_gone(self) -> None:
+        """Tell those who keep it, last of all."""
+        if self.engine.tracer is not None:
+            self.engine.tracer.ended(self, self._denied_by)
+        if self._members:
             self._members = []
-            if self.place is not None:
-                self.place.give_back()
-            self.session.connections.discard(self)
-            on_ended, self.on_ended = self.on_ended, None
-            if on_ended is not None:
-                on_ended(self)
-            self._let_go()
+        if self.place is not None:
+            self.place.give_back()
+        self.session.connections.discard(self)
+        on_ended, self.on_ended = self.on_ended, None
+        if on_ended is not None:
+            on_ended(self)
+        self._let_go()
 
     async def _take_leave(self, action: Action) -> None:
         """Detach the filters, say that the connection is terminating, write the record."""
+        self._log_parts(action)
         detaching = [member.detach() for member in self._members]
         for each in detaching:
             if each is not None:
@@ -299,6 +319,9 @@ class ConnectionBase(ShowsEvents):
         return reason if self._remarks is None else self._remarks.after(reason)
 
     # What each kind of connection does its own way.
+
+    def _log_parts(self, action: Action) -> None:
+        """Write the records of what it consists of, before the filters are detached; of most it is one thing."""
 
     def places_bound(self, protocol: int) -> tuple[SocketAddress, ...]:
         """Return what the client itself has bound on the outside, for ``FWX_PROTOCOL_TCP`` or ``FWX_PROTOCOL_UDP``."""

@@ -155,6 +155,11 @@ class DataFilterFactories:
         queue = session.engine.queue
         return FWXFirewallAction(partial(on_loop, queue, on_loop(queue, add).withdraw))
 
+    @property
+    def are_set(self) -> bool:
+        """There are some, for whatever event."""
+        return bool(self._of_session or self._of_address)
+
     def serving(
         self, session: FWXSession, event_type: int, addresses: Iterable[SocketAddress]
     ) -> list[DataFilterFactory]:

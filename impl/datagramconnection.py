@@ -473,13 +473,12 @@ class FWXDatagramConnection(HasDestinations):
             self._tied.abort()
         self._destinations.abort()
 
-    async def _take_leave(self, action: Action) -> None:
-        """Log every destination, and what the IP filter has kept off; then what every connection does."""
+    def _log_parts(self, action: Action) -> None:
+        """Log every destination, and what the IP filter has kept off."""
         self._destinations.log_all(action, *self.result)
         if self._kept_off:
             seconds = self.engine.clock() - self._started
             self.engine.write_record(kept_off_record(self, self._kept_off, seconds))
-        await super()._take_leave(action)
 
     def _let_go(self) -> None:
         self._bind_chain = self._tied = None

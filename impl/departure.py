@@ -46,6 +46,11 @@ class Departure:
             return []
         return [address for address in addresses if address.family == self._bound_family][:1]
 
+    @property
+    def is_open(self) -> bool:
+        """Packets may leave at once, wherever they go."""
+        return self._before is None
+
     def open(self, address: SocketAddress, done: Answered) -> bool:
         """Tell whether packets may leave for *address*; if not yet, *done* gets 0 later, or the Windows error.
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fwx.impl.sessions import Sessions
     from fwx.impl.tracing import Tracer
     from fwx.impl.transport import Network
+    from fwx.impl.user import SessionUser, Who
     from fwx.impl.workers import Workers
     from fwx.interfaces import Hostent, SocketAddress
 
@@ -96,6 +97,7 @@ class Engine:
     :ivar stopping: the service takes no more clients, and filters begin nothing for them.
     :ivar look_ups: the names that are being looked up for connections.
     :ivar factories: the data filters that the service makes itself.
+    :ivar known_as: by which names the rules know a user now, who may have changed since it authenticated.
     :ivar sessions: every session, set by what keeps them; :attr:`gateway`, what opens connections, likewise.
     :ivar recoverer: what filters want to try again after a lack of resources; whoever meets a lack tells it (B11.11).
     :ivar more_time: asks who started the service for so many more milliseconds, while it stops (B1.13).
@@ -135,6 +137,7 @@ class Engine:
     accepting: Callable[[], bool] = lambda: True
     logs_establishing: bool = False
     stopping: bool = False
+    known_as: Callable[[SessionUser], Who] = lambda user: user.who
     look_ups: LookUps = field(default_factory=LookUps)
     factories: DataFilterFactories = field(default_factory=DataFilterFactories)
     sessions: Sessions = field(init=False)

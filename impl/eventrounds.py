@@ -17,7 +17,7 @@ from fwx.interfaces.hresult import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from fwx.impl.chain import Member
     from fwx.impl.datafilterfactory import DataFilterFactory
@@ -81,6 +81,21 @@ class ShowsEvents(Restrictable):
 
     def _finish(self, action: Action) -> None:
         raise NotImplementedError
+
+    def is_for_nobody(self, hosts: Collection[FilterHost], event_type: int, *, secondary: bool = False) -> bool:
+        """Tell whether :meth:`raise_event` has nothing to do but to say that what it is about may go on.
+
+        ``False`` also where that cannot be told without waiting.
+        """
+        engine = self.engine
+        if self._round is not None or self.filters is not engine.filters or engine.factories.are_set:
+            return False
+        if not hosts:
+            return True
+        if self.terminating or self._denied_by:
+            return False
+        sees, secondary = self.session.sees, secondary or self.is_secondary
+        return all(host.state == "ready" and not sees(host, event_type, secondary) for host in hosts)
 
     async def raise_event(
         self,

@@ -175,8 +175,8 @@ class FilterHost:
             STARTS_TASKS.reset(token)
 
     def release(self) -> None:
-        """Let go of the filter object; called when it has been stopped and its session filters are detached (B1.40)."""
-        self._filter = None
+        """Let go of what the filter has made; called when it has been stopped, its session filters detached (B1.40)."""
+        self._filter = self.rule_data = None
 
     def attach(self, session: IFWXSession) -> tuple[IFWXSessionFilter, int]:
         """Have the filter make its session filter (B1.17, B1.18); return it with the mask of its events.

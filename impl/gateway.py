@@ -26,6 +26,7 @@ from fwx.impl.tlshandshake import Secured, TlsHandshake
 from fwx.impl.transport import ERROR, HANGUP
 from fwx.impl.user import NOBODY
 from fwx.interfaces import GUID_NULL, SocketAddress
+from fwx.interfaces.enums import fwx_Connect_Tcp
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_ADDRESS_NOT_ALLOWED,
@@ -192,6 +193,9 @@ class Gateway:
         self.departure = Departure(engine.network)
         self.stragglers = Stragglers(engine.linger_deadlines)
         self._on_ended = on_ended
+        # By the filters of a verdict, for those of the engine at the time.
+        self._hosts: dict[tuple[str, ...], tuple[FilterHost, ...]] = {}
+        self._hosts_among: tuple[FilterHost, ...] = ()
         engine.gateway = self
 
     def open(self, request: Request) -> None:
@@ -229,17 +233,32 @@ class Gateway:
     def hosts_of(self, verdict: Verdict) -> tuple[FilterHost, ...]:
         """Return the filters that see a connection of this verdict: those of every connection in the order of their
         tables, then the rule's in the order of the rule."""
-        filters, everywhere = self.engine.filters, self.hosts_everywhere
-        if not verdict.filters:
-            return everywhere
-        named = {host.name: host for host in filters if not host.everywhere}
-        return everywhere + tuple(named[name] for name in verdict.filters if name in named)
+        filters = self.engine.filters
+        if filters is not self._hosts_among:
+            self._hosts.clear()
+            self._hosts_among = filters
+        hosts = self._hosts.get(verdict.filters)
+        if hosts is None:
+            named = {host.name: host for host in filters if not host.everywhere}
+            hosts = self.hosts_everywhere + tuple(named[name] for name in verdict.filters if name in named)
+            self._hosts[verdict.filters] = hosts
+        return hosts
 
 
 class Opening:
     """One request on its way."""
 
-    __slots__ = ("_cancel", "_connection", "_gateway", "_limits", "_permission", "_request", "_session", "_verdict")
+    __slots__ = (
+        "_cancel",
+        "_connection",
+        "_gateway",
+        "_limits",
+        "_permission",
+        "_request",
+        "_session",
+        "_told",
+        "_verdict",
+    )
 
     def __init__(self, gateway: Gateway, request: Request) -> None:
         self._gateway = gateway
@@ -250,6 +269,8 @@ class Opening:
         self._permission: Permission | None = None
         # Where it is counted while it is being opened.
         self._limits: OpeningLimits | None = None
+        # What the client's transport has told so far.
+        self._told = 0
         self._session = request.session or gateway.sessions.of(request.client_address, request.source, request.user)
 
     def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
@@ -266,25 +287,26 @@ class Opening:
         self._verdict = self._verdict or _undecided(f"internal failure: {type(error).__name__}")
         self.give_up(E_UNEXPECTED, f"internal failure: {type(error).__name__}: {error}")
 
-    def start(self) -> None:
+    def start(self) -> Coroutine[Any, Any, None] | None:
         request, limits = self._request, self._gateway.opening_limits
         if limits is not None:
             refused = limits.begin_opening(request.client_address.host)
             if refused is not None:
                 self._verdict = replace(_undecided(refused[1]), log=limits.logs)
                 self._refuse(*refused, Action.Denied)
-                return
+                return None
             self._limits = limits
         verdict, addresses = self._judge()
         if addresses:
-            self.step(self._admitted, addresses)
-        elif verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
-            self.step(self._admitted, None)
-        elif verdict.allowed or verdict.needs_resolution:
+            return self._admitted(addresses)
+        if verdict.allowed and self._gateway.engine.routes[verdict.upstream].takes_names:
+            return self._admitted(None)
+        if verdict.allowed or verdict.needs_resolution:
             request.client.watch(self._client_event)
             self._look_up()
         else:
             self._deny(verdict)
+        return None
 
     def _look_up(self) -> None:
         """Have the target's name looked up, which the filters may see that are known to see the connection."""
@@ -305,21 +327,22 @@ class Opening:
 
     def _client_event(self, mask: int) -> None:
         """The client is watched for going away only: half-closed is not gone, and its data waits in the kernel."""
+        self._told |= mask
         if mask & (ERROR | HANGUP):
             self.give_up(HRESULT_FROM_WIN32(WSAECONNRESET), "the client went away before it was connected")
 
-    def _found(self, found: Found) -> None:
+    def _found(self, found: Found) -> Coroutine[Any, Any, None] | None:
         if self not in self._gateway.opening:
-            return
+            return None
         self._cancel = None
         if not found.addresses:
             self._refuse(found.result, found.reason, found.action)
-            return
+            return None
         verdict, allowed = self._judge(found.addresses)
         if allowed:
-            self.step(self._admitted, allowed)
-        else:
-            self._deny(verdict)
+            return self._admitted(allowed)
+        self._deny(verdict)
+        return None
 
     def _judge(self, resolved: list[SocketAddress] | None = None) -> tuple[Verdict, list[SocketAddress]]:
         """Ask what was announced, then the rules."""
@@ -336,20 +359,34 @@ class Opening:
         self._verdict = verdict
         return verdict, addresses
 
-    async def _admitted(self, addresses: list[SocketAddress] | None) -> None:
-        """Show the request to the filters, then take its route, to *addresses* or to the name itself."""
-        engine = self._gateway.engine
+    def _admitted(self, addresses: list[SocketAddress] | None) -> Coroutine[Any, Any, None] | None:
+        """Show the request to the filters, then take its route, to *addresses* or to the name itself.
+
+        Returns what does so where a filter is to see the request, which may wait.
+        """
         connection = self._make_connection()
         if self._permission is not None:
             self._permission.take()
         elif connection.verdict.limits is not None:
-            place = engine.quotas.take(connection.verdict.rule, connection.verdict.limits, self._session, "TCP")
+            place = self._gateway.engine.quotas.take(
+                connection.verdict.rule, connection.verdict.limits, self._session, "TCP"
+            )
             if isinstance(place, Refused):
                 self._refuse(place.result, place.reason, Action.Denied)
-                return
+                return None
             connection.place = place
         connection.candidates = addresses
         hosts = self._gateway.hosts_of(connection.verdict)
+        if connection.is_for_nobody(hosts, fwx_Connect_Tcp):
+            self._request.client.watch(self._client_event)
+            self._go_out(connection, addresses)
+            return None
+        return self._show(connection, hosts, addresses)
+
+    async def _show(
+        self, connection: FWXConnection, hosts: tuple[FilterHost, ...], addresses: list[SocketAddress] | None
+    ) -> None:
+        """Show the request to *hosts*, and take its route if they let it."""
         is_watched = any(host.is_blocking for host in hosts)
         if is_watched:  # it may take long
             self._request.client.watch(self._client_event)
@@ -364,8 +401,13 @@ class Opening:
             self._request.client.watch(self._client_event)
         if connection.emulation is not None:
             # The entry may be in the middle of asking.
-            engine.queue.post(self.step, self._emulated)
+            self._gateway.engine.queue.post(self.step, self._emulated)
             return
+        self._go_out(connection, addresses)
+
+    def _go_out(self, connection: FWXConnection, addresses: list[SocketAddress] | None) -> None:
+        """Take the route to *addresses*, or to the name itself."""
+        engine = self._gateway.engine
         addresses = connection.admitted(addresses)
         if addresses is not None and not addresses:
             reason = f"the IP filter includes no address of {self._request.target}"
@@ -421,7 +463,7 @@ class Opening:
                 transport.close(True)
                 reason = f"the IP filter does not include {dialled.address or request.target}"
                 self._refuse(FWX_E_ADDRESS_NOT_ALLOWED, reason, Action.Denied)
-            elif not _announce(transport, request.announcement):
+            elif request.announcement and not _announce(transport, request.announcement):
                 transport.close(True)
                 reason = f"{request.target} did not take the PROXY header"
                 self._refuse(HRESULT_FROM_WIN32(WSAECONNABORTED), reason, Action.Failed)
@@ -458,7 +500,7 @@ class Opening:
             self._refuse(HRESULT_FROM_WIN32(secured.code), reason, Action.Failed)
             return
         try:
-            self._establish(secured.transport, replace(dialled, early=b""))
+            self._establish(secured.transport, replace(dialled, early=b"", told=0))
         except BaseException:
             secured.transport.close(True)
             raise
@@ -468,10 +510,16 @@ class Opening:
         connection, request = self._connection, self._request
         assert connection is not None
         name = None if connection.emulation is None else connection.emulation.name
-        bound = name or SocketAddress.from_sockaddr((server or request.client).getsockname())
-        if request.entry.connected(bound):
-            connection.establish(request.client, server, request.early, dialled.early)
-            self._use_permission(connection)
+        if name is None:
+            sockaddr = (server or request.client).getsockname()
+            name = SocketAddress.of_stream(sockaddr)
+            if server is not None:
+                connection.nat_address = sockaddr[0]
+        if request.entry.connected(name):
+            told = (self._told, dialled.told) if dialled.told else None
+            connection.establish(request.client, server, request.early, dialled.early, told)
+            if self._permission is not None:
+                self._use_permission(connection)
         else:
             for transport in (server, request.client):
                 if transport is not None:
@@ -526,7 +574,7 @@ class Opening:
             self._verdict,
             interface=request.interface,
             agent=request.agent,
-            on_ended=self._ended,
+            on_ended=partial(_ended, self._gateway, request.on_ended),
         )
         request.connection = self._connection
         self._connection.web = request.web
@@ -537,16 +585,17 @@ class Opening:
         self._connection.on_abandoned = self._killed
         return self._connection
 
-    def _ended(self, connection: FWXConnection) -> None:
-        """The connection is gone, which may be long after it was opened."""
-        if self._request.on_ended is not None:
-            self._request.on_ended()
-        self._gateway.connection_ended(connection)
-
     def _killed(self) -> None:
         """A filter killed the connection while it was being opened."""
         assert self._connection is not None
         self.give_up(*self._connection.result)
+
+
+def _ended(gateway: Gateway, told: Callable[[], None] | None, connection: FWXConnection) -> None:
+    """The connection is gone, which may be long after it was opened: its request and its opening are no more."""
+    if told is not None:
+        told()
+    gateway.connection_ended(connection)
 
 
 def _announce(transport: Transport, announcement: bytes) -> bool:

@@ -86,8 +86,7 @@ class AddressRange:
         """
         try:
             if "/" in text:
-                network = ip_network(text)
-                return cls.between(network[0], network[-1])
+                return cls._of_prefix(text)
             first, dash, last = text.partition("-")
             return cls.between(parse_ip(first.strip()), parse_ip((last if dash else first).strip()))
         except ValueError as error:
@@ -95,6 +94,18 @@ class AddressRange:
                 f"{text!r} is no address range ({error}); expected 10.1.0.0/16, 10.1.0.1-10.1.0.9 or 10.1.0.1, "
                 "or the same in IPv6"
             ) from None
+
+    @classmethod
+    def _of_prefix(cls, text: str) -> Self:
+        address, _, length = text.partition("/")
+        first = parse_ip(address)
+        if isinstance(first, IPv4Address) and length.isdecimal() and length.isascii():
+            # What there may be thousands of is not left to the slow class.
+            size = 1 << 32 - int(length) if int(length) <= 32 else 0
+            if size and not int(first) % size:
+                return cls(4, int(first), int(first) + size - 1)
+        network = ip_network(text)
+        return cls.between(network[0], network[-1])
 
     def __contains__(self, address: Address) -> bool:
         return self.version == address.version and self.first <= int(address) <= self.last
@@ -287,7 +298,7 @@ class Networks:
         """
         self._networks = tuple(networks)
         self._local = local
-        self._names_of: dict[str | Address, tuple[str, ...]] = {}
+        self._names_of: dict[str | tuple[int, int], tuple[str, ...]] = {}
         self._seen_generation = local.generation
         self._named = (*self._networks, *computers)
         names = set(PREDEFINED)
@@ -327,9 +338,11 @@ class Networks:
             self._names_of.clear()
             if generation != self._seen_generation:
                 self._seen_generation, self._local_ranges = generation, None
-        names = self._names_of.get(address)
+        # The hash of an address object is slow.
+        key = address if isinstance(address, str) else (int(address), address.version)
+        names = self._names_of.get(key)
         if names is None:
-            names = self._names_of[address] = self._find(normalise(address))
+            names = self._names_of[key] = self._find(normalise(address))
         return names
 
     def networks_of(self, address: str | Address) -> tuple[str, ...]:

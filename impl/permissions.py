@@ -85,6 +85,8 @@ class Permissions:
         :param resolved: the literal addresses of *target*, where it is a name and has been looked up. One of them may
             be what was announced.
         """
+        if not self._by_key:
+            return None
         for permission in self._of(session, target.port, transport):
             granted = self.grant(permission, target, transport, resolved)
             if granted is not None:

@@ -23,14 +23,15 @@ from fwx.impl.networkrules import NetworkRule, NetworkRules, Related
 from fwx.impl.networks import ANY, LOCALHOST, Address, LocalAddresses, Network, Networks, normalise
 from fwx.impl.protocol import Protocol, Protocols, Traffic
 from fwx.impl.rule import DEFAULT_RULE, EMBEDDED_DEFAULT, EMBEDDED_RULE, Rule
+from fwx.impl.ruleindex import RuleIndex
 from fwx.impl.rulematch import (
+    NO_SETS,
     CompiledRule,
     Explanation,
     Known,
     Match,
     Miss,
     Question,
-    RuleIndex,
     Step,
     Tried,
     check_names,
@@ -38,7 +39,7 @@ from fwx.impl.rulematch import (
     describe,
 )
 from fwx.impl.schedule import Calendar
-from fwx.impl.urlset import UrlSet, UrlSets
+from fwx.impl.urlset import NOWHERE, UrlSet, UrlSets
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who
 from fwx.impl.verdict import Verdict, decided, denied, unrelated
 from fwx.impl.verdictmemory import VerdictMemory
@@ -175,6 +176,7 @@ class Policy:
         verdicts = self._memory.verdicts
         verdict = verdicts.get(key)
         if verdict is None:
+            self._memory.make_room()
             traffic = self._protocols.traffic(transport, destination.port, arrives)
             verdict = verdicts[key] = self._judge(
                 source, source_port, destination, traffic, resolved, who, web, None, None
@@ -264,6 +266,7 @@ class Policy:
         look_ups = self._memory.look_ups
         verdict = look_ups.get((source, host, who))
         if verdict is None:
+            self._memory.make_room()
             verdict = look_ups[source, host, who] = self._judge_look_up(source, host, who)
         return verdict
 
@@ -271,15 +274,16 @@ class Policy:
         """Return those of the names *who* that a rule has, so that users whom no rule tells apart share verdicts."""
         known = self._memory.known.get(who)
         if known is None:
+            self._memory.make_room()
             known = self._memory.known[who] = who & self._names
         return known
 
     def _forget(self) -> None:
-        """Drop what is remembered when an address may have got other names, or when it is too much."""
+        """Drop what is remembered when an address may have got other names, or the time has come for other rules."""
         if self._calendar.holding is not self._period:
             self._change_period()
         generation = self._networks.generation
-        if generation != self._generation or self._memory.is_full:
+        if generation != self._generation:
             self._memory.clear()
             self._generation = generation
 
@@ -396,22 +400,26 @@ class Policy:
         client = self._networks.of(source)
         target = () if known is None else self._networks.of(known)
         text = describe(traffic, source, client, destination, None if known is None else normalise(known), target)
-        question = Question(traffic, client, target, text, who, source_port)
         try:
-            if literal is None:
-                question = replace(question, domains=self._domains.of(normalise_name(destination.host)))
+            domains = self._domains.of(normalise_name(destination.host)) if literal is None else NO_SETS
         except ValueError as error:
+            question = Question(traffic, client, target, text, who, source_port)
             return denied(question, f"{error}; denied {text}")
-        if web is not None:
-            surely, maybe = self._urls.of(web.url)
-            question = replace(
-                question,
-                urls=surely,
-                maybe_urls=maybe,
-                is_web=True,
-                content=web.content,
-                is_literal=literal is not None,
-            )
+        urls = NOWHERE if web is None else self._urls.of(web.url)
+        question = Question(
+            traffic,
+            client,
+            target,
+            text,
+            who,
+            source_port,
+            domains,
+            urls.surely,
+            urls.maybe,
+            web is not None,
+            None if web is None else web.content,
+            literal is not None,
+        )
         rules = self._index.fitting(question) if rules is None else rules
         if not self._network_rules or (web is not None and web.is_forwarded):
             return self._first_match(question, rules, tried)

@@ -36,6 +36,8 @@ class IPolicyRule(Interface):
     filters = Attribute("Names of filters.")
     upstream = Attribute("The name of an upstream; empty for straight out.")
     shadow = Attribute("Whether the rule decides nothing.")
+    content_types = Attribute("Types of the responses in plain HTTP that it allows; none for all.")
+    system = Attribute("Whether it is a ``[[system_rule]]``.")
 
 
 @implementer(IFPCPolicyRule, IPolicyRule)
@@ -111,3 +113,11 @@ class FPCPolicyRule(Unknown):
     @property
     def shadow(self) -> bool:
         return self._rule.shadow
+
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        return self._rule.content_types
+
+    @property
+    def system(self) -> bool:
+        return self._rule.system

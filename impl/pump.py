@@ -73,17 +73,34 @@ class Pump:
         self._owner = owner
         self._closed = False
 
-    def start(self) -> None:
-        """Begin to pump; both transports' events come here from now on, first what they are ready for."""
-        self.up.source.watch(self._client_event)
-        self.down.source.watch(self._server_event)
-        self._run(self.up)
+    def start(self, told: tuple[int, int] | None = None) -> None:
+        """Begin to pump; both transports' events come here from now on, first what they are ready for.
+
+        *told* are the masks that the client's handler and the server's have been told so far, of transports that have
+        been watched, and of which nothing has been read or sent since.
+        """
+        if told is None:
+            self.up.source.watch(self._client_event)
+            self.down.source.watch(self._server_event)
+            self._run(self.up)
+            return
+        self.up.source.take_over(self._client_event)
+        self.down.source.take_over(self._server_event)
+        self._queue.post(self._begin, told)
+
+    def _begin(self, told: tuple[int, int]) -> None:
+        client, server = told
+        if client and not self._closed:
+            self._client_event(client)
+        if (server & INPUT or self.up.pending is not None) and not self._closed:
+            self._server_event(server)
 
     def close(self, abortive: bool) -> None:
-        """Close both transports; the owner is not told."""
-        self._closed = True
-        self.up.source.close(abortive)
-        self.down.source.close(abortive)
+        """Close both transports; the owner is not told. Another time it does nothing."""
+        if not self._closed:
+            self._closed = True
+            self.up.source.close(abortive)
+            self.down.source.close(abortive)
 
     def _client_event(self, mask: int) -> None:
         up = self.up

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwx.impl.engine import Engine
     from fwx.impl.policy import Policy, Verdict
     from fwx.impl.route import Route
+    from fwx.impl.user import SessionUser, Who
     from fwx.impl.webrequest import WebRequest
 
 AT_ONCE: Final = 100
@@ -72,33 +73,42 @@ def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Cal
         done(count + len(turn))
 
 
-def disallowed_by(
-    engine: Engine, policy: Policy, routes: Mapping[str, Route], done: Callable[[list[Disallowed]], None]
-) -> None:
-    """Find what *policy*, with its *routes*, would not allow, a few connections at a time; *done* gets it.
+class Judgement(NamedTuple):
+    """What connections are judged by: the policy, its routes, and by which names it knows users."""
 
-    Nothing is ended, and nobody else is judged by *policy*.
+    policy: Policy
+    routes: Mapping[str, Route]
+    known_as: Callable[[SessionUser], Who]
+
+    def enforce(self, engine: Engine) -> None:
+        """Have *engine* judge so from now on."""
+        engine.policy, engine.routes, engine.known_as = self
+
+
+def disallowed_by(engine: Engine, other: Judgement, done: Callable[[list[Disallowed]], None]) -> None:
+    """Find what *other* would not allow, a few connections at a time; *done* gets it.
+
+    Nothing is ended, and nobody else is judged by *other*.
     """
-    _look_on(engine, policy, routes, engine.sessions.connections(), [], done)
+    _look_on(engine, other, engine.sessions.connections(), [], done)
 
 
 def _look_on(
     engine: Engine,
-    policy: Policy,
-    routes: Mapping[str, Route],
+    other: Judgement,
     left: list[ConnectionBase],
     found: list[Disallowed],
     done: Callable[[list[Disallowed]], None],
 ) -> None:
-    in_force = engine.policy, engine.routes
-    engine.policy, engine.routes = policy, routes
+    in_force = Judgement(engine.policy, engine.routes, engine.known_as)
+    other.enforce(engine)
     try:
         found += [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
     finally:
-        engine.policy, engine.routes = in_force
+        in_force.enforce(engine)
     del left[-AT_ONCE:]
     if left:
-        engine.queue.defer(_look_on, engine, policy, routes, left, found, done)
+        engine.queue.defer(_look_on, engine, other, left, found, done)
     else:
         done(found)
 

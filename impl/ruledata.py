@@ -49,7 +49,7 @@ class RuleData:
     """Asks the filters of a service for their data of rules; called by the host, on the loop thread.
 
     Whoever changes the policy or exchanges a filter does so one at a time. What is returned is a course, since the
-    calls of a blocking filter are made on its thread; a service waits for it with :func:`fwx.courses.ended`.
+    calls of a blocking filter are made on its thread; a service waits for it with ``fwx.courses.ended``.
     """
 
     def __init__(self, engine: Engine) -> None:

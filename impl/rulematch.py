@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from fwx.impl.verdict import Verdict
     from fwx.interfaces import SocketAddress
 
-_MOST_FOUND: Final = 4096
-_NO_SETS: Final[frozenset[str]] = frozenset()
+NO_SETS: Final[frozenset[str]] = frozenset()
 
 
 class Match(Enum):
@@ -64,9 +63,9 @@ class Question:
     text: str
     who: Who
     port: int | None = None
-    domains: frozenset[str] = _NO_SETS
-    urls: frozenset[str] = _NO_SETS
-    maybe_urls: frozenset[str] = _NO_SETS
+    domains: frozenset[str] = NO_SETS
+    urls: frozenset[str] = NO_SETS
+    maybe_urls: frozenset[str] = NO_SETS
     is_web: bool = False
     content: str | None = None
     is_literal: bool = False
@@ -169,37 +168,6 @@ class CompiledRule:
     def is_for_any_client(self) -> bool:
         """Whether it is about every address and port that a client can have."""
         return self.source >= {ANY, LOCALHOST} and not self.rule.source_ports
-
-
-class RuleIndex:
-    """Finds the rules that can match, in their order, without walking them all.
-
-    Connections that protocols, networks and sets do not tell apart share what is found.
-    """
-
-    def __init__(self, rules: tuple[CompiledRule, ...]) -> None:
-        self._rules = rules
-        self._found: dict[tuple[object, ...], tuple[CompiledRule, ...]] = {}
-
-    def fitting(self, question: Question) -> tuple[CompiledRule, ...]:
-        """Return all rules but those that do not fit whatever the client's port, the content and the user are."""
-        key = (
-            question.traffic.names,
-            question.client,
-            question.target,
-            question.domains,
-            question.urls,
-            question.maybe_urls,
-            question.is_web,
-        )
-        found = self._found.get(key)
-        if found is None:
-            if len(self._found) >= _MOST_FOUND:
-                self._found.clear()
-            plain = replace(question, port=None, content=None)
-            found = tuple(each for each in self._rules if not isinstance(each.match(plain), Miss))
-            self._found[key] = found
-        return found
 
 
 Tried: TypeAlias = "list[Step] | None"

@@ -124,7 +124,7 @@ class FWXSession(HasSessionFilters):
     @property
     def who(self) -> Who:
         """By which names the rules know the client."""
-        return NOBODY if self.user is None else self.user.who
+        return NOBODY if self.user is None else self.engine.known_as(self.user)
 
     def terminate(self) -> None:
         """End the session, whose connections have ended: its filters' sockets, its look-ups, its session filters."""
@@ -148,7 +148,10 @@ class FWXSession(HasSessionFilters):
     @property
     def is_busy(self) -> bool:
         """There is a connection, or a look-up; a port that waits for one, for a filter's sake, does not count."""
-        return self.looks_up > 0 or any(not connection.waits for connection in self.connections)
+        for connection in self.connections:  # no generator: it is asked at the end of every connection
+            if not connection.waits:
+                return True
+        return self.looks_up > 0
 
     @property
     def has_sockets(self) -> bool:

@@ -51,6 +51,11 @@ class HasSessionFilters(SessionRequests):
         session_filter, mask = attached
         return session_filter if wants(mask, event_type, self.source, secondary) else None
 
+    def sees(self, host: FilterHost, event_type: int, secondary: bool = False) -> bool:
+        """Tell whether this event is for *host*, as :meth:`session_filter` does, which may attach it for that."""
+        attached = self._filters.get(host)
+        return wants(host.mask if attached is None else attached[1], event_type, self.source, secondary)
+
     async def session_filter_by_thread(
         self, host: FilterHost, event_type: int, secondary: bool = False
     ) -> IFWXSessionFilter | None:
@@ -97,6 +102,11 @@ class HasSessionFilters(SessionRequests):
     def attached_hosts(self) -> list[FilterHost]:
         """The filters that have a session filter here, or are just making one."""
         return [*self._filters, *self._attaching]
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether there is a session filter, or one is just being made."""
+        return bool(self._filters or self._attaching)
 
     def attached_filters(self, event_type: int) -> list[tuple[FilterHost, IFWXSessionFilter]]:
         """Return the session filters there are that asked for *event_type*; none is made for it."""

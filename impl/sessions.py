@@ -41,7 +41,7 @@ class Sessions:
 
     def of(self, client: SocketAddress, source: FwxFirewallEventSource, user: SessionUser | None = None) -> FWXSession:
         """Return the session of *client* (its port does not matter), known as *user*, that makes events of *source*."""
-        key = _key(client, source, user)
+        key: _Key = (client.host, source, None) if user is None else _key(client, source, user)
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = FWXSession(self._engine, client.with_port(0), source, user)
@@ -67,7 +67,9 @@ class Sessions:
 
     def connection_ended(self, connection: ConnectionBase) -> None:
         """Start the idle time of a session that has lost its last connection."""
-        self.rest(connection.session)
+        session = connection.session
+        if not session.is_busy:
+            self.rest(session)
         if self._engine.retired:
             let_go(self._engine)
 

@@ -98,6 +98,9 @@ class TlsTransport:
             self._handler = handler
             self._edge()
 
+    def take_over(self, handler: Handler) -> None:
+        self.watch(handler)
+
     def _edge(self) -> None:
         """Have the handler look again, soon."""
         if not self._edge_is_due and self._handler is not None:

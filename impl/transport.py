@@ -64,6 +64,12 @@ class Transport(LocalTransport, Protocol):
     send: Callable[[Any], int]
     recv_into: Callable[[Any], int]
 
+    def take_over(self, handler: Handler) -> None:
+        """Have *handler* called in place of the one that :meth:`watch` has set, at every further edge.
+
+        For whoever has been given the masks that the other one was told: they need not be told again.
+        """
+
     def start_connect(self, sockaddr: tuple[Any, ...]) -> None:
         """Begin to connect; the watching handler is told when it has ended. :raises OSError: it failed at once."""
 

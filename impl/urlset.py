@@ -50,6 +50,11 @@ class Url:
         """The path, as servers may read it (:func:`fwx.impl.urlpath.readings`)."""
         return readings(self.path)
 
+    @cached_property
+    def folded(self) -> tuple[str, ...] | None:
+        """The readings in lower case."""
+        return None if self.readings is None else tuple(each.lower() for each in self.readings)
+
     def __str__(self) -> str:
         return f"http://{SocketAddress(self.host, self.port)}{self.path}"
 
@@ -105,9 +110,7 @@ class Entry(NamedTuple):
         """Tell whether *url*, whose host fits, could be read as one of these, by a server that ignores case too."""
         if self.port not in (None, url.port):
             return False
-        if url.readings is None:
-            return True
-        return any(self._fits(known, asked.lower()) for known, asked in _paired(self.folded, url.readings))
+        return url.folded is None or any(self._fits(*each) for each in _paired(self.folded, url.folded))
 
     def _fits(self, known: str, asked: str) -> bool:
         return asked.startswith(known) if self.begins else asked == known
@@ -173,44 +176,111 @@ class Holding(NamedTuple):
     maybe: frozenset[str]
 
 
-_NOWHERE: Final = Holding(frozenset(), frozenset())
+NOWHERE: Final = Holding(frozenset(), frozenset())
+
+
+class _Paths:
+    """The plain paths of the entries of one host, found by one look-up for each length that a beginning has."""
+
+    __slots__ = ("_begins", "_exact", "_lengths")
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[tuple[str, int | None]]] = {}
+        self._begins: dict[str, list[tuple[str, int | None]]] = {}
+        self._lengths: tuple[int, ...] = ()
+
+    def add(self, path: str, name: str, entry: Entry) -> None:
+        (self._begins if entry.begins else self._exact).setdefault(path, []).append((name, entry.port))
+        if entry.begins and len(path) not in self._lengths:
+            self._lengths = tuple(sorted((*self._lengths, len(path))))
+
+    def of(self, path: str, port: int) -> set[str]:
+        """Return the names of the sets that hold *path* at *port*."""
+        found = list(self._exact.get(path, ()))
+        for length in self._lengths:
+            if length > len(path):
+                break
+            found += self._begins.get(path[:length], ())
+        return {name for name, known in found if known is None or known == port}
+
+
+class _Host:
+    """The entries of one host, or of all names below one."""
+
+    __slots__ = ("_folded", "_plain", "entries", "odd")
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Entry]] = []
+        # Those whose own path has several readings.
+        self.odd: list[tuple[str, Entry]] = []
+        self._plain = _Paths()
+        self._folded = _Paths()
+
+    def add(self, name: str, entry: Entry) -> None:
+        self.entries.append((name, entry))
+        if len(entry.readings) == 1:
+            self._plain.add(entry.readings[0], name, entry)
+            self._folded.add(entry.folded[0], name, entry)
+        else:
+            self.odd.append((name, entry))
+
+    def surely(self, url: Url) -> set[str]:
+        """Return the sets of which an entry holds *url* in each of its readings."""
+        if url.readings is None:
+            return set()
+        first, *others = dict.fromkeys(url.readings)
+        found = self._plain.of(first, url.port)
+        for each in others if found else ():
+            found &= self._plain.of(each, url.port)
+        return found.union(name for name, entry in self.odd if entry.holds(url))
+
+    def maybe(self, url: Url) -> set[str]:
+        """Return the sets of which an entry holds *url* in a reading; all of the port where nobody can read it."""
+        if url.folded is None:
+            return {name for name, entry in self.entries if entry.port in (None, url.port)}
+        found = {name for each in dict.fromkeys(url.folded) for name in self._folded.of(each, url.port)}
+        return found.union(name for name, entry in self.odd if entry.may_hold(url))
 
 
 class UrlSets:
-    """Finds the sets that hold a URL, by its host."""
+    """Finds the sets that hold a URL, by its host, and by its path among those of the host."""
 
     __slots__ = ("_below", "_exact")
 
     def __init__(self, url_sets: Iterable[UrlSet]) -> None:
-        self._exact: dict[str, list[tuple[str, Entry]]] = {}
-        self._below: dict[str, list[tuple[str, Entry]]] = {}
+        self._exact: dict[str, _Host] = {}
+        self._below: dict[str, _Host] = {}
         for urls in url_sets:
             for entry in urls.entries:
-                (self._below if entry.below else self._exact).setdefault(entry.host, []).append((urls.name, entry))
+                hosts = self._below if entry.below else self._exact
+                hosts.setdefault(entry.host, _Host()).add(urls.name, entry)
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._below)
 
     def of(self, url: Url) -> Holding:
         """Return which sets hold *url*."""
-        found = self._of_host(url.host)
-        if not found:
-            return _NOWHERE
+        hosts = self._of_host(url.host)
+        if not hosts:
+            return NOWHERE
         return Holding(
-            frozenset(name for name, entry in found if entry.holds(url)),
-            frozenset(name for name, entry in found if entry.may_hold(url)),
+            frozenset[str]().union(*(host.surely(url) for host in hosts)),
+            frozenset[str]().union(*(host.maybe(url) for host in hosts)),
         )
 
     def of_host(self, host: str) -> frozenset[str]:
         """Return the sets that hold some URL of *host*."""
-        return frozenset(name for name, _ in self._of_host(host))
+        return frozenset(name for each in self._of_host(host) for name, _ in each.entries)
 
-    def _of_host(self, host: str) -> list[tuple[str, Entry]]:
+    def _of_host(self, host: str) -> list[_Host]:
+        if not self:
+            return []
         try:
             parent = host = normalise_host(host)
         except ValueError:
             return []
-        found = list(self._exact.get(host, ()))
+        found = [self._exact[host]] if host in self._exact else []
         while self._below and (parent := parent.partition(".")[2]):
-            found += self._below.get(parent, ())
+            if parent in self._below:
+                found.append(self._below[parent])
         return found

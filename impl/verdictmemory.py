@@ -34,10 +34,10 @@ class VerdictMemory:
     def __len__(self) -> int:
         return len(self.verdicts) + len(self.look_ups) + len(self.known)
 
-    @property
-    def is_full(self) -> bool:
-        """Too much is remembered: a client that asks for ever new targets must not take all memory."""
-        return len(self) >= self._most
+    def make_room(self) -> None:
+        """To be called before something is added: a client that asks for ever new targets must not take all memory."""
+        if len(self) >= self._most:
+            self.clear()
 
     def clear(self) -> None:
         self.verdicts.clear()

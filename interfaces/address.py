@@ -24,11 +24,16 @@ class SocketAddress:
     ``None`` for a name. Two addresses are equal when host, port and scope are equal.
     """
 
-    __slots__ = ("_host", "_port", "_scope_id")
+    # No properties: each connection asks for them some twenty times.
+    __slots__ = {
+        "host": "The address or name, as it was given.",
+        "port": "The port, 0 to 65535, in host byte order.",
+        "scope_id": "The interface that a link-local IPv6 address belongs to; 0 for none.",
+    }
 
-    _host: str
-    _port: int
-    _scope_id: int
+    host: str
+    port: int
+    scope_id: int
 
     def __init__(self, host: str | IPv4Address | IPv6Address, port: int = 0, scope_id: int = 0) -> None:
         """Make an address of *host* (a literal or a name), *port* (0 to 65535) and IPv6 *scope_id*.
@@ -40,9 +45,9 @@ class SocketAddress:
             raise ValueError("an address needs a host")
         if not 0 <= port <= 0xFFFF:
             raise ValueError(f"port {port} is outside 0 to 65535")
-        object.__setattr__(self, "_host", text)
-        object.__setattr__(self, "_port", port)
-        object.__setattr__(self, "_scope_id", scope_id)
+        _set_host(self, text)
+        _set_port(self, port)
+        _set_scope_id(self, scope_id)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"SocketAddress is immutable, cannot set {name}")
@@ -51,6 +56,20 @@ class SocketAddress:
     def from_sockaddr(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
         """Make an address of what :mod:`socket` returns for AF_INET and AF_INET6."""
         return _interned(sockaddr)
+
+    @classmethod
+    def of_stream(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
+        """Make an address as :meth:`from_sockaddr` does, of what will hardly come again: an end of one connection."""
+        # What the kernel says is in range.
+        made = object.__new__(cls)
+        if len(sockaddr) == 2:
+            _set_host(made, sockaddr[0])
+            _set_scope_id(made, 0)
+        else:
+            _set_host(made, sockaddr[0].partition("%")[0])
+            _set_scope_id(made, sockaddr[3])
+        _set_port(made, sockaddr[1])
+        return made
 
     @classmethod
     def parse(cls, text: str) -> SocketAddress:
@@ -68,38 +87,20 @@ class SocketAddress:
         return cls(host, int(port))
 
     @property
-    def host(self) -> str:
-        """The address or name, as it was given."""
-        return self._host
-
-    @property
-    def port(self) -> int:
-        """The port, 0 to 65535, in host byte order."""
-        return self._port
-
-    @property
-    def scope_id(self) -> int:
-        """The interface that a link-local IPv6 address belongs to; 0 for none."""
-        return self._scope_id
-
-    @property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The literal address, or ``None`` when the host is a name."""
         try:
-            return parse_ip(self._host)
+            return parse_ip(self.host)
         except ValueError:
             return None
 
     @property
     def family(self) -> int:
         """``AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for a name."""
-        match self.address:
-            case IPv4Address():
-                return socket.AF_INET
-            case IPv6Address():
-                return socket.AF_INET6
-            case _:
-                return socket.AF_UNSPEC
+        address = self.address
+        if address is None:
+            return socket.AF_UNSPEC
+        return socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
 
     @property
     def length(self) -> int:
@@ -110,39 +111,42 @@ class SocketAddress:
             case socket.AF_INET6:
                 return 28
             case _:
-                return 4 + len(self._host.encode())
+                return 4 + len(self.host.encode())
 
     @property
     def sockaddr(self) -> tuple[Any, ...]:
         """What the calls of :mod:`socket` take."""
-        if ":" in self._host:
-            return (self._host, self._port, 0, self._scope_id)
-        return (self._host, self._port)
+        if ":" in self.host:
+            return (self.host, self.port, 0, self.scope_id)
+        return (self.host, self.port)
 
     def with_port(self, port: int) -> SocketAddress:
         """Return the same host with another port.
 
         :raises ValueError: *port* is outside 0 to 65535.
         """
-        return SocketAddress(self._host, port, self._scope_id)
+        return SocketAddress(self.host, port, self.scope_id)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SocketAddress):
             return NotImplemented
-        return (self._host, self._port, self._scope_id) == (other._host, other._port, other._scope_id)
+        return (self.host, self.port, self.scope_id) == (other.host, other.port, other.scope_id)
 
     def __hash__(self) -> int:
-        return hash((self._host, self._port, self._scope_id))
+        return hash((self.host, self.port, self.scope_id))
 
     def __str__(self) -> str:
-        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __repr__(self) -> str:
         return f"SocketAddress({str(self)!r})"
 
 
+# The slots themselves: they set what __setattr__ refuses to, and faster than by name.
+_set_host, _set_port, _set_scope_id = (vars(SocketAddress)[name].__set__ for name in ("host", "port", "scope_id"))
+
+
 @lru_cache(maxsize=4096)
 def _interned(sockaddr: tuple[Any, ...]) -> SocketAddress:
     """Make the address of *sockaddr*, or return the one made before: datagrams come from the same few."""
-    host = sockaddr[0].partition("%")[0]
-    return SocketAddress(host, sockaddr[1], sockaddr[3] if len(sockaddr) > 3 else 0)
+    return SocketAddress.of_stream(sockaddr)

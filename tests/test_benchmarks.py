@@ -193,3 +193,15 @@ def test_the_firewall_log(source_tree: Path, tmp_path: Path) -> None:
     assert {"SQLite", "W3C file", "spool"} <= set(found["rounds"])
     assert all(figure > 0 for rounds in found["rounds"].values() for each in rounds for figure in each.values())
     assert all(0 < microseconds < 1000 for microseconds in found["data path"].values())
+
+
+def test_a_large_policy(source_tree: Path, tmp_path: Path) -> None:
+    """What it decides is for other tests to say; here it runs, and has a figure for every line."""
+    report = tmp_path / "report.json"
+    script = source_tree / "benchmarks" / "policy.py"
+    command = [sys.executable, str(script), "--rounds", "1", "--share", "200", "--json", str(report)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(report.read_text())
+    assert {name.partition(":")[0] for name in figures} == {"build", "memory", "decision", "look-up"}
+    assert all(len(each["rounds"]) == 1 and each["rounds"][0] >= 0 for each in figures.values())

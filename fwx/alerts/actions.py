@@ -39,6 +39,7 @@ class MailAction:
     start_tls: bool = False
     authorities: Path | None = None
     user: str | None = None
+    password_file: Path | None = None
     password: str = field(default="", repr=False)
 
     name = "mail"

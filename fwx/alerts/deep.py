@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from fwx.alerts.definitions import mail_action
+from fwx.alerts.definitions import mail_action, tables_here
 from fwx.alerts.mail import Delivery
 from fwx.config_alerts import Mail
 from fwx.config_model import Configuration
@@ -26,7 +26,7 @@ def alert_faults(configuration: Configuration) -> Iterator[tuple[KeyPath, str]]:
     No command is run and no mail is sent.
     """
     asked: list[tuple[KeyPath, Delivery]] = []
-    for index, table in enumerate(configuration.alerts):
+    for index, table in tables_here(configuration):
         if table.command is not None:
             fault = command_fault(table.command[0])
             if fault:

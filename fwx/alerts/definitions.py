@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from fwx.alerts.actions import Action, CommandAction, LogAction, MailAction, StopAction
@@ -17,18 +18,31 @@ from fwx.secret_file import read_secret
 _MINUTE: Final = 60.0
 
 
-def definitions_of(configuration: Configuration) -> tuple[AlertDefinition, ...]:
+def definitions_of(configuration: Configuration, before: Iterable[AlertDefinition] = ()) -> tuple[AlertDefinition, ...]:
     """Return what *configuration* defines for this firewall, without what is not enabled or is for another server.
 
+    :param before: what is in force, whose passwords are kept where this account may not read their files any more.
     :raises ConfigurationError: a password cannot be read; every one is named.
     """
-    passwords = _passwords(configuration)
-    here = configuration.service.name
+    known = {
+        action.password_file: action.password
+        for definition in before
+        for action in definition.actions
+        if isinstance(action, MailAction) and action.password_file is not None
+    }
+    passwords = _passwords(configuration, known)
     return tuple(
         _definition(table, tuple(_actions(configuration, table, passwords.get(index, ""))))
-        for index, table in enumerate(configuration.alerts)
-        if table.enabled and table.server in (None, here)
+        for index, table in tables_here(configuration)
     )
+
+
+def tables_here(configuration: Configuration) -> Iterator[tuple[int, AlertTable]]:
+    """Yield the tables that are in force on this firewall, each with its place in the file (B9.26)."""
+    here = configuration.service.name
+    for index, table in enumerate(configuration.alerts):
+        if table.enabled and table.server in (None, here):
+            yield index, table
 
 
 def _definition(table: AlertTable, actions: tuple[Action, ...]) -> AlertDefinition:
@@ -61,21 +75,35 @@ def _actions(configuration: Configuration, table: AlertTable, password: str) -> 
 
 def mail_action(configuration: Configuration, mail: Mail, password: str) -> MailAction:
     """Return the action of a table ``mail``, whose password file holds *password*."""
-    authorities = None if mail.ca is None else configuration.beside(mail.ca)
-    return MailAction(mail.to, mail.sender, mail.server, mail.seconds, mail.start_tls, authorities, mail.user, password)
+    authorities, file = (None if name is None else configuration.beside(name) for name in (mail.ca, mail.password_file))
+    return MailAction(
+        mail.to, mail.sender, mail.server, mail.seconds, mail.start_tls, authorities, mail.user, file, password
+    )
 
 
-def _passwords(configuration: Configuration) -> dict[int, str]:
+def _passwords(configuration: Configuration, known: Mapping[Path, str]) -> dict[int, str]:
     """Read the passwords of the alerts that send mail, by their place in the file."""
     problems: list[Problem] = []
     found: dict[int, str] = {}
-    for index, table in enumerate(configuration.alerts):
+    for index, table in tables_here(configuration):
         if table.mail is None or table.mail.password_file is None:
             continue
+        file = configuration.beside(table.mail.password_file)
         try:
-            found[index] = read_secret(configuration.beside(table.mail.password_file))
+            found[index] = known[file] if file in known and is_closed(file) else read_secret(file)
         except ValueError as error:
             problems.append(configuration.source.problem(("alert", index, "mail", "password_file"), str(error)))
     if problems:
         raise ConfigurationError(problems)
     return found
+
+
+def is_closed(file: Path) -> bool:
+    """Tell whether this account may not read *file*; one that is not there is not closed."""
+    try:
+        with file.open("rb"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False

@@ -22,7 +22,7 @@ from fwx.config_problems import ConfigurationError
 from fwx.config_source import Source, source_of
 from fwx.config_support import unsupported
 from fwx.filter_loader import FilterLoadError
-from fwx.impl.rejudgement import Disallowed, disallowed_by, end_in_turns
+from fwx.impl.rejudgement import Disallowed, Judgement, disallowed_by, end_in_turns
 from fwx.workers import WorkerPool
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ class Outcome:
 
     :ivar version: what is in force now; ``None`` of a dry run. :ivar disallowed: of a dry run, what would end.
     :ivar ended: how many connections were ended. :ivar failures: what filters say that have to be told of the change.
+    :ivar notes: what else there is to know.
     """
 
     differences: list[Difference]
+    notes: tuple[str, ...] = ()
     version: Version | None = None
     disallowed: list[Disallowed] = field(default_factory=list)
     ended: int = 0
@@ -153,8 +155,7 @@ class Changer:
         self._again = True
         if self._is_open and not self._is_busy:
             self._again = False
-            task = self._begin(Wanted(None, "signal", os.getuid()))
-            task.add_done_callback(_retrieve)
+            self._begin(Wanted(None, "signal", os.getuid()))
 
     async def change(self, wanted: Wanted) -> Outcome:
         """Do what is *wanted*; all of it or nothing.
@@ -214,6 +215,7 @@ class Changer:
     def _begin(self, wanted: Wanted) -> asyncio.Task[Outcome]:
         self._wanted = wanted
         self._task = self._loop.create_task(self._logged(wanted))
+        self._task.add_done_callback(_retrieve)
         self._task.add_done_callback(self._ended)
         return self._task
 
@@ -239,8 +241,10 @@ class Changer:
             words = (
                 "version %d of the configuration is in force (%s, by user %d): %d tables differ, %d connections ended"
             )
-            number, uid = version.number, version.uid
+            number, uid = version.number, wanted.uid
             logger.info(words, number, wanted.how, uid, len(outcome.differences), outcome.ended)
+            for note in outcome.notes:
+                logger.warning("%s", note)
             for failure in outcome.failures:
                 logger.error("%s", failure)
         return outcome
@@ -248,7 +252,7 @@ class Changer:
     async def _change(self, wanted: Wanted) -> Outcome:
         before = self.running.parts
         document, parts = await self._read(wanted.document, before)
-        outcome = Outcome(await self.in_thread(partial(_differ, before, parts)))
+        outcome = Outcome(await self.in_thread(partial(_differ, before, parts)), parts.notes)
         if wanted.dry_run:
             outcome.disallowed = await self._disallowed(parts)
             return outcome
@@ -300,7 +304,14 @@ class Changer:
         return document, parts
 
     async def _keep(self, document: Document, wanted: Wanted) -> Version:
-        """:raises ChangeError: the history cannot be written."""
+        """Return *document* as a version of the history; what is in force already is there.
+
+        :raises ChangeError: the history cannot be written.
+        """
+        running = self.running.version
+        path = "" if document.path is None else str(document.path)
+        if running is not None and (running.sha256, running.path) == (document.sha256, path):
+            return running
         kept: list[Version] = []
 
         def keep() -> Version:
@@ -322,7 +333,8 @@ class Changer:
 
     def _put_in_force(self, ready: Ready, version: Version) -> None:
         if self._is_closed:
-            self._forget(version)
+            if version is not self.running.version:
+                self._forget(version)
             raise ChangeError("the service is stopping")
         self._live.put_in_force(ready)
         self.running.parts = ready.parts
@@ -341,7 +353,8 @@ class Changer:
 
     async def _disallowed(self, parts: Parts) -> list[Disallowed]:
         found: asyncio.Future[list[Disallowed]] = self._loop.create_future()
-        disallowed_by(self._live.engine, parts.policy, parts.routes, partial(_set, found))
+        other = Judgement(parts.policy, parts.routes, self._live.accounts.known_after(parts.users))
+        disallowed_by(self._live.engine, other, partial(_set, found))
         return await found
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from fwx.control.server import Lines, Stream
     from fwx.impl.rejudgement import Disallowed
 
+logger = logging.getLogger("fwx.change")
+
 LONGEST_DOCUMENT: Final = 64 << 20
 """Bytes of a configuration that a command may bring."""
 
@@ -36,12 +40,13 @@ class ChangeControl:
     @property
     def streams(self) -> Mapping[str, Stream]:
         """The commands, by name."""
-        return {
+        commands: Mapping[str, Stream] = {
             "apply": self.apply,
             "rollback": self.rollback,
             "history": self.history,
             "show version": self.show,
         }
+        return {name: partial(_answered, command) for name, command in commands.items()}
 
     async def apply(self, request: Mapping[str, Any], lines: Lines) -> None:
         """Do ``apply``: the document comes behind the request, ``bytes`` long, and is that of the file ``path``, an
@@ -135,11 +140,21 @@ class ChangeControl:
                 await lines.send(line)
 
 
+async def _answered(command: Stream, request: Mapping[str, Any], lines: Lines) -> None:
+    """Do *command*; a client that goes away meanwhile has not heard what came of it."""
+    try:
+        await command(request, lines)
+    except OSError as error:
+        logger.debug("a client that asked for %s is gone: %s", request.get("command"), error)
+
+
 def _told(outcome: Outcome, seconds: float) -> Iterator[dict[str, Any]]:
     for difference in outcome.differences:
         yield {"difference": difference.told()}
-    for disallowed in outcome.disallowed:
+    for disallowed in sorted(outcome.disallowed, key=lambda each: each.connection.id):
         yield {"ends": _ending(disallowed)}
+    for note in outcome.notes:
+        yield {"note": note}
     for failure in outcome.failures:
         yield {"failure": failure}
     if outcome.version is not None:

@@ -95,7 +95,9 @@ def differences(old: Source, new: Source) -> Iterator[Difference]:
 
 
 def _of_tables(kind: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Iterator[Difference]:
-    old, new = ({str(table["name"]): table for table in tables} for tables in (before, after))
+    old, new = (
+        {str(table.get("name", number)): table for number, table in enumerate(tables, 1)} for tables in (before, after)
+    )
     yield from (Difference(kind, name, "removed") for name in old if name not in new)
     moved = _moved([name for name in old if name in new], [name for name in new if name in old])
     for name, table in new.items():

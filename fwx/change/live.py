@@ -82,6 +82,7 @@ class LiveParts:
 
     def start(self, parts: Parts) -> None:
         """Have *parts*, which the service is composed of, in force before anybody comes in."""
+        self.engine.known_as = self.accounts.known_as
         self.accounts.register(parts.configuration)
         self.accounts.use(parts.users, self.accounts.make_directories(parts.configuration, parts.directories))
         self._set_figures(parts.configuration)
@@ -118,12 +119,13 @@ class LiveParts:
         ready.rule_data.enforce()
         engine.routes = {**self._still_named(parts.routes), **parts.routes}
         self._set_figures(parts.configuration)
-        if ready.directories is not None:
+        if ready.directories is not None:  # which says that users may have changed, too
             self.accounts.use(parts.users, ready.directories)
         self.ways_in.use(parts.configuration, parts.tls, parts.local, ready.coming)
+        self.alerting.put_in_force(parts.alerts)  # before filters go that may remove their events (B9.22)
+        self.alerting.warn_of_unknown_events()
         retirement.use(engine, ready.hosts)
         self.period_watch.renew()
-        self.alerting.put_in_force(parts.alerts)
         self.firewall.net_config.look_again()
 
     async def tell_filters(self) -> list[str]:
@@ -159,11 +161,18 @@ class LiveParts:
             words = f"FilterInit has not returned after {INIT_SECONDS:g} s"
             raise ConfigurationError([configuration.source.problem(("filter", index, "use"), words)]) from None
         finally:
-            if not course.has_ended:  # it is called off; when it is back it is told that it is not wanted
-                course.when_ended(lambda: _end([host]))
+            if not course.has_ended:  # it is called off
+                course.when_ended(lambda: self._called_off(host))
         if host.state != "ready":
             problem = configuration.source.problem(("filter", index, "use"), host.reason)
             raise ConfigurationError([problem])
+
+    def _called_off(self, host: FilterHost) -> None:
+        """A filter that nobody waits for any more is back from ``FilterInit``: tell it that it is not wanted."""
+        if self.engine.stopping:  # no thread is left to tell it
+            host.release()
+        else:
+            _end([host])
 
     def _set_figures(self, configuration: Configuration) -> None:
         engine, limits = self.engine, configuration.limits

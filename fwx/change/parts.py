@@ -39,7 +39,8 @@ class Parts:
 
     :ivar local: this host's own addresses, which the policy keeps up to date. :ivar tls: by listener.
     :ivar accounts: by upstream. :ivar fingerprint: of everything that says who users are; the same where nothing of it
-        has changed. :ivar filters: by name, those that are new; they are not started.
+        has changed. :ivar notes: what could not be read any more and stays, in words. :ivar filters: by name, those
+        that are new; they are not started.
     """
 
     configuration: Configuration
@@ -52,6 +53,7 @@ class Parts:
     directories: tuple[MakeAuthenticator, ...]
     fingerprint: bytes
     alerts: tuple[AlertDefinition, ...]
+    notes: tuple[str, ...] = ()
     filters: Mapping[str, FilterHost] = field(default_factory=dict)
 
 
@@ -75,7 +77,10 @@ def read_parts(
     known = {} if before is None else _kept_accounts(configuration, before)
     accounts = accounts_of(configuration, known)
     users = users_of(configuration)
-    directories, fingerprint = _directories(configuration, before)
+    directories, fingerprint, are_kept = _directories(configuration, before)
+    notes = [f"listener {name!r}: its TLS" for name in known_tls]
+    notes += [f"upstream {name!r}: its password" for name in known]
+    notes += ["the directories: their secrets and certificates"] * are_kept
     unchanged = {} if old is None else {table.name: table for table in old.filters}
     filters = {
         table.name: _new_filter(configuration, index, faults)
@@ -93,7 +98,8 @@ def read_parts(
         users,
         directories,
         fingerprint,
-        tuple(definitions_of(configuration)),
+        definitions_of(configuration, () if before is None else before.alerts),
+        tuple(f"{what} stays as it was read before; a file is closed to the service now" for what in notes),
         filters,
     )
 
@@ -145,7 +151,10 @@ def _kept_accounts(configuration: Configuration, before: Parts) -> dict[str, Acc
     return kept
 
 
-def _directories(configuration: Configuration, before: Parts | None) -> tuple[tuple[MakeAuthenticator, ...], bytes]:
+def _directories(
+    configuration: Configuration, before: Parts | None
+) -> tuple[tuple[MakeAuthenticator, ...], bytes, bool]:
+    """Return what makes the directories, the fingerprint, and whether they stay as they were read before."""
     files = [configuration.beside(name) for table in configuration.directories for name in _directory_files(table)]
     if before is not None and not all(map(_is_readable, files)):
         old = before.configuration
@@ -153,12 +162,12 @@ def _directories(configuration: Configuration, before: Parts | None) -> tuple[tu
             old.beside(name) for table in old.directories for name in _directory_files(table)
         ]:
             same_users = old.users == configuration.users
-            return before.directories, before.fingerprint if same_users else before.fingerprint + b"+"
+            return before.directories, before.fingerprint if same_users else before.fingerprint + b"+", True
     makers = read_directories(configuration)
     digest = hashlib.sha256(repr((configuration.users, configuration.directories)).encode())
     for file in files:
         digest.update(file.read_bytes())
-    return makers, digest.digest()
+    return makers, digest.digest(), False
 
 
 def _directory_files(table: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os.path import realpath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fwx.config_model import TransparentListener
@@ -47,9 +48,9 @@ def _settings(old: Configuration, new: Configuration) -> Iterator[tuple[KeyPath,
 
 
 def _folders(old: Configuration, new: Configuration) -> Iterator[tuple[KeyPath, str]]:
-    if new.state_dir != old.state_dir:
+    if realpath(new.state_dir) != realpath(old.state_dir):
         yield ("service", "state_dir"), f"is {new.state_dir}, and the service runs with {old.state_dir}"
-    elif new.log_database != old.log_database:
+    elif realpath(new.log_database) != realpath(old.log_database):
         yield ("log", "sqlite"), f"is {new.log_database}, and the service runs with {old.log_database}"
 
 

@@ -8,7 +8,13 @@ from typing import Any, Final
 from fwx.change.diff import Difference
 from fwx.config_problems import Problem
 
-_LISTS: Final = {"difference": "differences", "ends": "ends", "problem": "problems", "failure": "failures"}
+_LISTS: Final = {
+    "difference": "differences",
+    "ends": "ends",
+    "problem": "problems",
+    "note": "notes",
+    "failure": "failures",
+}
 
 
 def document_of(lines: Iterable[Mapping[str, Any]], *, dry_run: bool) -> dict[str, Any]:
@@ -38,7 +44,8 @@ def words_of(told: Mapping[str, Any]) -> Iterator[str]:
     for difference in told["differences"]:
         yield str(Difference.read(difference))
     if not told["differences"]:
-        yield "nothing differs"
+        yield "the text differs in nothing; the files that it names have been read again"
+    yield from (f"note: {note}" for note in told["notes"])
     yield from map(_ending, told["ends"])
     if told["dry_run"]:
         yield f"dry run: {len(told['ends'])} connections would end; nothing has been changed"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from fwx.alerts.words import plain
 from fwx.config import ConfigurationError, load
 from fwx.control import ControlError
 from fwx.control.client import ask, follow
@@ -39,7 +40,7 @@ def alerts(context: click.Context, file: Path | None, as_json: bool) -> None:
         "alerts": [line["alert"] for line in lines if "alert" in line],
         "raised": [line["raised"] for line in lines if "raised" in line],
     }
-    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_words(told)))
+    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(map(plain, _words(told))))
 
 
 @alerts.command()

@@ -42,7 +42,7 @@ def _counts(configuration: Configuration) -> str:
     return ", ".join(
         (
             _count(len(configuration.listeners), "listener"),
-            _count(len(configuration.rules), "rule"),
+            _count(len(configuration.all_rules), "rule"),
             _count(len(configuration.filters), "filter"),
             _count(len(configuration.networks), "network"),
             _count(len(configuration.protocols), "protocol"),

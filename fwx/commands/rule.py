@@ -25,7 +25,15 @@ DEFAULT_FILE: Final = Path("/etc/fwx/fwx.toml")
 """What is edited where nothing else is said: the file that the unit of the service names."""
 
 # What is told of a rule where it says otherwise.
-_USUALLY: Final = {"users": ["any"], "groups": [], "source_ports": [], "schedule": "", "upstream": "", "filters": []}
+_USUALLY: Final = {
+    "users": ["any"],
+    "groups": [],
+    "source_ports": [],
+    "content_types": [],
+    "schedule": "",
+    "upstream": "",
+    "filters": [],
+}
 
 _config = click.option(
     "--config",
@@ -81,18 +89,26 @@ def list_(file: Path, as_json: bool) -> None:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     rows = list(_rows(configuration))
-    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(_words, rows)))
+    words = list(map(_words, rows)) or ["no rules: this machine itself is allowed everything, and nobody else"]
+    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(words))
 
 
 def _rows(configuration: Configuration) -> Iterator[dict[str, Any]]:
-    """Yield of each rule what is in force of it, by the keys of the file; the last one is built in."""
-    for index, each in enumerate(configuration.rules):
-        keys = each.model_dump(mode="json", by_alias=True, exclude_none=True)
-        yield {"order": index + 1, "line": configuration.line(("rule", index)), **keys}
+    """Yield of each rule what is written of it, by the keys of the file: system rules, the others, the built-in one."""
+    for number, each in enumerate(configuration.all_rules):
+        table, index = path = configuration.rule_path(number)
+        flags = {"enabled": each.enabled, "log": each.log, "shadow": each.shadow, "system": table == "system_rule"}
+        yield {
+            "order": number + 1,
+            "line": configuration.line(path),
+            **flags,
+            **configuration.source.data[table][index],
+        }
     if configuration.rules:
         everything = {"protocols": ["any"], "from": ["any", "localhost"], "to": ["any", "localhost"]}
-        built_in = {"name": DEFAULT_RULE, "action": "deny", **everything, "enabled": True, "log": True}
-        yield {"order": len(configuration.rules) + 1, "line": None, **built_in}
+        flags = {"enabled": True, "log": True, "shadow": False, "system": False}
+        place = {"order": len(configuration.all_rules) + 1, "line": None}
+        yield {**place, **flags, "name": DEFAULT_RULE, "action": "deny", **everything}
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -100,8 +116,9 @@ def _words(row: dict[str, Any]) -> str:
     flags = "".join(
         f", {word}"
         for word, is_so in (
+            ("system rule", row["system"]),
             ("disabled", not row["enabled"]),
-            ("shadow", row.get("shadow", False)),
+            ("shadow", row["shadow"]),
             ("not logged", not row["log"]),
         )
         if is_so
@@ -116,9 +133,7 @@ def _words(row: dict[str, Any]) -> str:
 
 
 def _listed(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return ", ".join("-".join(map(str, dict.fromkeys(each))) if isinstance(each, list) else str(each) for each in value)
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 @rule.command()
@@ -174,6 +189,10 @@ def add(
         raise click.UsageError(f"--set has {', '.join(twice)}, which an option says already")
     if len(written) < len(pairs):
         raise click.UsageError("--set has one key twice")
+    try:
+        table_of(values, (), comment, "")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     _edit(lambda editor: editor.add(table_of(values, written.values(), comment, editor.newline), place), **more)
 
 
@@ -258,7 +277,7 @@ def _edit(edit: Callable[[RuleEditor], Edit], file: Path, dry_run: bool, applies
 
 
 def _apply(file: Path, content: bytes, *, dry_run: bool) -> None:
-    """Have the service that runs with *file* go by *content*, which is in it, or would be; exits with 1 if it does not."""
+    """Have the service that runs with *file* go by *content*, which is in it or would be; exits with 1 if not."""
     asked = {"path": str(file.absolute()), "bytes": len(content)}
     try:
         tell(state_dir_of(file), "apply", content, asked, dry_run=dry_run, as_json=False)

@@ -41,9 +41,10 @@ class ReplacedFile:
         """
         folder, name = self._path.parent, self._path.name
         try:
-            fd, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+            fd, made = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
         except OSError as error:
             raise ReplacementError(f"{folder}: a file cannot be made in it: {error.strerror or error}") from error
+        temporary = Path(made)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(content)
@@ -52,13 +53,12 @@ class ReplacedFile:
                 os.fsync(file.fileno())
             if self._path.read_bytes() != self.content:
                 raise ReplacementError(f"{self._path}: somebody has changed it meanwhile; it is left as it is now")
-            os.replace(temporary, self._path)
+            temporary.replace(self._path)
         except OSError as error:
             words = f"{self._path}: cannot be written: {error.strerror or error}; it is as it was"
             raise ReplacementError(words) from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
         self._sync_folder(folder)
 
     def _keep_owner(self, fd: int) -> None:
@@ -87,7 +87,7 @@ def locked(path: Path) -> Iterator[ReplacedFile]:
     :raises ReplacementError: it is no file, or cannot be read.
     """
     try:
-        target = path.resolve(strict=True)
+        target = Path(os.path.realpath(path, strict=True))  # resolve() has another error for a loop
         if not target.is_file():
             raise ReplacementError(f"{path}: is no file")
         folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)

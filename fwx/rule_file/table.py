@@ -14,8 +14,11 @@ def table_of(values: Mapping[str, Value], written: Iterable[str], comment: str, 
     """Return the table with *values* by their keys, in that order, and behind them the pairs *written*.
 
     :param comment: stands above it, line by line; none where it is empty.
+    :raises ValueError: something in it is no printable text.
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    if not all(map(str.isprintable, lines)):
+        raise ValueError("the comment has control characters in it")
     lines += ["[[rule]]", *(f"{key} = {_toml(value)}" for key, value in values.items()), *written]
     return "".join(f"{line}{newline}" for line in lines)
 
@@ -41,6 +44,7 @@ def _toml(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # A string of JSON is one of TOML, but for one character that JSON lets stand.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        if not value.isprintable():
+            raise ValueError(f"{value!r} has control characters in it")
+        return json.dumps(value, ensure_ascii=False)  # a string of JSON is one of TOML
     return f"[{', '.join(map(_toml, value))}]"

@@ -65,6 +65,9 @@ class MemoryTransport:
         if not self.closed:
             self.network.loop.edge(self)
 
+    def take_over(self, handler: Handler) -> None:
+        self._handler = None if self.closed else handler
+
     def watch_accept(self, handler: Handler) -> None:
         self._acceptor = handler
         self.network.loop.edge(self)

@@ -43,6 +43,9 @@ class RecordedTransport:
         if self._early:
             self._queue.post(handler, READABLE)
 
+    def take_over(self, handler: Handler) -> None:
+        self.watch(handler)
+
     def has_data(self) -> bool:
         return bool(self._early) or self._transport.has_data()
 

@@ -35,6 +35,10 @@ class ClientDeparture(Departure):
     def reachable(self, addresses: list[SocketAddress]) -> list[SocketAddress]:
         return [address for address in addresses if address.family == self._client.family]
 
+    @property
+    def is_open(self) -> bool:
+        return False
+
     def open(self, address: SocketAddress, done: Answered) -> bool:  # noqa: ARG002  one client's streams are alike
         """Order the stream of the next attempt."""
 

@@ -71,7 +71,7 @@ def test_the_whole_format_is_right_with_notes_of_what_serve_refuses(folder: Path
     copy("config_full.toml", folder)
     result = run("fwx.toml")
     assert result.exit_code == 0
-    assert result.stdout.startswith("fwx.toml: ok: 3 listeners, 3 rules, 1 filter, ")
+    assert result.stdout.startswith("fwx.toml: ok: 3 listeners, 5 rules, 1 filter, ")
     notes = result.stderr.splitlines()
     assert len(notes) == 1
     assert all("'fwx serve' refuses this: this version " in note for note in notes)

@@ -79,6 +79,14 @@ def test_every_table_and_key_of_the_format() -> None:
     assert (www.tls.certificate, www.tls.key, www.tls.ca) == ("www.pem", "www.key", None)
     assert [network.name for network in configuration.networks] == ["internal", "servers"]
     assert configuration.domains[0].names == ("*.debian.org", "pypi.org")
+    assert configuration.computers[0].ranges == ("10.1.0.40-10.1.0.59", "10.2.0.9")
+    assert configuration.urls[0].urls[2] == "intranet.example:8080"
+    out, rest = configuration.network_rules
+    assert (out.source, out.destination, out.relation) == (("internal",), ("external",), "nat")
+    assert rest.relation == "route"
+    assert [rule.name for rule in configuration.all_rules] == ["no shell", "staff browse", "updates", "www", "pages"]
+    assert configuration.rules[-1].content_types == ("text/html", "image/*")
+    assert [configuration.rule_path(number) for number in (0, 1)] == [("system_rule", 0), ("rule", 0)]
     (ports,) = configuration.protocols[0].ports
     assert (ports.transport, ports.direction, ports.first, ports.last_port) == ("tcp", "outbound", 21, 21)
     assert configuration.users[0].groups == ("staff",)

@@ -117,6 +117,20 @@ def test_clients_are_told_apart(opened: Any) -> None:
     assert len(port.listener) == 2
 
 
+def test_another_server(opened: Any) -> None:
+    """New clients are led there; those that are known stay where they are."""
+    port = opened()
+    other = Outside(port.firewall, SocketAddress("198.51.100.54", 53))
+    known, new = port.client("192.0.2.9", 9001), port.client("192.0.2.10", 9001)
+    known.send(b"one")
+    port.listener.target = other.address
+    known.send(b"two")
+    new.send(b"three")
+    assert [port.server.receive()[0] for _ in range(2)] == [b"one", b"two"]
+    assert other.receive()[0] == b"three"
+    assert port.server.is_quiet
+
+
 def test_a_quiet_client_is_forgotten(opened: Any) -> None:
     """Whoever moves within the time stays; the record comes with the end."""
     port = opened()

@@ -74,3 +74,48 @@ def test_a_shortage(memory: MemoryFirewall, caplog: pytest.LogCaptureFixture, wa
     assert (operation.calls, len(came)) == (1, int(waits))
     client.close(True)
     listener.close()
+
+
+@pytest.mark.parametrize(
+    ("bind", "diversion", "known"),
+    [("192.0.2.10", "", True), ("0.0.0.0", "", False), ("::", "", False), ("192.0.2.10", "redirect", False)],
+)
+def test_where_clients_have_connected_to(memory: MemoryFirewall, bind: str, diversion: str, known: bool) -> None:
+    """It is known without asking each client's socket where a listener has one address, and nothing is diverted."""
+    place = SocketAddress(bind, 1080)
+    listener = Listener(
+        "proxy",
+        place,
+        memory.network,  # type: ignore[arg-type]
+        None,
+        memory.engine,
+        lambda: True,
+        memory.engine.call_later,
+        diversion,
+    )
+    assert listener.only_destination == (place if known else None)
+    listener.close()
+
+
+def test_a_log_that_takes_nothing(memory: MemoryFirewall) -> None:
+    """B9.18: whoever waits is turned away; the log is asked once for all that wait at a time."""
+    asked: list[bool] = []
+    came: list[SocketAddress] = []
+    answers = [True, False]
+
+    def accepting() -> bool:
+        asked.append(answers[0])
+        return answers.pop(0)
+
+    listener = Listener("proxy", PLACE, memory.network, None, memory.engine, accepting, memory.engine.call_later)  # type: ignore[arg-type]
+    listener.start(lambda transport, address: (came.append(address), transport.close(True)))
+    for count in (2, 2):
+        clients = [memory.network.stream(socket.AF_INET) for _ in range(2)]
+        for client in clients:
+            client.start_connect(PLACE.sockaddr)
+        memory.loop.run()
+        assert len(came) == count
+        for client in clients:
+            client.close(True)
+    assert asked == [True, False]
+    listener.close()

@@ -175,6 +175,44 @@ def test_accepting(world: World) -> None:
         listener.accept()
 
 
+def test_streams_as_they_are_made(world: World) -> None:
+    """Neither an accepted nor a connecting one ever blocks, or waits for more to send (Nagle)."""
+    listener = world.stream()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(5)
+    connecting = world.stream()
+    connecting.start_connect(listener.getsockname())
+    accepted, sockaddr = listener.accept()
+    world.transports.append(accepted)
+    assert sockaddr == connecting.getsockname() == accepted.getpeername()
+    for each in (accepted, connecting):
+        assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 4) != bytes(4)
+        assert not os.get_blocking(each.fd)
+        assert not os.get_inheritable(each.fd)
+        with pytest.raises(BlockingIOError):
+            each.recv(1)
+
+
+def test_taking_over(world: World) -> None:
+    """What the first handler was told is not told again; what comes then is told to the second alone."""
+    transport, outside = world.pair()
+    transport.take_over(print)  # nobody has watched it
+    first: list[int] = []
+    second: list[int] = []
+    outside.send(b"a")
+    transport.watch(first.append)
+    world.until(lambda: first)
+    transport.take_over(second.append)
+    world.turns()
+    assert (len(first), second) == (1, [])
+    outside.send(b"b")
+    world.until(lambda: second)
+    assert (len(first), second[0] & READABLE) == (1, READABLE)
+    transport.close(False)
+    transport.take_over(first.append)
+    assert len(world.poller) == 0
+
+
 @pytest.mark.parametrize("abortive", [False, True])
 def test_closing(world: World, abortive: bool) -> None:
     """FIN or RST; once; what is closed is watched no more, and cannot be watched again."""

@@ -80,3 +80,27 @@ def test_close_in_a_callback(clock: Clock, deadlines: DeadlineQueue) -> None:
     deadlines.add(lambda: pytest.fail("it was closed"))
     clock.advance(20.0)
     assert clock.timers == []
+
+
+def test_another_time(clock: Clock, deadlines: DeadlineQueue) -> None:
+    """It holds from now on; who waits already has at the latest so long from now."""
+    called: list[tuple[str, float]] = []
+
+    def add(name: str) -> None:
+        deadlines.add(lambda: called.append((name, clock.now - 1000.0)))
+
+    add("early")
+    clock.advance(8.0)
+    add("late")
+    deadlines.change(5.0)
+    add("new")
+    for _ in range(10):
+        clock.advance(1.0)
+    assert called == [("early", 10.0), ("late", 13.0), ("new", 13.0)]
+    assert clock.timers == []
+    deadlines.change(3.0)
+    assert clock.timers == []
+    add("last")
+    deadlines.change(20.0)
+    clock.advance(3.0)
+    assert called[3:] == [("last", 21.0)]

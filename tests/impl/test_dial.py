@@ -286,7 +286,7 @@ def test_a_late_event_finds_nobody(rig: Rig, listening: SocketAddress) -> None:
     attempt = Attempt(rig, listening)
     (transport,) = attempt.dial._attempts
     attempt.dial.cancel()
-    attempt.dial._event(transport, WRITABLE)
+    attempt.dial._event(transport, listening, WRITABLE)
     assert attempt.ends == []
 
 

@@ -28,6 +28,7 @@ from fwx.interfaces import (
     fwx_Connect_Tcp,
     fwx_dfpc_Middle,
     fwx_Udp_Destination,
+    fwxAssociatedProtocolsAllConnections,
     fwxSourceNAT,
     fwxSourceWSP,
 )
@@ -58,6 +59,58 @@ def test_the_types_and_the_sources_have_a_bit_each() -> None:
 
 ATTACHABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Udp_Destination
 DENIABLE = fwx_Connect_Tcp | fwx_AcceptedConnection | fwx_Bind_Udp | fwx_Bind_Tcp
+
+
+@pytest.mark.parametrize("secondary", [False, True])
+@pytest.mark.parametrize(
+    ("script", "is_attached", "seen"),
+    [
+        (None, False, (False, False)),
+        ({"mask": fwx_Bind_Tcp | FWX_ALL_SOURCES}, False, (False, False)),
+        ({"mask": fwx_Connect_Tcp | fwxSourceNAT}, False, (False, False)),
+        ({"mask": fwx_Connect_Tcp | fwxSourceWSP}, False, (True, False)),
+        ({"mask": fwx_Connect_Tcp | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections}, False, (True, True)),
+        ({"session_mask": fwx_Bind_Tcp | FWX_ALL_SOURCES}, True, (False, False)),
+        ({"session_mask": fwx_Connect_Tcp | FWX_ALL_SOURCES}, True, (True, False)),
+        ({"blocking": True}, False, (True, False)),
+    ],
+)
+def test_an_event_for_nobody_is_known_without_a_course(
+    rig: Rig, script: dict[str, Any] | None, is_attached: bool, seen: tuple[bool, bool], secondary: bool
+) -> None:
+    """B2.4, B2.5: what would be shown to nobody is told beforehand, as showing it would have had it."""
+    hosts = () if script is None else (rig.host(**script),)
+    if is_attached:
+        rig.session().AttachFilter(hosts[0].clsid)
+    connection = rig.connection()
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(connect_event(connection))
+        return made[-1]
+
+    expected = seen[secondary]
+    assert connection.is_for_nobody(hosts, fwx_Connect_Tcp, secondary=secondary) is not expected
+    assert rig.through(connection.raise_event(hosts, fwx_Connect_Tcp, make, WSAECONNREFUSED, secondary=secondary))
+    assert bool(made) is expected
+    connection.is_secondary = secondary
+    assert connection.is_for_nobody(hosts, fwx_Connect_Tcp) is not expected
+    connection.refuse(S_OK, "the test is over")
+
+
+def test_an_event_that_cannot_be_told_to_be_for_nobody(rig: Rig) -> None:
+    """A filter that failed, one in the place of another, a connection that ends: those decide who show events."""
+    failing = rig.host(mask=fwx_Bind_Tcp, init=lambda firewall: 1 / 0)
+    quiet = rig.host(mask=fwx_Bind_Tcp)
+    connection = rig.connection()
+    assert connection.is_for_nobody((quiet,), fwx_Connect_Tcp)
+    assert not connection.is_for_nobody((quiet, failing), fwx_Connect_Tcp)
+    rig.engine.filters = (rig.host(mask=fwx_Bind_Tcp),)
+    assert not connection.is_for_nobody((quiet,), fwx_Connect_Tcp)
+    ending = rig.connection()
+    for each in (connection, ending):
+        each.refuse(S_OK, "the test is over")
+    assert not ending.is_for_nobody((quiet,), fwx_Connect_Tcp)
 
 
 @pytest.mark.parametrize("event_type", list(FwxFirewallEventType)[:10], ids=lambda each: each.name)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwx.impl.domainset import DomainSet
+from fwx.impl.engine import Answer
 from fwx.impl.logrecord import Action
 from fwx.impl.lookups import MOST_LOOK_UPS
-from fwx.impl.policy import Rule
+from fwx.impl.networks import LocalAddresses, Networks
+from fwx.impl.policy import Policy, Rule
 from fwx.impl.user import FWXAuthenticatedUser
-from fwx.interfaces import SocketAddress, fwx_dfpc_Middle
+from fwx.interfaces import Hostent, SocketAddress, fwx_dfpc_Middle
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_DNS_QUOTA_EXCEEDED,
@@ -85,6 +88,25 @@ def test_a_name_is_denied_by_its_address(rig: Rig, door: Door) -> None:
     rig.names.asked.pop()([SocketAddress("127.0.0.1", 80)], 0)
     assert door.refusal() == FWX_E_POLICY_RULES_DENIED
     assert (rig.records[0].destination_name, rig.records[0].rule) == ("rebind.example", "no")
+
+
+@pytest.mark.parametrize("action", ["allow", "deny"])
+def test_an_address_is_not_looked_up(rig: Rig, door: Door, action: Any) -> None:
+    """B7.11: whose name it is, is whatever somebody has written into the DNS; rules about names judge the name used."""
+    local = LocalAddresses(reader=lambda path: "", clock=rig.clock)
+    rules = (
+        Rule("by name", action, ("any",), ("localhost",), ("named",)),
+        Rule("rest", "allow", ("any",), ("localhost",), ("localhost",)),
+    )
+    rig.engine.policy = Policy(Networks((), local), (DomainSet("named", ("*.in-addr.arpa", "*.example")),), (), rules)
+    rig.names.answers[door.address.address] = Answer(Hostent("www.example", (), ()))
+    door.open()
+    door.accept()
+    (connection,) = rig.sessions.connections()
+    assert connection.verdict.rule == "rest"
+    assert (rig.names.asked, rig.names.looking_up) == ([], [])
+    connection.end()
+    rig.until(lambda: door.ended)
 
 
 def test_no_such_name(rig: Rig, door: Door) -> None:

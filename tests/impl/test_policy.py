@@ -102,6 +102,7 @@ def ask(policy: Policy, source: str, destination: str, resolved: str | None = No
     ],
 )
 def test_literal_destination(source: str, destination: str, allowed: bool, rule: str) -> None:
+    """B7.4: the first rule that matches decides, and what none matches is denied."""
     verdict = ask(make(), source, destination)
     assert (verdict.allowed, verdict.rule, verdict.needs_resolution) == (allowed, rule, False)
     assert verdict.hresult == (S_OK if allowed else FWX_E_POLICY_RULES_DENIED)
@@ -407,6 +408,17 @@ def test_embedded_default_serves_this_machine_alone(source: str, destination: st
 RULE = Rule("r", "allow", ALWAYS, ALWAYS, ALWAYS)
 
 
+def test_the_built_in_rule_stays_last() -> None:
+    """B7.5: no rule takes its place, and none gets behind it."""
+    for rules in ((), (RULE,), (dataclasses.replace(RULE, name="s", system=True, destination=("localhost",)), RULE)):
+        policy = make(*rules) if rules else Policy(Networks(NETWORKS, Host(OWN).local), DOMAINS, (), ())
+        assert "Default rule" not in [rule.name for rule in policy.rules]
+        verdict = ask(policy, OWN, "203.0.113.1:80")
+        assert (verdict.allowed, verdict.rule, verdict.log) == (False, "Default rule", True)
+    with pytest.raises(ValueError, match="rule 'Default rule': the name is taken"):
+        make(dataclasses.replace(RULE, name="Default rule"))
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
@@ -416,7 +428,6 @@ RULE = Rule("r", "allow", ALWAYS, ALWAYS, ALWAYS)
         ((dataclasses.replace(RULE, destination=("up",)),), "rule 'r': destination names 'up', which is not defined"),
         ((dataclasses.replace(RULE, destination=()),), "rule 'r': destination is empty; name at least one, or 'any'"),
         ((RULE, RULE), "rule 'r': the name is taken"),
-        ((dataclasses.replace(RULE, name="Default rule"),), "rule 'Default rule': the name is taken"),
         ((dataclasses.replace(RULE, action="drop"),), "rule 'r': action 'drop', expected 'allow' or 'deny'"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fwx.impl.pump import Pump
-from fwx.impl.transport import READABLE
+from fwx.impl.transport import PEER_CLOSED, READABLE, WRITABLE
 from fwx.interfaces.hresult import WSAECONNRESET
 
 if TYPE_CHECKING:
@@ -42,6 +42,71 @@ def test_counts(rig: Rig) -> None:
     pumped.server.send(b"x" * 3_000_000)
     pumped.client.expect(b"x" * 3_000_000)
     assert pumped.counts == (8, 3_000_000)
+
+
+class Quiet:
+    """A transport that tells nobody of what it has: only who knows it already will read."""
+
+    fd = -1
+
+    def __init__(self, *blocks: bytes) -> None:
+        self.blocks = list(blocks)
+        self.sent = b""
+        self.is_shut = False
+
+    def recv(self, size: int) -> bytes:
+        if not self.blocks:
+            raise BlockingIOError
+        return self.blocks.pop(0)
+
+    def send(self, data: bytes) -> int:
+        self.sent += data
+        return len(data)
+
+    def take_over(self, handler: Any) -> None:
+        """It has been watched."""
+
+    def shutdown_write(self) -> None:
+        self.is_shut = True
+
+    def close(self, abortive: bool) -> None:
+        """Nothing to give back."""
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "to_server", "to_client"),
+    [
+        (0, WRITABLE, b"early ", b""),
+        (WRITABLE, WRITABLE, b"early ", b""),
+        (READABLE | WRITABLE, WRITABLE, b"early request", b""),
+        (WRITABLE, READABLE | WRITABLE, b"early ", b"answer"),
+    ],
+)
+def test_what_was_told_before(rig: Rig, client: int, server: int, to_server: bytes, to_client: bytes) -> None:
+    """A pump goes by what its transports have told others, soon, and reads what it has not heard of from nobody."""
+    ends = Quiet(b"request"), Quiet(b"answer")
+    pump = Pump(*ends, rig.queue, None, b"early ")  # type: ignore[arg-type]
+    pump.start((client, server))
+    assert (ends[1].sent, ends[0].sent) == (b"", b"")
+    rig.queue.drain()
+    assert (ends[1].sent, ends[0].sent) == (to_server, to_client)
+
+
+def test_an_end_that_was_told_before(rig: Rig) -> None:
+    ends = Quiet(b"request", b""), Quiet()
+    pump = Pump(*ends, rig.queue, None)  # type: ignore[arg-type]
+    pump.start((READABLE | WRITABLE | PEER_CLOSED, WRITABLE))
+    rig.queue.drain()
+    assert (ends[1].sent, ends[1].is_shut) == (b"request", True)
+
+
+def test_closed_before_it_has_begun(rig: Rig) -> None:
+    ends = Quiet(b"request"), Quiet(b"answer")
+    pump = Pump(*ends, rig.queue, None, b"early")  # type: ignore[arg-type]
+    pump.start((READABLE, READABLE))
+    pump.close(False)
+    rig.queue.drain()
+    assert (ends[0].sent, ends[1].sent) == (b"", b"")
 
 
 def test_an_early_end(rig: Rig) -> None:

@@ -14,8 +14,10 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.logrecord import Action
 from fwx.impl.networks import LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
-from fwx.impl.rejudgement import AT_ONCE, disallowed, end_disallowed, end_in_turns
+from fwx.impl.rejudgement import AT_ONCE, Disallowed, Judgement, disallowed, disallowed_by, end_disallowed, end_in_turns
 from fwx.impl.schedule import Calendar, Schedule
+from fwx.impl.urlset import Url, UrlSet
+from fwx.impl.webrequest import WebRequest
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED, FWX_E_POLICY_RULES_DENIED
 from fwx.period_watch import LOOK_SECONDS, PeriodWatch
@@ -117,6 +119,31 @@ def test_without_schedules_nobody_looks(rig: Rig, wall: Wall) -> None:
     watch.start()
     assert rig.clock.timers == []
     watch.stop()
+
+
+def test_the_request_that_a_connection_carries_is_judged(rig: Rig, wall: Wall, door: Door) -> None:
+    """B7.19, B7.7: with its URL, and with the content of the response once that is known."""
+    host, port = door.address.host, door.address.port
+    local = LocalAddresses(reader=lambda _path: "", clock=rig.clock)
+    sets = (UrlSet("old", (f"{host}:*/old/*",)), UrlSet("new", (f"{host}:*/new",)))
+
+    def judge_by(*rules: Rule) -> None:
+        rig.engine.policy = Policy(Networks((), local), (), (), rules, url_sets=sets)
+
+    judge_by(rule("all"))
+    door.open(web=WebRequest(Url(host, port, "/old/x")))
+    door.accept()
+    (connection,) = rig.sessions.connections()
+    judge_by(rule("old", to=("old",), content_types=("text/*",)))
+    assert list(disallowed(rig.engine)) == []
+    connection.web = WebRequest(Url(host, port, "/old/x"), "image/png")
+    assert len(list(disallowed(rig.engine))) == 1
+    connection.web = WebRequest(Url(host, port, "/old/x"), "text/html")
+    assert list(disallowed(rig.engine)) == []
+    judge_by(rule("new", to=("new",)))
+    assert end_disallowed(rig.engine) == 1
+    rig.until(lambda: door.ended)
+    assert closed(rig) == ["all"]
 
 
 def test_a_denial_that_begins_ends_what_an_unchanged_rule_allowed(rig: Rig, wall: Wall, door: Door) -> None:
@@ -267,3 +294,22 @@ def test_many_are_judged_in_turns(rig: Rig, wall: Wall) -> None:
     rig.until(lambda: counts)
     assert counts == [len(opened)]
     rig.until(lambda: len(closed(rig)) == len(opened))
+
+
+def test_what_another_policy_would_not_allow(rig: Rig, wall: Wall, door: Door) -> None:
+    """Nothing is ended by asking, and nobody is judged by that policy."""
+    by(rig, wall, rule("now"))
+    in_force = rig.engine.policy
+    door.open()
+    server = door.accept()
+    by(rig, wall, rule("then", schedule="evening"))
+    other, rig.engine.policy = rig.engine.policy, in_force
+    found: list[list[Disallowed]] = []
+    disallowed_by(rig.engine, Judgement(other, rig.engine.routes, lambda user: user.who), found.append)
+    rig.until(lambda: bool(found))
+    ((told,),) = found
+    assert told.connection.verdict.rule == "now"
+    assert "no rule allows" in told.reason
+    assert rig.engine.policy is in_force
+    server.send(b"still here")
+    door.client.expect(b"still here")

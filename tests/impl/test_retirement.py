@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from fwx.data_pump import DataPump
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.retirement import exchange
+from fwx.impl.retirement import exchange, use
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
     GUID_NULL,
@@ -185,3 +185,35 @@ def test_an_exchange_needs_a_filter_of_the_clsid(rig: Rig, old: FilterHost) -> N
     with pytest.raises(LookupError, match="no filter has the CLSID"):
         exchange(rig.engine, stranger)
     assert rig.engine.filters == (old,)
+
+
+def test_one_that_nothing_succeeds_goes_on_with_its_connections(rig: Rig, old: FilterHost) -> None:
+    """B1.39: those that have begun with it, whether it has seen them yet or not; it is shut down after the last one."""
+    first, unseen = begin(rig), rig.connection()
+    use(rig.engine, ())
+    assert (rig.engine.filters, rig.engine.retired) == ((), (old,))
+    later = begin(rig)
+    assert later.filters == ()
+    first.end()
+    rig.settle()
+    rig.sessions.connection_ended(first)
+    assert old.state == "ready"
+    assert rig.through(unseen.raise_connect_event((old,)))
+    unseen.end()
+    rig.settle()
+    rig.sessions.connection_ended(unseen)
+    assert calls(rig, "old")[-1] == "shutdown"
+    assert rig.engine.retired == ()
+    later.end()
+
+
+def test_those_that_stay_are_not_touched(rig: Rig, old: FilterHost) -> None:
+    """Another order, and another one beside them, is nothing to a filter."""
+    other = rig.host("other", mask=MASK)
+    rig.engine.filters = (old, other)
+    before = calls(rig, "old")
+    use(rig.engine, (other, old))
+    assert (rig.engine.filters, rig.engine.retired) == ((other, old), ())
+    use(rig.engine, (old,))
+    assert other.state == "stopped"
+    assert (calls(rig, "old"), old.state) == (before, "ready")

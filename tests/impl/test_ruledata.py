@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +21,8 @@ from fwx.impl.ruledata import RuleData, RuleDataError
 from fwx.impl.unknown import TearOff, Unknown
 from fwx.interfaces import (
     FWX_ALL_SOURCES,
+    FWX_PROTOCOL_TCP,
+    GUID_NULL,
     FwxFilterHookEvents,
     IFPCPolicyRule,
     IFWXFilter,
@@ -33,8 +37,17 @@ from fwx.interfaces import (
     fwx_Connect_Tcp,
     fwx_Listen,
     fwx_Udp_Destination,
+    fwxAssociatedProtocolsAllConnections,
 )
-from fwx.interfaces.hresult import E_FAIL, E_NOINTERFACE, FWX_E_FILTER_NOT_REGISTERED, S_FALSE, S_OK, COMError
+from fwx.interfaces.hresult import (
+    E_FAIL,
+    E_NOINTERFACE,
+    FWX_E_FILTER_NOT_REGISTERED,
+    FWX_E_POLICY_RULES_DENIED,
+    S_FALSE,
+    S_OK,
+    COMError,
+)
 from fwx.testing import MemoryFirewall, Rule, verify
 from tests.impl.binder import Binder
 
@@ -77,7 +90,7 @@ class Plain(Unknown):
 
     def FilterInit(self, pIFWXFirewall: Any) -> FwxFilterHookEvents:
         self.calls.append(("init",))
-        return FwxFilterHookEvents(EVENTS | FWX_ALL_SOURCES)
+        return FwxFilterHookEvents(EVENTS | FWX_ALL_SOURCES | fwxAssociatedProtocolsAllConnections)
 
     def AttachToSession(self, piSession: Any, pFilterHookEvents: Any) -> Any:
         return Session(self)
@@ -186,6 +199,8 @@ def test_the_rule_as_a_filter_sees_it(memory: MemoryFirewall) -> None:
         "filters": (),
         "upstream": "",
         "shadow": False,
+        "content_types": (),
+        "system": False,
     }
     for name in ("Name", "Enabled", "protocols"):
         with pytest.raises(AttributeError):
@@ -289,6 +304,20 @@ def test_a_destination_carries_the_data_of_its_own_rule(memory: MemoryFirewall) 
     opened.client.send(b"x")
     memory.loop.run()
     assert owner.seen == [None, owner.made[3]]
+
+
+def test_what_was_announced_carries_the_data_of_the_rule_it_stands_under(memory: MemoryFirewall) -> None:
+    """B7.13: no rule has matched a secondary connection; the one of its primary connection lets it through."""
+    memory.apply_rules(Rule("other", "deny", ("SMTP",), BOTH, BOTH), WEB)
+    owner = Owner()
+    start(memory, owner)
+    primary = memory.open(SocketAddress("203.0.113.1", 80)).connection
+    target = SocketAddress("203.0.113.1", 2000)
+    assert memory.open(target).refused == FWX_E_POLICY_RULES_DENIED
+    settings = (None, FWX_PROTOCOL_TCP, 0, GUID_NULL, None, None, primary)
+    primary.GetSession().AllowFutureConnect(target, None, None, *settings)
+    assert memory.open(target).refused is None
+    assert owner.seen == [owner.made[1]] * 2
 
 
 def test_a_bind_and_who_arrives(rig: Rig) -> None:
@@ -452,6 +481,21 @@ def test_the_old_code_of_a_filter_is_asked_too(memory: MemoryFirewall) -> None:
     assert host.rule_data == {"web": old.made[-1]}
     assert successor.rule_data == {"rest": new.made[-1]}
     assert old.calls[-1] == new.calls[-1] == ("reload",)
+
+
+def test_nothing_of_it_outlives_the_filter(memory: MemoryFirewall) -> None:
+    """B1.40: the service lets go of the data with the filter, also while somebody still has its host."""
+    owner = Owner()
+    host = start(memory, owner)
+    memory.open()
+    kept = [weakref.ref(each) for each in owner.made]
+    memory.stop()
+    owner.made.clear()
+    owner.seen.clear()
+    owner.events.clear()
+    gc.collect()
+    assert [each() for each in kept] == [None] * 4
+    assert host.state == "stopped"
 
 
 def test_by_the_com_face(memory: MemoryFirewall) -> None:

@@ -56,6 +56,8 @@ def held(entry: str, host: str, path: str, port: int = 80) -> str:
         ("example.org/path/*", "example.org", "/path%2Fx", "maybe"),
         ("example.org/path/*", "example.org", "/path%2fx", "maybe"),
         ("example.org/path/*", "example.org", "/%2570ath/x", "maybe"),
+        ("example.org/path/*", "example.org", "/%256fther", "no"),
+        ("example.org/a*", "example.org", "/a%2520b", "yes"),
         ("example.org/path/*", "example.org", "//path/x", "maybe"),
         ("example.org/path/*", "example.org", "/./path/x", "maybe"),
         ("example.org/path/*", "example.org", "/other/../path/x", "maybe"),
@@ -186,3 +188,27 @@ def test_a_plain_path_has_one_reading(path: str) -> None:
 def test_dot_segments(path: str, expected: str) -> None:
     """RFC 3986 section 5.2.4."""
     assert without_dots(path) == expected
+
+
+ENTRIES = (
+    "example.org/*",
+    "example.org/a",
+    "example.org/a/*",
+    "*.org/A*",
+    "example.org:*/b",
+    "example.org/a%20b",
+    "org",
+)
+ASKED = ("/", "/a", "/A", "/a/", "/a/b", "/b", "/a b", "/a%20b", "/%61", "//a", "/b/../a", "/%", "/A/b")
+
+
+@given(st.lists(st.lists(st.sampled_from(ENTRIES), min_size=1, max_size=3), max_size=3), st.sampled_from(ASKED))
+def test_an_index_says_what_the_entries_say(written: list[list[str]], path: str) -> None:
+    """A set may hold what one of its entries does not hold in every reading, where another one holds the rest."""
+    sets = [UrlSet(f"s{number}", tuple(texts)) for number, texts in enumerate(written)]
+    url = Url("example.org", 80, path)
+    surely, maybe = UrlSets(sets).of(url)
+    fitting = {each.name: [entry for entry in each.entries if entry.host != "org" or entry.below] for each in sets}
+    assert maybe == {name for name, entries in fitting.items() if any(entry.may_hold(url) for entry in entries)}
+    assert surely >= {name for name, entries in fitting.items() if any(entry.holds(url) for entry in entries)}
+    assert surely <= maybe

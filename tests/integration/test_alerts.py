@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fwx.commands.alerts import alerts
+from fwx.commands.apply import apply
 from tests.mail_server import MailServer
 
 CLIENTS = 80
@@ -68,6 +69,26 @@ event = "Client denied too often"
 server = "fw2"
 stop_service = true
 """
+NOTED = """
+[[alert]]
+name = "noted"
+event = "Noted"
+
+[[filter]]
+name = "note"
+use = "filter_note:Filter"
+"""
+# Takes its event back when it is shut down, which fails while an alert uses it.
+NOTE = """
+class Filter(Filter):
+    def FilterInit(self, pIFWXFirewall):
+        self.noted = sdk.define_event(pIFWXFirewall, "Noted", source="note")
+        return super().FilterInit(pIFWXFirewall)
+
+    def FilterShutdown(self):
+        sdk.remove_event(self.noted)
+        super().FilterShutdown()
+"""
 
 
 @pytest.fixture
@@ -90,13 +111,14 @@ def numbers(file: Path) -> list[int]:
 def test_a_flood_of_denials_and_the_end(
     serve: Any, client: Any, mail_server: MailServer, eventually: Callable[..., Any]
 ) -> None:
-    """B9.18, B9.24, B9.27: each client is an event; commands and mails are few, and stand for all of them."""
+    """B9.18, B9.22, B9.24, B9.27: each client is an event; commands and mails are few, and stand for all of them."""
     folder = serve.make_folder()
     pages = folder / "pages"
     pages.mkdir()
     pages.chmod(0o1777)
     text = CONFIG.format(connections=CONNECTIONS, pages=pages, clients=CLIENTS, port=mail_server.port)
-    firewall = serve(text, folder=folder, prelude="import fwx.service; fwx.service.WORKER_SECONDS = 0.2\n")
+    prelude = "import fwx.service; fwx.service.WORKER_SECONDS = 0.2\n"
+    firewall = serve(text + NOTED, folder=folder, prelude=prelude, filters={"note": NOTE})
     proxy = firewall.address()
     for number in range(CLIENTS):
         assert client.socks_code(proxy, ("192.0.2.1", 80), f"127.0.0.{number + 10}") == 2
@@ -125,6 +147,16 @@ def test_a_flood_of_denials_and_the_end(
     assert found["slow"]["raised"] == 1, "the failure is reported once"
     assert firewall.stderr().count("'/nowhere/page' cannot be run: No such file or directory") == 2  # and as the alert
     eventually(lambda: firewall.descriptors() <= firewall.base_line + 2, "nothing but the slow command's to be open")
+
+    written = (folder / "fwx.toml").read_text()
+    assert found["noted"]["defined_by"] == "note"
+    (folder / "fwx.toml").write_text(written.replace('name = "broken"', 'name = "other"').replace(NOTED, ""))
+    applied = CliRunner().invoke(apply, [str(folder / "fwx.toml")])
+    assert applied.exit_code == 0, applied.output
+    found = told()
+    assert found["page"]["signals"] == CLIENTS, "what stays the same keeps its counts"
+    assert found["other"]["signals"] == 0
+    assert found.keys().isdisjoint({"broken", "noted", "Noted"}), "the alert goes first, and then its filter's event"
     assert asked("reset", *config, "slow") == "alert 'slow' has been reset\n"
 
     for _ in range(CONNECTIONS + 1):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,6 +70,10 @@ import os
 class Options(sdk.FilterOptions):
     text: str
 
+def note(*words):
+    with open("marks", "a") as file:
+        print(*words, file=file)
+
 class Data(sdk.AsyncDataFilter):
     def __init__(self, text):
         super().__init__()
@@ -85,7 +94,10 @@ class Session(sdk.Unknown):
         self.text = text
 
     def FirewallEventHandler(self, pProxyEvent):
-        pProxyEvent.Parameters.Connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
+        note(self.text, "sees one")
+        connect = pProxyEvent.Parameters.Connect
+        assert connect.PerRuleProcessedData.name == sdk.IRecorded(connect.piConnection).rule
+        connect.piConnection.AttachDataFilter(Data(self.text), sdk.fwx_dfpc_Middle, None)
 
     def Detach(self):
         pass
@@ -105,12 +117,8 @@ class Filter(sdk.Unknown):
     def __init__(self, options):
         self.text = options.text
 
-    def note(self, what):
-        with open("marks", "a") as file:
-            file.write(f"{self.text} {what}\\n")
-
     def FilterInit(self, pIFWXFirewall):
-        self.note("begins")
+        note(self.text, "begins")
         if self.text == "bad":
             raise RuntimeError("this text is bad")
         return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
@@ -119,16 +127,16 @@ class Filter(sdk.Unknown):
         return Session(self.text)
 
     def FilterShutdown(self):
-        self.note("ends")
+        note(self.text, "ends")
 
     def PrepareRulesData(self, pPolicyRule):
-        self.note(f"prepares {pPolicyRule.Name}")
+        note(self.text, "prepares", pPolicyRule.Name)
         if pPolicyRule.Name == "odd":
             raise ValueError("an odd rule")
         return Rule(pPolicyRule.Name)
 
     def ReloadConfiguration(self):
-        self.note("reloads")
+        note(self.text, "reloads")
         if self.text == "two":
             raise OSError("no such file: words")
 """
@@ -176,6 +184,22 @@ def free_port() -> int:
         return port
 
 
+def web_server(opened: socket.socket) -> None:
+    """Answer requests without a body."""
+    while opened.recv(65536):
+        opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def requested(opened: socket.socket, target: tuple[str, int]) -> int:
+    """Return the status of a request in plain HTTP on a connection that is kept."""
+    host = f"{target[0]}:{target[1]}"
+    opened.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += opened.recv(65536)
+    return int(head.split()[1])
+
+
 @pytest.fixture
 def served(serve: Any) -> Callable[..., tuple[Any, Operator]]:
     def start(text: str, **options: Any) -> tuple[Any, Operator]:
@@ -190,7 +214,7 @@ def served(serve: Any) -> Callable[..., tuple[Any, Operator]]:
 @pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
 @pytest.mark.path(entry="publish", exit="direct", transport="tcp")
 def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, client: Any, eventually: Any) -> None:
-    """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19."""
+    """B7.18: all existing connections are checked, those no longer allowed end, and the log says so; B7.19, B7.20."""
     first, second = origin(), origin(lambda opened: opened.sendall(b"second"))
     port = free_port()
     www = PUBLISHED.format(port=port, to=f"127.0.0.1:{first.port}")
@@ -203,12 +227,15 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
     for opened in (staff, guest, published):
         opened.sendall(b"before")
         assert client.exactly(opened, 6) == b"before"
+    web = origin(web_server)
+    browser = client.connect(proxy, "127.0.0.20")
+    assert requested(browser, web.address) == 200
     # The published server is another one, by another name of its listener; guests have gone; the port stays open.
     www = PUBLISHED.format(port=port, to=f"127.0.0.1:{second.port}").replace('"www"', '"shop"')
     after = LISTENERS + www + NETWORKS + rule("staff") + rule("www", "office")
 
     told = json.loads(operator.apply(after, "--dry-run", "--json"))
-    assert [(each["connection"], each["rule"]) for each in told["ends"]] == [(2, "guests")]
+    assert [(each["connection"], each["rule"]) for each in told["ends"]] == [(2, "guests"), (4, "guests")]
     assert told["ends"][0]["reason"].startswith("no rule allows ")
     assert operator.version == 1
     assert {(each["kind"], each["name"], each["what"]) for each in told["differences"]} == {
@@ -217,11 +244,12 @@ def test_what_a_change_leaves_alone_and_what_it_ends(served: Any, origin: Any, c
         ("rule", "guests", "removed"),
     }
 
-    assert operator.apply(after).endswith("version 2 is in force; connections ended: 1\n")
+    assert operator.apply(after).endswith("version 2 is in force; connections ended: 2\n")
     with pytest.raises(ConnectionResetError):
         guest.recv(1)
-    row = firewall.wait_row(rule="guests")
+    row = firewall.wait_row(rule="guests", DestinationPort=first.port)
     assert (row["Action"], row["resultcode"]) == (Action.Terminate, int(FWX_E_POLICY_CONNECTION_CLOSED))
+    assert requested(browser, web.address) == 403  # B7.20: at its next traffic
     for opened in (staff, published):
         opened.sendall(b"after")
         assert client.exactly(opened, 5) == b"after"
@@ -266,6 +294,7 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
     """B1.4, B1.39: what is unchanged is not touched, what goes finishes its connections, what fails changes nothing.
 
     B7.12, B7.15: each filter makes its data of the new rules before, and is told afterwards; who applies hears of it.
+    B7.21, B7.22: filters are not asked again about what they have let pass; who wants that ended does it by hand.
     """
     server = origin()
 
@@ -289,7 +318,8 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
 
     first = client.socks(firewall.address(), server.address)
     said(first, b"one.")
-    assert new_marks() == ["one begins", "one prepares all"]
+    assert new_marks() == ["one begins", "one prepares all", "one sees one"]
+    # No filter is asked again about what it has let pass (B7.21).
     operator.apply(text("one") + NETWORKS)
     assert new_marks() == ["one prepares all", "one reloads"]
     odd = operator.refused(text("one") + rule("odd", "localhost"))
@@ -305,14 +335,33 @@ def test_filters_that_stay_go_and_come(served: Any, origin: Any, client: Any, ev
     second = client.socks(firewall.address(), server.address)
     said(second, b"two.")
     said(first, b".")
-    assert new_marks() == ["two begins", "two prepares all", "one prepares all", "two reloads", "one reloads"]
+    assert new_marks() == [
+        "two begins",
+        "two prepares all",
+        "one prepares all",
+        "two reloads",
+        "one reloads",
+        "two sees one",
+    ]
     operator.apply(text())
     said(client.socks(firewall.address(), server.address), b".")
     first.close()
     eventually(lambda: "one ends" in marks.read_text(), "the first filter to be shut down")
     said(second, b".")
-    second.close()
+    # What a change leaves is ended by hand (B7.22).
+    operator.run("sessions", "kill", "--filter", "mark", "--config", str(operator.file))
+    with pytest.raises(ConnectionResetError):
+        second.recv(1)
     eventually(lambda: "two ends" in marks.read_text(), "the second filter to be shut down")
+
+    # The file can be edited by command, and applied at once (B7.7).
+    last = client.socks(firewall.address(), server.address)
+    said(last, b".")
+    output = operator.run("rule", "disable", "all", "--apply", "--config", str(operator.file))
+    assert "rule 'all' disabled\n" in output
+    assert f"version {operator.version} is in force" in output
+    with pytest.raises(ConnectionResetError):
+        last.recv(1)
 
 
 def refusals(taken: int) -> Iterator[tuple[str, str]]:
@@ -365,6 +414,12 @@ def test_what_cannot_be_applied_changes_nothing(served: Any, origin: Any, client
     assert len(list((firewall.state / "history").iterdir())) == 1
     eventually(lambda: firewall.descriptors() <= held, "what was made for refused configurations to be closed")
 
+    # Nor is anything put in force that the history cannot keep.
+    (firewall.state / "history").chmod(0o500)
+    assert "the history cannot be written: Permission denied; nothing has changed" in operator.refused(first + NETWORKS)
+    (firewall.state / "history").chmod(0o700)
+    assert operator.version == 1
+
     # A signal has the file read again: faulty ones are logged, good ones are in force, whatever number of signals come.
     operator.file.write_text(first + 'colour = "blue"\n')
     firewall.tell(signal.SIGHUP)
@@ -376,3 +431,138 @@ def test_what_cannot_be_applied_changes_nothing(served: Any, origin: Any, client
     eventually(lambda: not operator.history()["file"]["differs"], "the file to be in force")
     live.sendall(b"live")
     assert client.exactly(live, 4) == b"live"
+
+
+class Transfer:
+    """Sends blocks to a server that sends them back, and compares the checksums, until it is told to stop."""
+
+    def __init__(self, opened: socket.socket, number: int) -> None:
+        self._opened = opened
+        self._data = random.Random(number)
+        self._told = threading.Event()
+        self.blocks = 0
+        self.fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._told.set()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        sent, got = hashlib.sha256(), hashlib.sha256()
+        try:
+            while not self._told.is_set():
+                block = self._data.randbytes(40_000)
+                sent.update(block)
+                self._opened.sendall(block)
+                left = len(block)
+                while left:
+                    part = self._opened.recv(left)
+                    assert part, "the connection ended"
+                    got.update(part)
+                    left -= len(part)
+                self.blocks += 1
+            assert sent.digest() == got.digest()
+        except Exception as error:  # the test looks at it
+            self.fault = error
+
+
+@pytest.mark.path(entry="socks5", exit="direct", transport="tcp")
+def test_many_changes_under_load(served: Any, origin: Any, client: Any, eventually: Any) -> None:
+    """B7.18: what stays allowed through twenty changes is not disturbed; others end by the change that they are for."""
+    server, port = origin(), free_port()
+    www = PUBLISHED.format(port=port, to=f"127.0.0.1:{server.port}")
+    limits = "\n[limits]\ntcp_per_address = 500\ntcp_connects_per_minute_per_address = {}\n"
+    common = LISTENERS + NETWORKS + rule("staff") + limits
+    texts = [
+        common.format(5000) + rule("guests"),
+        common.format(6000) + www + MARK.format(text="m") + rule("all", "office", "mark"),
+    ]
+    firewall, operator = served(texts[0])
+    (firewall.folder / "filter_mark.py").write_text("from fwx import sdk\n" + MARK_FILTER)
+    staff = [client.socks(firewall.address(), server.address, "127.0.0.10") for _ in range(200)]
+    transfers = [Transfer(opened, number) for number, opened in enumerate(staff[:8])]
+    try:
+        for number in range(1, 21):
+            guests = []
+            if number % 2:
+                guests = [client.socks(firewall.address(), server.address, "127.0.0.20") for _ in range(10)]
+            before = [each.blocks for each in transfers]
+            told = json.loads(operator.apply(texts[number % 2], "--json"))
+            assert (told["applied"]["version"], told["applied"]["ended"]) == (number + 1, len(guests))
+            for opened in guests:
+                with pytest.raises(ConnectionResetError):
+                    opened.recv(1)
+            eventually(
+                lambda b=before: all(each.blocks > was for each, was in zip(transfers, b, strict=True)), "data to move"
+            )
+    finally:
+        for transfer in transfers:
+            transfer.stop()
+    assert [transfer.fault for transfer in transfers] == [None] * len(transfers)
+    for opened in staff[8:]:
+        opened.sendall(b"still here")
+        assert client.exactly(opened, 10) == b"still here"
+    marks = (firewall.folder / "marks").read_text().split("\n")
+    assert (marks.count("m begins"), marks.count("m ends")) == (10, 10)
+    # Without any rule the embedded policy holds: all is allowed from this machine.
+    assert "connections ended: 0" in operator.apply(LISTENERS)
+    staff[9].sendall(b"x")
+    assert client.exactly(staff[9], 1) == b"x"
+
+
+SLOW_FILTER = """
+import time
+
+@sdk.implementer(sdk.IFWXFilter, sdk.IBlocking)
+class Filter(sdk.Unknown):
+    def FilterInit(self, pIFWXFirewall):
+        open("slow-" + str(len(__import__("os").listdir("."))), "w").close()
+        while not __import__("os").path.exists("go on"):
+            time.sleep(0.01)
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        raise NotImplementedError
+
+    def FilterShutdown(self):
+        open("shut down", "w").close()
+"""
+SLOW = '[[filter]]\nname = "slow"\nuse = "filter_slow:Filter"\n'
+
+
+def test_a_filter_that_hangs_and_a_stop_meanwhile(
+    served: Any, origin: Any, client: Any, eventually: Any, background: Any
+) -> None:
+    """One change at a time; the one that hangs is called off, by its time or by the stop, and leaves nothing."""
+    server = origin()
+    first = LISTENERS + rule("all", "localhost")
+    hasty = "import fwx.change.live\nfwx.change.live.INIT_SECONDS = 1.0"
+    firewall, operator = served(first, prelude=hasty)
+    (firewall.folder / "filter_slow.py").write_text("from fwx import sdk\n" + SLOW_FILTER)
+
+    def begin() -> Any:
+        waiting = len(list(firewall.folder.glob("slow-*")))
+        command = [sys.executable, "-m", "fwx", "apply", str(operator.file)]
+        process = background(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        eventually(lambda: len(list(firewall.folder.glob("slow-*"))) > waiting, "the filter to be initialised")
+        return process
+
+    operator.file.write_text(first + SLOW)
+    process = begin()
+    assert "another change is under way (apply, by user " in operator.run("apply", str(operator.file), fails=True)
+    assert client.socks_code(firewall.address(), server.address) == 0
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "fwx.toml:16: filter.use: FilterInit has not returned after 1 s" in output
+    (firewall.folder / "go on").touch()
+    eventually(lambda: (firewall.folder / "shut down").exists(), "the filter that is not wanted to be shut down")
+    (firewall.folder / "go on").unlink()
+    process = begin()
+    firewall.tell()
+    (firewall.folder / "go on").touch()
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    firewall.wait_stopped()
+    assert [file.name for file in (firewall.state / "history").iterdir()] == ["000001.toml"]

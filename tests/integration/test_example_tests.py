@@ -29,6 +29,7 @@ def run_tests(source_tree: Path, filter_folder: Path, *more: Path) -> subprocess
 
 
 def test_the_tests_of_the_examples_pass(source_tree: Path) -> None:
+    """B7.16: one of them keeps a policy of its own, loads it in FilterInit and again when a change is applied."""
     result = run_tests(source_tree, source_tree / FOLDER, *sorted((source_tree / "examples").glob("test_*.py")))
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^\d+ passed in", result.stdout, re.MULTILINE), result.stdout

@@ -162,16 +162,17 @@ def test_what_is_open_begins_nothing_new(
 @as_root
 @pytest.mark.parametrize("disk", [SmallDisk], indirect=True)
 def test_a_disk_that_stays_full(serve: Any, origin: Any, client: Any, disk: Callable[[Path], Any]) -> None:
-    """The service ends all the same, within the log's time, and says with exit status 1 how many records are lost."""
+    """B9.18: an alert may stop the service; it ends within the log's time, with status 1, and says what is lost."""
     folder = serve.make_folder()
     full = disk(folder)
-    firewall = serve(folder=folder, prelude="import fwx.service; fwx.service.LOG_CLOSE_SECONDS = 0.5\n")
+    stop = '[[alert]]\nname = "no log, no service"\nevent = "Log failure"\nstop_service = true\n'
+    firewall = serve(stop, folder=folder, prelude="import fwx.service; fwx.service.LOG_CLOSE_SECONDS = 0.5\n")
     server = origin()
     assert client.socks_code(firewall.address(), server.address) == 0
     firewall.wait_row()
     full.fill(firewall)
     assert client.socks_code(firewall.address(), server.address) == 0
-    firewall.tell()
     assert firewall.process.wait(10) == 1
+    assert "alert 'no log, no service' stops the service" in firewall.stderr()
     assert "record(s) of the firewall log" in firewall.stderr()
     assert "Traceback" not in firewall.stderr()

@@ -245,7 +245,7 @@ def test_the_commands(with_bench: Any, tmp_path: Path) -> None:
         await server.start()
         for _ in range(3):
             bench.events.log_failure.signal("full")
-        bench.events.filter_fault.signal("it broke", key="f/Detach")
+        bench.events.filter_fault.signal("it broke\x1b[2J", key="f/Detach")
         await asyncio.sleep(0.01)
         try:
             code, told = await asyncio.to_thread(run, *config)
@@ -260,7 +260,7 @@ def test_the_commands(with_bench: Any, tmp_path: Path) -> None:
             assert "built-in alert 'Log failure': error, raised never; signalled never\n" in told
             assert told.splitlines()[-3:] == [
                 "  1970-01-01T00:16:40Z  warning  page: full (2 times)",
-                "  1970-01-01T00:16:40Z  error  Filter fault [f/Detach]: it broke",
+                "  1970-01-01T00:16:40Z  error  Filter fault [f/Detach]: it broke\\x1b[2J",
                 "  1970-01-01T00:16:40Z  warning  Alert action failure [page/command]: "
                 "alert 'page': command failed: no route",
             ]

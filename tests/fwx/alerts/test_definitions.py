@@ -19,6 +19,7 @@ from fwx.impl.alertcount import MOST_A_SECOND
 from fwx.impl.alertdefinition import AlertDefinition
 from fwx.interfaces import SocketAddress
 
+MAIL = 'mail = {{ to = [{to}], from = "a@b.org", server = "m:25"{more} }}'
 ALERT = '[[alert]]\nname = "a"\nevent = "Log failure"\n'
 
 
@@ -58,7 +59,8 @@ def test_every_key(tmp_path: Path) -> None:  # B9.23, B9.24, B9.25, B9.26
     )
     server = SocketAddress("mail.example.org", 25)
     mail = MailAction(
-        ("ops@example.org",), "fwx@example.org", server, 9.0, True, tmp_path / "ca.pem", "fwx", "correct horse"
+        ("ops@example.org",), "fwx@example.org", server, 9.0, True, tmp_path / "ca.pem", "fwx", tmp_path / "secret",
+        "correct horse",
     )  # fmt: skip
     assert found == AlertDefinition(
         "a", "Log failure", "k*", Severity.INFORMATION, Category.LOAD_BALANCING, 3, 7, 30.0, True, urgent=True,
@@ -73,7 +75,10 @@ def test_when_again(tmp_path: Path, written: str, seconds: float | None) -> None
 
 @pytest.mark.parametrize("line", ["enabled = false", 'server = "fw2"'])
 def test_what_is_not_in_force_here(tmp_path: Path, line: str) -> None:  # B9.26
-    assert defined(tmp_path, ALERT + line + "\n") == ()
+    """Neither its password nor its command has to be there."""
+    mail = MAIL.format(to='"a@b.org"', more=', start_tls = true, user = "u", password_file = "none"')
+    assert defined(tmp_path, f'{ALERT}{line}\n{mail}\ncommand = ["/nowhere/page"]\n') == ()
+    assert checked(tmp_path, (tmp_path / "fwx.toml").read_text(), "--deep")[0] == 0
 
 
 def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
@@ -84,7 +89,18 @@ def test_a_password_that_cannot_be_read(tmp_path: Path) -> None:
     assert (problem.line, problem.key) == (6, "alert.mail.password_file")
 
 
-MAIL = 'mail = {{ to = [{to}], from = "a@b.org", server = "m:25"{more} }}'
+def test_a_password_that_cannot_be_read_any_more_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is when root has read it at the start, and the configuration changes."""
+    text = ALERT + MAIL.format(to='"a@b.org"', more=', start_tls = true, user = "u", password_file = "secret"')
+    (tmp_path / "secret").write_text("first\n")
+    (tmp_path / "secret").chmod(0o600)
+    before = defined(tmp_path, text)
+    (tmp_path / "secret").write_text("second\n")
+    configuration = load(tmp_path / "fwx.toml")
+    assert definitions_of(configuration, before)[0].actions[0].password == "second"
+    monkeypatch.setattr("fwx.alerts.definitions.is_closed", lambda file: file == tmp_path / "secret")
+    assert definitions_of(configuration, before) == before
+    assert definitions_of(configuration)[0].actions[0].password == "second"
 
 
 @pytest.mark.parametrize(
