@@ -487,7 +487,7 @@ def upper() -> Iterator[Callable[..., Upper]]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """``eventually(condition, what, seconds=10)``: poll until *condition* is true, and return its value."""
+    """``eventually(condition, what, seconds=PATIENCE)``: poll until *condition* is true, and return its value."""
     return wait_until
 
 

@@ -372,7 +372,13 @@ def test_a_udp_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str)
 @pytest.mark.parametrize("mode", ["passive", "extended", "active"])
 @pytest.mark.parametrize("use", ["ftp_ports:FtpPorts", "fwx.filters.ftp:FtpFilter"])
 def test_ftp(
-    ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str, use: str
+    ways: Ways,
+    serve: Any,
+    program_path: Callable[[str], str],
+    source_tree: Path,
+    eventually: Callable[..., Any],
+    mode: str,
+    use: str,
 ) -> None:
     """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone.
 
@@ -401,6 +407,7 @@ def test_ftp(
         ]
         got = subprocess.run(command, capture_output=True, timeout=60, check=False)
         assert (got.stdout == FILE, got.stderr) == (True, b"")
+        eventually(lambda: ways.holes() == [], "the ports of the transfer to be closed")
         for port in server.passive:
             assert refused(ways, port)
         for _, port in server.peers if mode == "active" else ():
