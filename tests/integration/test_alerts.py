@@ -134,7 +134,7 @@ def test_a_flood_of_denials_and_the_end(
 
     page = told()["page"]
     assert page["signals"] == CLIENTS
-    assert page["raised"] <= 11
+    assert page["raised"] < CLIENTS // 2, "ten at once, and ten a minute"
     eventually(
         lambda: sum(numbers(pages / "counts")) + told()["page"]["held"] == CLIENTS, "all to be paged or held back"
     )
@@ -143,7 +143,7 @@ def test_a_flood_of_denials_and_the_end(
     found = told()
     assert "elsewhere" not in found
     assert found["Client denied too often"]["signals"] == 0, "the tables take its place"
-    assert 1 <= found["broken"]["actions"][0]["failed"] <= found["broken"]["raised"] <= 11
+    assert 1 <= found["broken"]["actions"][0]["failed"] <= found["broken"]["raised"] < CLIENTS // 2
     assert found["slow"]["raised"] == 1, "the failure is reported once"
     assert firewall.stderr().count("'/nowhere/page' cannot be run: No such file or directory") == 2  # and as the alert
     eventually(lambda: firewall.descriptors() <= firewall.base_line + 2, "nothing but the slow command's to be open")
@@ -168,4 +168,4 @@ def test_a_flood_of_denials_and_the_end(
     assert {row["event"] for row in logged} == {
         "Alert action failure", "Client denied too often", "Connection limit exceeded"
     }  # fmt: skip
-    assert len(logged) <= 2 * 12 + 1 + 2, "rows of a flood are few"
+    assert len(logged) < CLIENTS, "rows of a flood are few"

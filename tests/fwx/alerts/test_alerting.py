@@ -74,6 +74,12 @@ class Lines:
         self.sent.append(json.loads(json.dumps(line)))
 
 
+async def settle() -> None:
+    """Let the loop do all that can be done now."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def failing(*_: object) -> str:
     return "no route"
 
@@ -115,8 +121,7 @@ def test_a_failure_of_an_action_is_an_event_once(with_bench: Any) -> None:
             bench.alerting.alerts.reset("page")
             bench.events.log_failure.signal("full")
             bench.events.log_failure.signal("full")
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await settle()
         await bench.alerting.performer.close(10.0)
         assert [alert.name for alert in bench.written] == ["page", "round", "page", "page"]
         (failure,) = [alert for alert in bench.written if alert.name == "round"]
@@ -129,7 +134,7 @@ def test_what_is_told_of_the_alerts(with_bench: Any) -> None:
     async def test(bench: Bench) -> None:
         for number in range(5):
             bench.events.log_failure.signal(f"full {number}", traceback="Traceback")
-        await asyncio.sleep(0.01)
+        await settle()
         page, never, *others = await bench.told()
         assert page["alert"] == {
             "name": "page", "event": "Log failure", "built_in": False, "defined_by": "fwx", "additional_key": None,
@@ -195,7 +200,7 @@ def test_definitions_are_replaced_and_the_counts_of_those_that_stay_are_kept(wit
     async def test(bench: Bench) -> None:
         bench.events.log_failure.signal("full")
         bench.events.log_failure.signal("full")
-        await asyncio.sleep(0.01)
+        await settle()
         (tmp_path / "fwx.toml").write_text(TEXT.replace('"never"', '"other"'))
         bench.alerting.put_in_force(definitions_of(load(tmp_path / "fwx.toml")))
         page, other = (await bench.told())[:2]
@@ -215,7 +220,7 @@ def test_an_alert_stops_the_service_once(with_bench: Any, caplog: pytest.LogCapt
         for _ in range(2):
             bench.alerting.alerts.reset("last")
             bench.events.log_failure.signal("full")
-            await asyncio.sleep(0)
+            await settle()
         assert (stops, bench.alerting.stopped_by) == (["stop"], "last")
         assert caplog.messages.count("alert 'last' stops the service") == 1
 
@@ -225,7 +230,7 @@ def test_an_alert_stops_the_service_once(with_bench: Any, caplog: pytest.LogCapt
 def test_a_service_that_nobody_can_stop_says_so(with_bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def test(bench: Bench) -> None:
         bench.events.log_failure.signal("full")
-        await asyncio.sleep(0)
+        await settle()
         assert "is not run by 'fwx serve' and goes on" in caplog.text
 
     with_bench(test, '[[alert]]\nname = "last"\nevent = "Log failure"\nstop_service = true\n')
@@ -246,7 +251,7 @@ def test_the_commands(with_bench: Any, tmp_path: Path) -> None:
         for _ in range(3):
             bench.events.log_failure.signal("full")
         bench.events.filter_fault.signal("it broke\x1b[2J", key="f/Detach")
-        await asyncio.sleep(0.01)
+        await settle()
         try:
             code, told = await asyncio.to_thread(run, *config)
             assert code == 0

@@ -97,12 +97,39 @@ def test_what_cannot_be_run(run: Any, argv: list[str], told: str) -> None:
     assert run(run_command(argv, {}, "m", SECONDS)) == told
 
 
-def test_one_that_takes_too_long_is_killed_with_all_that_it_started(run: Any, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    script = f"trap '' TERM; sleep 100 & echo $! $$ > {pids}; wait"
-    told = run(shell(script, seconds=0.3))
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The process groups that are killed."""
+    killed: list[int] = []
+    kill = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        killed.append(group)
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    return killed
+
+
+def test_one_that_takes_too_long_is_killed_with_all_that_it_started(run: Any, groups: list[int]) -> None:
+    told = run(shell("trap '' TERM; sleep 100 & wait", seconds=0.3))
     assert told == "'/bin/sh' has not ended after 0.3 s and was killed"
-    assert [ends(int(pid)) for pid in pids.read_text().split()] == [True, True]
+    (group,) = groups
+    assert not Path(f"/proc/{group}").exists()
+    assert all(ends(pid) for pid in members(group))
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(text.rpartition(")")[2].split()[2]) == group:
+            found.append(int(stat.parent.name))
+    return found
 
 
 def test_what_a_command_leaves_in_the_background_ends_with_it(run: Any, tmp_path: Path) -> None:
@@ -128,20 +155,21 @@ def test_one_that_is_called_off_is_killed_and_waited_for(run: Any, tmp_path: Pat
 
 
 def test_one_that_cannot_be_killed_holds_nobody_up(
-    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As it is with one that has another user's rights."""
-    pid = tmp_path / "pid"
+    spared: list[int] = []
     kill = os.killpg
 
     def refused(group: int, number: int) -> None:
+        spared.append(group)
         raise PermissionError
 
     monkeypatch.setattr(os, "killpg", refused)
     monkeypatch.setattr("fwx.alerts.command.KILL_SECONDS", 0.01)
-    assert "has not ended" in run(shell(f"echo $$ > {pid}; exec sleep 100", seconds=0.2))
+    assert "has not ended" in run(run_command(["/bin/sleep", "100"], {}, "m", 0.1))
     assert "cannot be killed" in caplog.text
     (waiting,) = [thread for thread in threading.enumerate() if thread.name == "fwx-alert-wait"]
-    kill(int(pid.read_text()), signal.SIGKILL)
+    kill(spared[0], signal.SIGKILL)
     waiting.join(SECONDS)
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists(), "it is waited for all the same"
+    assert not Path(f"/proc/{spared[0]}").exists(), "it is waited for all the same"

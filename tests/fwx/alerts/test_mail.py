@@ -132,15 +132,15 @@ def test_a_server_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("greeting", "told"),
+    ("greeting", "seconds", "told"),
     [
-        (b"554 go \x1b[2J away\r\n", "answered 554 go \\x1b[2J away"),
-        (b"220 hello\r\n", "timed out"),
-        (b"", "timed out"),
+        (b"554 go \x1b[2J away\r\n", 60.0, "answered 554 go \\x1b[2J away"),
+        (b"220 hello\r\n", 0.2, "timed out"),
+        (b"", 0.2, "timed out"),
     ],
 )
-def test_a_server_that_says_no_or_nothing(rude: Any, greeting: bytes, told: str) -> None:
-    assert told in deliver(action(rude(greeting), seconds=0.2))
+def test_a_server_that_says_no_or_nothing(rude: Any, greeting: bytes, seconds: float, told: str) -> None:
+    assert told in deliver(action(rude(greeting), seconds=seconds))
 
 
 def test_one_that_is_called_off_ends_at_once(rude: Any) -> None:
