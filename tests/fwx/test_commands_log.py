@@ -300,6 +300,13 @@ def test_records_are_chosen(path: Path, options: tuple[str, ...], shown: str) ->
     assert "".join(letters[json.loads(line)["Action"]] for line in result.output.splitlines()) == shown
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_name_is_found_in_any_case(path: Path, form: str) -> None:
+    write(path, TERMINATED._replace(destination_name="WWW.Example.org"), DENIED)
+    result = run("--database", form.format(path), "--address", "www.example.ORG")
+    assert [line.split()[2] for line in result.output.splitlines()] == ["Terminate"]
+
+
 def test_alerts_are_chosen_by_time(path: Path) -> None:
     write(path, *(Alert(T0 + number, "e", Severity.WARNING, "s", "", str(number)) for number in range(3)))
     result = run("--database", path, "--alerts", "--json", "--since", "2026-01-02T03:04:06Z")

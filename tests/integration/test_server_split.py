@@ -153,7 +153,7 @@ def lines() -> Iterator[dict[str, socket.socket]]:
         made = {}
         for host in HOSTS:
             made[host] = opened.enter_context(socket.create_server((host, 0), backlog=1024))
-            made[host].settimeout(10)
+            made[host].settimeout(60)
         yield made
 
 
@@ -164,7 +164,7 @@ def place(listener: socket.socket) -> str:
 
 def taken(listener: socket.socket) -> socket.socket:
     sock = listener.accept()[0]
-    sock.settimeout(10)
+    sock.settimeout(60)
     return sock
 
 

@@ -139,7 +139,7 @@ class Network:
     def socket(self, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A socket of the client's."""
         made = self._opened.enter_context(socket_in(self.three.client, family, kind))
-        made.settimeout(10)
+        made.settimeout(60)
         return made
 
     def connect(self, host: str, port: int, source: str = "", seconds: float = 10) -> socket.socket:
