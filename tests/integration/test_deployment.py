@@ -199,6 +199,12 @@ def test_the_socket_unit_under_a_real_systemd(manager: Manager, fetch: Any) -> N
     manager.run("systemctl", "restart", "fwx.service")
     assert manager.show("fwx.service", "MainPID") != first
     assert fetch(1080) == PAGE
+    manager.configure(CONFIG.format(port=1080) + "colour = 1\n")
+    assert manager.run("systemctl", "reload", "fwx.service", check=False).returncode != 0
+    manager.configure(CONFIG.format(port=1080) + "# as it was\n")
+    manager.run("systemctl", "reload", "fwx.service")
+    assert "version 2 of the configuration is in force (apply, by user" in manager.said()
+    assert fetch(1080) == PAGE
     manager.run("systemctl", "stop", "fwx.service")
     assert ":1080" in manager.run("ss", "-ltn").stdout
     manager.configure(CONFIG.format(port=1081))
