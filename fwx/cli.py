@@ -41,7 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Import without looking for garbage meanwhile: modules make little of it; looking is an eighth of a start."""
+    """Import without looking for garbage meanwhile: modules make little of it."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -97,6 +97,25 @@ def test_the_search_for_garbage_is_as_before_when_a_command_is_imported(
         (gc.enable if was else gc.disable)()
 
 
+def test_a_service_begins_when_its_modules_are_out_of_the_search_for_garbage(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fwx.commands.serve as module
+
+    did = []
+
+    async def run_service(config: Path | None) -> int:
+        did.append("service")
+        return 0
+
+    monkeypatch.setattr(module.gc, "set_threshold", lambda *_: None)
+    monkeypatch.setattr(module.gc, "freeze", lambda: did.append("freeze"))
+    monkeypatch.setattr(module, "run_service", run_service)
+    monkeypatch.setattr(module.logging, "basicConfig", lambda **_: None)
+    assert runner.invoke(main, ["serve"]).exit_code == 0
+    assert did == ["freeze", "service"]
+
+
 def test_check_imports_what_it_needs(tmp_path: Path) -> None:
     """A file without filters, directories and databases is judged without the parts that use them."""
     file = tmp_path / "fwx.toml"
