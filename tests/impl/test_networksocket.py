@@ -227,7 +227,7 @@ def test_another_thread_while_the_socket_connects(
     dialled, sock._dial = sock._dial, None
     (transport,) = dialled.__self__._attempts
     rig.until(lambda: server.sock and _connected(transport))
-    dialled.__self__._event(transport, 0x004)
+    dialled.__self__._event(transport, server.address, 0x004)
     rig.queue._scheduled = False
     rig.queue.post(int)
     peer = server.accept()

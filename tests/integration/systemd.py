@@ -140,7 +140,8 @@ class Manager:
 
     def processes(self) -> list[dict[str, str]]:
         """The status of each process of the service: a dictionary of ``/proc/PID/status``."""
-        pids = self.run("cat", "/sys/fs/cgroup/system.slice/fwx.service/cgroup.procs").stdout.split()
+        listed = self.run("cat", "/sys/fs/cgroup/system.slice/fwx.service/cgroup.procs").stdout.split()
+        pids = [pid for pid in listed if pid != "0"]  # which is one of another run that was killed
         texts = [self.run("cat", f"/proc/{pid}/status").stdout for pid in pids]
         return [dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in texts]
 
