@@ -52,6 +52,12 @@ def facts(extensions: None) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def citations(facts: ModuleType, source_tree: Path) -> list[Any]:
+    """Return every citation of this tree: to find them takes seconds."""
+    return list(facts.find_citations(source_tree))
+
+
+@pytest.fixture(scope="module")
 def failures(extensions: None) -> ModuleType:
     return importlib.import_module("failures")
 
@@ -131,8 +137,7 @@ def test_a_wrong_fact_is_an_error_that_says_where(facts: ModuleType, tmp_path: P
 # ---- citations -------------------------------------------------------------------------------------------------------
 
 
-def test_every_fact_that_is_cited_exists(facts: ModuleType, source_tree: Path) -> None:
-    citations = list(facts.find_citations(source_tree))
+def test_every_fact_that_is_cited_exists(facts: ModuleType, citations: list[Any], source_tree: Path) -> None:
     assert {"interfaces", "impl", "fwx", "tests", "docs"} <= {each.path.partition("/")[0] for each in citations}
     assert facts.unknown(facts.read_facts(source_tree / "docs" / "facts.toml"), citations) == []
 
@@ -171,8 +176,10 @@ def test_tests_and_rules_prove_a_fact_and_nothing_else_does(facts: ModuleType, p
     }
 
 
-def test_the_page_lists_a_known_test_for_a_known_fact(facts: ModuleType, source_tree: Path) -> None:
-    found = facts.proofs(facts.find_citations(source_tree))
+def test_the_page_lists_a_known_test_for_a_known_fact(
+    facts: ModuleType, citations: list[Any], source_tree: Path
+) -> None:
+    found = facts.proofs(citations)
     known = facts.read_facts(source_tree / "docs" / "facts.toml")
     row = facts.render(known, found).partition("B9.10\n")[2].partition("* - ")[0]
     assert "The actions of a record, 0 to 17" in row
@@ -199,10 +206,12 @@ def test_the_page_says_why_a_fact_is_open(facts: ModuleType, planted: Path, tmp_
 
 
 # Facts of parts that are being built: they get their tests, or a reason, with them.
-def test_the_facts_of_the_filter_interface_are_proven_or_say_why_not(facts: ModuleType, source_tree: Path) -> None:
+def test_the_facts_of_the_filter_interface_are_proven_or_say_why_not(
+    facts: ModuleType, citations: list[Any], source_tree: Path
+) -> None:
     """Issues 4 and 6: topics 1 to 6; a reason goes when its fact gets a test."""
     known = facts.read_facts(source_tree / "docs" / "facts.toml")
-    found = facts.proofs(facts.find_citations(source_tree))
+    found = facts.proofs(citations)
     stale = [fact.number for fact in known.values() if fact.reason and fact.number in found]
     assert stale == [], "they have a test: take the reason away"
     topics = [fact for fact in known.values() if fact.number.startswith(("B1.", "B2.", "B3.", "B4.", "B5.", "B6."))]
