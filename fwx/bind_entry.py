@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fwx.entrance import Entrance
     from fwx.impl.binding import Binding
     from fwx.impl.deadline import Deadline
-    from fwx.impl.gateway import Request
+    from fwx.impl.request import Request
     from fwx.proxy import ProxyHandshake
 
 _FAMILIES = {"SOCKS4": (socket.AF_INET,), "SOCKS5": (socket.AF_INET, socket.AF_INET6)}

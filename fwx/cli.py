@@ -6,7 +6,9 @@ that ``fwx --version`` and ``fwx check`` do not pay for the service. Exit codes:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -37,6 +39,18 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without looking for garbage meanwhile: modules make little of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and help line, and imports a command's module on first use."""
 
@@ -56,7 +70,8 @@ class LazyGroup(click.Group):
         """
         if cmd_name not in self._table:
             return None
-        module = import_module(f"fwx.commands.{cmd_name}")
+        with _uncollected():
+            module = import_module(f"fwx.commands.{cmd_name}")
         command = getattr(module, cmd_name, None)
         if not isinstance(command, click.Command):
             raise TypeError(f"{module.__name__} has no command named {cmd_name!r}")

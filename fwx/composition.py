@@ -10,11 +10,11 @@ from typing import Any
 
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_model import AddressLimits, Limits, TransparentListener
-from fwx.config_model import Rule as RuleTable
 from fwx.config_problems import Problem
+from fwx.config_rules import Rule as RuleTable
 from fwx.crowd import MIB, CrowdFigures
 from fwx.denials import DenialFigures
-from fwx.filter_loader import filter_clsid, load_filter_class, make_filter, option_problems
+from fwx.filter_loader import filter_clsid, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.domainset import DomainSet
@@ -221,21 +221,6 @@ def plan_of(configuration: Configuration) -> Plan:
         (),
     )
     return Plan(table_name(configuration.service.name), ports["tcp"], ports["udp"], table.interfaces, redirected)
-
-
-def filters_of(configuration: Configuration, faults: FaultReporter) -> tuple[FilterHost, ...]:
-    """Load the classes of the configured filters and check their options; the filters are made when they start.
-
-    :raises FilterLoadError: a class cannot be loaded. :raises ConfigurationError: options that do not fit, with lines.
-    """
-    hosts = []
-    for index, table in enumerate(configuration.filters):
-        filter_class = load_filter_class(table.use)
-        problems = options_fit(configuration, index, filter_class)
-        if problems:
-            raise ConfigurationError(problems)
-        hosts.append(filter_host(configuration, index, filter_class, faults))
-    return tuple(hosts)
 
 
 def options_fit(configuration: Configuration, index: int, filter_class: type) -> list[Problem]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fwx.alert_events import undeclared_events
 from fwx.config import parse
-from fwx.config_deep import deep_problems
 from fwx.config_model import Configuration
 from fwx.config_problems import ConfigurationError, Problem
 from fwx.config_source import Source, read_source
@@ -23,8 +22,11 @@ def load_checked(path: Path, *, deep: bool = False) -> Configuration:
     :raises ConfigurationError: with every fault that was found.
     """
     configuration = checked(read_source(path))
-    if deep and (problems := deep_problems(configuration)):
-        raise ConfigurationError(problems)
+    if deep:
+        from fwx.config_deep import deep_problems  # it loads clients of directories and mail servers
+
+        if problems := deep_problems(configuration):
+            raise ConfigurationError(problems)
     return configuration
 
 

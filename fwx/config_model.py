@@ -15,12 +15,12 @@ from fwx.config_directories import Directory
 from fwx.config_networks import RANGES as _RANGES
 from fwx.config_networks import Computers, DomainNames, Network, NetworkRule, UrlNames
 from fwx.config_problems import KeyPath
+from fwx.config_rules import Rule
 from fwx.config_source import Source
 from fwx.config_table import Table
 from fwx.config_values import (
     Array,
     Bind,
-    ContentTypes,
     Count,
     CountOrNone,
     DatabaseUrl,
@@ -31,7 +31,6 @@ from fwx.config_values import (
     Interface,
     JsonFields,
     Name,
-    Names,
     OptionalNames,
     PasswordHash,
     PathText,
@@ -280,43 +279,6 @@ class Filter(Table):
     on_error: Literal["close", "open"] = Field(default="close", description="'close' or 'open'")
     everywhere: bool = Field(default=False, description="true or false")
     options: Mapping[str, Any] = Field(default_factory=dict, description="a table of the filter's options")
-
-
-class RuleLimits(Table):
-    """``limits`` of a rule."""
-
-    connections_per_user: Count | None = Field(default=None, description=_COUNT)
-    new_per_second_per_address: Count | None = Field(default=None, description=_COUNT)
-
-
-class Rule(Table):
-    """``[[rule]]`` and ``[[system_rule]]``. ``from`` is read as ``source``, ``to`` as ``destination``."""
-
-    name: Name = Field(description=_NAME)
-    action: Literal["allow", "deny"] = Field(description="'allow' or 'deny'")
-    protocols: Names = Field(description="names of protocols, or 'any'")
-    source: Names = Field(alias="from", description="names of networks or computers, 'any', 'external' or 'localhost'")
-    destination: Names = Field(
-        alias="to", description="names of networks, computers, domains or URLs, 'any', 'external' or 'localhost'"
-    )
-    users: Names = Field(default=("any",), description="names of users, 'any' or 'authenticated'")
-    groups: OptionalNames = Field(default=(), description="names of groups")
-    source_ports: Array[PortRange] = Field(default=(), description="ports of the client such as 1024-65535 or 500")
-    schedule: Name | None = Field(default=None, description="the name of a schedule")
-    shadow: bool = Field(default=False, description="true or false")
-    upstream: Name | None = Field(default=None, description="the name of an upstream")
-    filters: OptionalNames = Field(default=(), description="names of filters, client side first")
-    log: bool = Field(default=True, description="true or false")
-    limits: RuleLimits = Field(default_factory=RuleLimits, description="a table of limits")
-    enabled: bool = Field(default=True, description="true or false")
-    content_types: ContentTypes = Field(default=(), description="content types, such as 'text/html' or 'image/*'")
-
-    @field_validator("content_types")
-    @classmethod
-    def _is_allowed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if value and info.data.get("action") == "deny":
-            raise ValueError("does not go with action = 'deny': what is allowed is named, the rest is refused")
-        return value
 
 
 class W3cLog(Table):

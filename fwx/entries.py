@@ -10,8 +10,8 @@ from fwx.associate_entry import AssociateEntry
 from fwx.bind_entry import BindEntry
 from fwx.entrance import outcome_of
 from fwx.http_forwarder import HttpForwarder
-from fwx.impl.gateway import Request
 from fwx.impl.logrecord import Action
+from fwx.impl.request import Request
 from fwx.impl.transport import ERROR, HANGUP, INPUT
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT, fwxSourceWSP

@@ -191,9 +191,8 @@ class Listener:
         self._ready(INPUT)  # whoever waited may have gone, and then nothing would tell that there is enough
 
     def _has_enough(self) -> None:
-        if self._is_short:
-            self._is_short = False
-            self._engine.recoverer.has_enough(self)
+        self._is_short = False
+        self._engine.recoverer.has_enough(self)
 
 
 def _is_unspecified(address: SocketAddress) -> bool:

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fwx.impl.contenttype import sent_type
-from fwx.impl.gateway import Request
 from fwx.impl.rejudgement import judge_request
+from fwx.impl.request import Request
 from fwx.impl.transport import INPUT
 from fwx.impl.urlset import Url
 from fwx.impl.webrequest import WebRequest

@@ -11,8 +11,9 @@ from fwx.impl.networks import ALWAYS_LOCAL, ANY, EXTERNAL, LOCALHOST, PREDEFINED
 from fwx.impl.user import AUTHENTICATED
 
 if TYPE_CHECKING:
-    from fwx.config_model import Configuration, Rule
+    from fwx.config_model import Configuration
     from fwx.config_problems import Problem
+    from fwx.config_rules import Rule
 
 
 def unreachable_rules(configuration: Configuration) -> Iterator[Problem]:
@@ -48,6 +49,9 @@ class _Coverage:
         self._ranges = {name: tuple(map(AddressRange.parse, ranges)) for name, ranges in (*networks, *computers)}
         self._domains = {each.name: each.names for each in configuration.domains}
         self._urls = {each.name: frozenset(each.urls) for each in configuration.urls}
+        # What the names of one rule hold together, compared with many others.
+        self._names_of: dict[frozenset[str], _Names] = {}
+        self._addresses_of: dict[frozenset[str], AddressSet] = {}
 
     def covers(self, wide: Rule, narrow: Rule) -> bool:
         """Tell whether *wide* matches all that *narrow* does."""
@@ -80,15 +84,20 @@ class _Coverage:
     def _has_place(self, wide: frozenset[str], name: str) -> bool:
         """Tell whether what is called *name* is in networks or sets of domains of other names."""
         if name in self._domains:
-            known = tuple(each for other in wide for each in self._domains.get(other, ()))
-            return all(_has_name(known, each) for each in self._domains[name])
+            known = self._names_of.get(wide)
+            if known is None:
+                known = self._names_of[wide] = _Names(each for other in wide for each in self._domains.get(other, ()))
+            return all(known.hold(each) for each in self._domains[name])
         if name == EXTERNAL:
             return ANY in wide
         if name in PREDEFINED or any(map(self._may_be_local, self._ranges[name])):
             return False
         if ANY in wide:
             return True
-        ranges = AddressSet(each for other in wide for each in self._ranges.get(other, ()))
+        ranges = self._addresses_of.get(wide)
+        if ranges is None:
+            ranges = AddressSet(each for other in wide for each in self._ranges.get(other, ()))
+            self._addresses_of[wide] = ranges
         return all(ranges.covers(each) for each in self._ranges[name])
 
     def _may_be_local(self, wanted: AddressRange) -> bool:
@@ -124,9 +133,16 @@ def _has_ports(wide: tuple[tuple[int, int], ...], narrow: tuple[tuple[int, int],
     return bool(narrow) and all(any(low <= first and last <= high for low, high in wide) for first, last in narrow)
 
 
-def _has_name(known: tuple[str, ...], name: str) -> bool:
-    """Tell whether *name*, or every name below it where it begins with ``*.``, is in a set of the names *known*."""
-    if not name.startswith("*."):
-        return DomainSet("known", known).matches(normalise_name(name))
-    below = tuple(each for each in known if each.startswith("*."))
-    return DomainSet("known", below).matches(f"x.{normalise_name(name[2:])}")
+class _Names:
+    """Names of hosts and ``*.`` names together."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        known = tuple(names)
+        self._all = DomainSet("known", known)
+        self._below = DomainSet("known", tuple(each for each in known if each.startswith("*.")))
+
+    def hold(self, name: str) -> bool:
+        """Tell whether *name*, or every name below it where it begins with ``*.``, is one of these."""
+        if not name.startswith("*."):
+            return self._all.matches(normalise_name(name))
+        return self._below.matches(f"x.{normalise_name(name[2:])}")

@@ -108,7 +108,7 @@ class Service:
         self._passed = PassedSockets() if passed is None else passed
         self._loop = asyncio.get_running_loop()
         self.log = log_of(configuration, self._log_failed, self._log_recovered)
-        self.alerting = Alerting(configuration, self.log.write_alert, self._loop)
+        self.alerting = Alerting(configuration, self.log.write_alert, self._loop, monotonic=time.monotonic)
         self.alerts, self._events = self.alerting.alerts, self.alerting.events
         figures = denials_of(configuration.limits)
         self.denials = Denials(self.log.write, time.monotonic, figures, self._events.denied)

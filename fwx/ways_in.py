@@ -192,11 +192,13 @@ class WaysIn:
         ways = []
         for table in configuration.listeners:
             if table.name in coming.made:
+                logger.info("listener %r listens on %s", table.name, coming.made[table.name].address)
                 ways.append(self._started(table, coming.made[table.name]))
             else:
                 ways.append(self._changed(table, old[coming.matching.kept[table.name]]))
         self._ways = ways
         for name in coming.matching.going:
+            logger.info("listener %r is closed", name)
             old[name].listener.close()
         staying = [way.entrance for way in ways]
         self._entrances = [each for each in self._entrances if each in staying or each.pending or each.forwarders]
@@ -260,13 +262,14 @@ class WaysIn:
         """Tell whether the literal *address* is a port of this service, for ``TCP`` or ``UDP``."""
         if transport == "UDP" and self.associations.is_reached_by(address, self._local):
             return True
-        kind = Listener if transport == "TCP" else DatagramListener
-        for listener in (*(way.listener for way in self._ways), *self._coming.values()):
-            if listener.address.port != address.port or not isinstance(listener, kind):
-                continue  # it is asked for every connection
-            if listener.is_reached_by(address, self._local):
+        kind, port = Listener if transport == "TCP" else DatagramListener, address.port
+        # Without a generator, and the ports first: it is asked for every connection.
+        for way in self._ways:
+            if way.listener.address.port == port and _is_reached(way.listener, kind, address, self._local):
                 return True
-        return False
+        if not self._coming:
+            return False
+        return any(_is_reached(each, kind, address, self._local) for each in self._coming.values())
 
     def _made(self, table: Any, network: SocketNetwork) -> Listener | DatagramListener:
         """Bind the listener of *table*. :raises ListenError: it cannot be."""
@@ -342,6 +345,12 @@ def is_udp(table: Any) -> bool:
 def _demand(table: Any) -> Demand:
     demand: Demand = table.authenticate if isinstance(table, ProxyListener) else "off"
     return demand
+
+
+def _is_reached(
+    listener: Listener | DatagramListener, kind: type, address: SocketAddress, local: LocalAddresses
+) -> bool:
+    return isinstance(listener, kind) and listener.is_reached_by(address, local)
 
 
 async def _open_port(name: str, port: OpenPort | ClosedPort) -> None:

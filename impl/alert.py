@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid5
 
@@ -91,6 +92,7 @@ class Alerts:
         interval: float = 60.0,
         *,
         max_keys: int = 256,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         """Raise alerts to all *sinks*, the built-in ones at most once per event, key and *interval* (B9.23).
 
@@ -100,11 +102,13 @@ class Alerts:
         :param max_keys: how many pairs of event and key are told apart at a time, and how many keys of each definition.
             What has no room shares one key per event, :data:`OTHER_KEYS`, so that signals with made-up keys cost
             neither memory nor alerts (B9.27).
+        :param monotonic: returns seconds that only grow, by which everything is limited; without it *clock*.
         :raises ValueError: *max_keys* is below 1.
         """
         if max_keys < 1:
             raise ValueError(f"max_keys is {max_keys}, it must be 1 or more")
-        self._clock = clock
+        self._wall_clock = clock
+        self._clock = monotonic or clock
         self._sinks = tuple(sinks)
         self._interval = interval
         self._max_keys = max_keys
@@ -311,11 +315,11 @@ class Alerts:
         for alert in evicted:
             owner = in_force if in_force.allowance is not None else self._built_in[alert.event]
             owner.raised += 1
-            owner.last = alert.time
+            owner.last = self._wall_clock()
 
     def _release(self, in_force: _InForce, held: Held, key: str, now: float) -> Alert:
         in_force.raised += 1
-        in_force.last = now
+        in_force.last = self._wall_clock()
         in_force.keys.released(held, key)
         return held.release(now)
 
@@ -335,7 +339,8 @@ class Alerts:
 
     def _deliver(self, alerts: list[Alert]) -> None:
         """Call the sinks, outside the lock: a sink may signal."""
-        for alert in alerts:
+        for each in alerts:
+            alert = replace(each, time=self._wall_clock())
             for sink in self._sinks:
                 try:
                     sink(alert)

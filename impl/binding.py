@@ -36,8 +36,9 @@ from fwx.interfaces.hresult import (
 
 if TYPE_CHECKING:
     from fwx.impl.acceptedconnection import FWXAcceptedConnection
-    from fwx.impl.gateway import Gateway, Request
+    from fwx.impl.gateway import Gateway
     from fwx.impl.policy import Verdict
+    from fwx.impl.request import Request
     from fwx.impl.transport import Transport
 
 logger = logging.getLogger("fwx.binding")

@@ -41,11 +41,11 @@ from fwx.impl.rulematch import (
 from fwx.impl.schedule import Calendar
 from fwx.impl.urlset import NOWHERE, UrlSet, UrlSets
 from fwx.impl.user import AUTHENTICATED, NOBODY, Who
-from fwx.impl.verdict import Verdict, decided, denied, unrelated
+from fwx.impl.verdict import Verdict, decided, denied, unrelated, waiting
 from fwx.impl.verdictmemory import VerdictMemory
 from fwx.impl.webrequest import WebRequest
 from fwx.interfaces.address import SocketAddress
-from fwx.interfaces.hresult import FWX_E_NETWORK_RULES_DENIED, FWX_E_POLICY_RULES_DENIED
+from fwx.interfaces.hresult import FWX_E_NETWORK_RULES_DENIED
 
 __all__ = ["DEFAULT_RULE", "EMBEDDED_RULE", "Policy", "Rule", "Verdict"]
 
@@ -425,7 +425,7 @@ class Policy:
             return self._first_match(question, rules, tried)
         if not target:
             verdict = self._first_match(question, rules, tried)
-            return verdict if self._network_rules.relates_all_with(client) else _waiting(question, verdict)
+            return verdict if self._network_rules.relates_all_with(client) else waiting(question, verdict)
         related = self._network_rules.between(client, target)
         if related is None:
             return unrelated(question)
@@ -488,19 +488,3 @@ class Policy:
             )
             return denied(question, reason, compiled.rule)
         return decided(question, compiled.rule)
-
-
-def _waiting(question: Question, verdict: Verdict) -> Verdict:
-    """Return *verdict* on a name of which it is not known whether its network is related with the client's."""
-    if not verdict.allowed:
-        return verdict
-    return replace(
-        verdict,
-        allowed=False,
-        hresult=FWX_E_POLICY_RULES_DENIED,
-        reason=f"network rules depend on the address: {question.text}",
-        needs_resolution=True,
-        filters=(),
-        upstream="",
-        limits=None,
-    )

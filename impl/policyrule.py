@@ -10,7 +10,7 @@ from fwx.impl.unknown import Unknown
 from fwx.interfaces import IFPCPolicyRule
 
 if TYPE_CHECKING:
-    from fwx.impl.policy import Rule
+    from fwx.impl.rule import Rule
 
 ALLOW: Final = 0
 DENY: Final = 1

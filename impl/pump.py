@@ -163,8 +163,8 @@ class Pump:
                     flow.readable = flow.hangup
                     if count < size >> 2 and size > SMALLEST_BLOCK:
                         flow.size = size >> 1
-                else:
-                    flow.size = min(size << 1, self._queue.ceiling.block)
+                elif size != (most := self._queue.ceiling.block):
+                    flow.size = min(size << 1, most)
             try:
                 count = send(pending)
             except BlockingIOError:

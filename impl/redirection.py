@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fwx.impl.accepting import Accepted, Acceptor, PostedAccept, listen_on
 from fwx.impl.connectionrecord import redirected_record
-from fwx.impl.gateway import Request
 from fwx.impl.localend import LocalEnd
 from fwx.impl.logrecord import Action
+from fwx.impl.request import Request
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.constants import FWX_PROTOCOL_TCP
 from fwx.interfaces.hresult import (

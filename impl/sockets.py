@@ -125,7 +125,7 @@ class FWXSocket(Unknown):
 
         :raises COMError: ``E_POINTER`` no buffer; ``E_INVALIDARG`` none of bytes; ``E_ACCESSDENIED`` one that waits for
             a Recv; ``WSAESHUTDOWN`` after Shutdown, ``WSAENOTSOCK`` after Close,
-            ``WSAENOBUFS`` 4096 Sends are waiting, or as many bytes as may (:mod:`fwx.impl.ceiling`);
+            ``WSAENOBUFS`` 4096 Sends are waiting, or as many bytes as may (``fwx.impl.ceiling``);
             ``FWX_E_TERMINATING`` once the connection ends. A peer that is gone is no error of the call: the completion
             reports it.
         """

@@ -12,6 +12,10 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _MOST_DECODED: Final = 4
+
+LONGEST_ODD: Final = 4096
+"""Characters of a path that can be read in several ways; in a longer one that would take too long."""
+
 # Nothing in it is read in two ways.
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -19,6 +23,8 @@ _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FOREIGN: Final = re.compile(r"%u[0-9A-Fa-f]{4}", re.IGNORECASE)
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PARAMETERS: Final = re.compile(r";[^/]*")
+_REPEATED: Final = re.compile(r"/{2,}")
 # How each may be done: percent-escapes, backslashes, parameters behind a semicolon, repeated slashes, dot segments.
 _WAYS: Final = tuple(
     itertools.product((0, 1, _MOST_DECODED), (False, True), (False, True), (False, True), (False, True))
@@ -28,17 +34,29 @@ _WAYS: Final = tuple(
 def readings(path: str) -> tuple[str, ...] | None:
     """Return *path* as it may be read; one reading where it is plain, else one for each way, always in one order.
 
-    ``None`` where nobody can say what it is: broken or too many escapes, a NUL, what is no UTF-8.
+    ``None`` where nobody can say what it is: broken or too many escapes, a NUL, what is no UTF-8, or too long for that.
     """
     if _PLAIN.fullmatch(path):
         return (path,)
+    if len(path) > LONGEST_ODD:
+        return None
     decoded = {}
     for times in (0, 1, _MOST_DECODED):
         text = _decoded(path, times)
         if text is None:
             return None
         decoded[times] = text
-    return tuple(_read(decoded[times], *ways) for times, *ways in _WAYS)
+    # Most ways make no difference to most paths.
+    dots_of: dict[str, str] = {}
+    found = []
+    for times, backslashes, parameters, repeated, dots in _WAYS:
+        text = _joined(decoded[times], backslashes, parameters, repeated)
+        if dots:
+            if text not in dots_of:
+                dots_of[text] = without_dots(text)
+            text = dots_of[text]
+        found.append(text)
+    return tuple(found)
 
 
 def _decoded(path: str, times: int) -> str | None:
@@ -64,14 +82,14 @@ def _without_needless(escape: re.Match[str]) -> str:
     return character if character in _UNRESERVED else escape[0].upper()
 
 
-def _read(path: str, backslashes: bool, parameters: bool, repeated: bool, dots: bool) -> str:
-    if backslashes:
+def _joined(path: str, backslashes: bool, parameters: bool, repeated: bool) -> str:
+    if backslashes and "\\" in path:
         path = path.replace("\\", "/")
-    if parameters:
-        path = re.sub(r";[^/]*", "", path)
-    if repeated:
-        path = re.sub(r"/{2,}", "/", path)
-    return without_dots(path) if dots else path
+    if parameters and ";" in path:
+        path = _PARAMETERS.sub("", path)
+    if repeated and "//" in path:
+        path = _REPEATED.sub("/", path)
+    return path
 
 
 def without_dots(path: str) -> str:

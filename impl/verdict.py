@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -107,4 +107,20 @@ def unrelated(question: Question) -> Verdict:
         source_network=here,
         destination_network=there,
         reason=f"no network rule relates {here} and {there}: denied {question.text}",
+    )
+
+
+def waiting(question: Question, verdict: Verdict) -> Verdict:
+    """Return *verdict* on a name of which it is not known whether its network is related with the client's."""
+    if not verdict.allowed:
+        return verdict
+    return replace(
+        verdict,
+        allowed=False,
+        hresult=FWX_E_POLICY_RULES_DENIED,
+        reason=f"network rules depend on the address: {question.text}",
+        needs_resolution=True,
+        filters=(),
+        upstream="",
+        limits=None,
     )

@@ -28,7 +28,7 @@ def run_make(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # The outer make's flags would otherwise reach the inner one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", *arguments], cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=100
+        ["make", *arguments], cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=240
     )
 
 

@@ -42,8 +42,11 @@ class Alerting:
         write: Callable[[Alert], object],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         """*write* takes every alert that is raised into the firewall log.
+
+        *clock* gives seconds since the epoch, *monotonic* those by which alerts are limited.
 
         :raises ConfigurationError: the password of a mail server cannot be read.
         """
@@ -52,7 +55,7 @@ class Alerting:
         self.recent: deque[Alert] = deque(maxlen=MOST_RECENT)
         definitions = definitions_of(configuration)
         self.performer = Performer(configuration.service.name, loop, self._stop, self._action_failed)
-        self.alerts = Alerts(clock, (write, self._remember, _show, self.performer))
+        self.alerts = Alerts(clock, (write, self._remember, _show, self.performer), monotonic=monotonic)
         self.events = ServiceEvents(self.alerts)
         self.performer.own_event = self.events.action_failure.name
         self.put_in_force(definitions)

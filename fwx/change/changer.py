@@ -329,7 +329,7 @@ class Changer:
                 self._forget(version)
             raise
         except OSError as error:
-            raise ChangeError(f"the history cannot be written: {error.strerror}; nothing has changed") from error
+            raise ChangeError(f"the history cannot be written: {error.strerror}") from error
 
     def _put_in_force(self, ready: Ready, version: Version) -> None:
         if self._is_closed:

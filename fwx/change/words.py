@@ -44,7 +44,7 @@ def words_of(told: Mapping[str, Any]) -> Iterator[str]:
     for difference in told["differences"]:
         yield str(Difference.read(difference))
     if not told["differences"]:
-        yield "the text differs in nothing; the files that it names have been read again"
+        yield "no table differs; the files that they name have been read again"
     yield from (f"note: {note}" for note in told["notes"])
     yield from map(_ending, told["ends"])
     if told["dry_run"]:

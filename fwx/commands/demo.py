@@ -31,6 +31,8 @@ _DOWNLOADS = 4, 32 * MIB
 _UPLOADS = 2, 32 * MIB
 _SHORT = 200
 _SHOWN_ROWS = 5
+# What a service leaves in its state folder: the log, and the configurations that were in force.
+KEPT = frozenset({"firewall.db", "history"})
 
 
 @click.command()
@@ -143,11 +145,11 @@ class Demonstration:
         if status:
             raise DemoError(f"the service ended with status {status}. It said:\n{self._service.last_lines()}")
         left = [str(port) for port in ports if listens(port)]
-        left += [path.name for path in self._state.iterdir() if path.name != "firewall.db"]
+        left += [path.name for path in self._state.iterdir() if path.name not in KEPT]
         if left:
             raise DemoError(f"the service left behind: {', '.join(left)}")
-        self._screen.say("stopped", "SIGTERM: the service drained and ended; nothing is left of it but the log,")
-        self._screen.say("", "which goes with the temporary folder now")
+        self._screen.say("stopped", "SIGTERM: the service drained and ended; nothing is left of it but the log and the")
+        self._screen.say("", "history of its configuration, which go with the temporary folder now")
 
     def _has(self, name: str) -> bool:
         return any(one.name == name for one in self._filters)

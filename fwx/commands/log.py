@@ -42,7 +42,9 @@ _ALWAYS_BARE = {"time", "action", "severity", "event"}
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration whose log is shown.")
 @click.option("--sql", is_flag=True, help="Read the database that log.sql of the configuration names, not SQLite.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written next, until interrupted.")
-@click.option("--limit", "-n", type=click.IntRange(min=0), default=50, show_default=True, help="Show the newest N.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(0, 1 << 32), default=50, show_default=True, help="Show the newest N."
+)
 @click.option("--alerts", is_flag=True, help="Show alerts in place of connections and denials.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, keyed by column.")
 @click.option("--since", metavar="TIME", help="From this time on: 2026-01-02 03:04, or an age such as 15m, 2h, 3d.")
@@ -69,6 +71,8 @@ def log(
     Without --database and --config it is the log of the embedded default configuration. Records are shown that meet
     each of the options given, in one of its values.
     """
+    if database == "":
+        raise click.UsageError("--database names nothing")
     if database is not None and (config is not None or sql):
         raise click.UsageError("give --database or --config, not both")
     if alerts and any(chosen.values()):

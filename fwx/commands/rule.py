@@ -15,7 +15,7 @@ from fwx.commands.apply import tell
 from fwx.config import Configuration, ConfigurationError, load
 from fwx.config_references import DEFAULT_RULE
 from fwx.control import ControlError
-from fwx.rule_file.editor import Edit, EditError, Place, RuleEditor
+from fwx.rule_file.editor import Edit, EditError, Place, RuleEditor, Table
 from fwx.rule_file.layout import lines_of
 from fwx.rule_file.replacement import ReplacementError, locked
 from fwx.rule_file.table import Value, pair_of, table_of
@@ -140,15 +140,17 @@ def _listed(value: Any) -> str:
 @click.argument("name")
 @click.option("--allow", "action", flag_value="allow", help="What the rule matches is allowed.")
 @click.option("--deny", "action", flag_value="deny", help="What the rule matches is denied.")
-@click.option("--protocols", metavar="NAMES", multiple=True, required=True, help="Protocols, or any.")
-@click.option("--from", "source", metavar="NAMES", multiple=True, required=True, help="Networks.")
-@click.option("--to", "destination", metavar="NAMES", multiple=True, required=True, help="Networks and domains.")
+@click.option("--protocols", metavar="NAMES", multiple=True, help="Protocols, or any.")
+@click.option("--from", "source", metavar="NAMES", multiple=True, help="Networks.")
+@click.option("--to", "destination", metavar="NAMES", multiple=True, help="Networks, domains and the like.")
 @click.option("--users", metavar="NAMES", multiple=True, help="Users, or authenticated.")
 @click.option("--groups", metavar="NAMES", multiple=True, help="Groups.")
 @click.option("--source-ports", metavar="PORTS", multiple=True, help="Ports of the client, such as 1024-65535.")
 @click.option("--schedule", metavar="NAME", default="", help="A schedule; without it the rule holds always.")
 @click.option("--filters", metavar="NAMES", multiple=True, help="Filters that see what the rule allows.")
 @click.option("--upstream", metavar="NAME", default="", help="The upstream that it goes through.")
+@click.option("--content-types", metavar="TYPES", multiple=True, help="Types of responses, such as image/*.")
+@click.option("--system", is_flag=True, help="A system rule, about traffic to or from the firewall itself.")
 @click.option("--no-log", is_flag=True, help="What the rule decides is not logged.")
 @click.option("--shadow", is_flag=True, help="The rule decides nothing; the log tells what it would do.")
 @click.option("--disabled", is_flag=True, help="The rule is switched off for now.")
@@ -173,11 +175,11 @@ def add(
     if action is None:
         raise click.UsageError("one of --allow and --deny is needed")
     place = _place(**_taken(more, "before", "after", "first", "last")) or Place("last")
-    values: dict[str, Value] = {"name": name, "action": action, "protocols": _names(more.pop("protocols"))}
-    values |= {"from": _names(source), "to": _names(destination)}
-    for key in ("users", "groups", "source_ports", "schedule", "filters", "upstream"):
-        if value := more.pop(key):
-            values[key] = value if isinstance(value, str) else _names(value)
+    values: dict[str, Value] = {"name": name, "action": action}
+    named = {"protocols": more.pop("protocols"), "from": source, "to": destination}
+    for key in ("users", "groups", "source_ports", "schedule", "content_types", "filters", "upstream"):
+        named[key] = more.pop(key)
+    values |= {key: value if isinstance(value, str) else _names(value) for key, value in named.items() if value}
     values |= {"log": False} if no_log else {}
     values |= {"shadow": True} if more.pop("shadow") else {}
     values |= {"enabled": False} if more.pop("disabled") else {}
@@ -185,15 +187,22 @@ def add(
         written = dict(map(pair_of, pairs))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--set") from None
+    if missing := [f"--{key}" for key in ("protocols", "from", "to") if key not in values and key not in written]:
+        raise click.UsageError(f"{', '.join(missing)} needed")
     if twice := sorted(values.keys() & written.keys()):
         raise click.UsageError(f"--set has {', '.join(twice)}, which an option says already")
     if len(written) < len(pairs):
         raise click.UsageError("--set has one key twice")
+    table: Table = "system_rule" if more.pop("system") else "rule"
     try:
-        table_of(values, (), comment, "")
+        table_of(table, values, (), comment, "")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    _edit(lambda editor: editor.add(table_of(values, written.values(), comment, editor.newline), place), **more)
+
+    def added(editor: RuleEditor) -> Edit:
+        return editor.add(table_of(table, values, written.values(), comment, editor.newline), place, table)
+
+    _edit(added, **more)
 
 
 @rule.command()

@@ -60,6 +60,7 @@ def serve(config: Path | None, loop: str, verbose: bool) -> None:
         level=logging.DEBUG if verbose else logging.INFO, format="fwx: %(levelname)s: %(message)s", stream=sys.stderr
     )
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+    gc.freeze()  # the modules stay as long as the service: no search for garbage need look through them
     try:
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             lost = runner.run(run_service(config))

@@ -41,12 +41,16 @@ def results_of(text: str) -> tuple[int, ...]:
     :raises ValueError: it is neither.
     """
     try:
-        return (int(text, 0),)
+        number = int(text, 0)
     except ValueError:
-        pass
-    if text in ("S_OK", "success"):
+        number = None
+    if number is not None:
+        if not -(1 << 31) <= number < 1 << 32:
+            raise ValueError(f"{text} is no result code; expected 32 bits")
+        return (number & 0xFFFFFFFF,)  # an HRESULT may be written with a sign
+    if text.upper() in ("S_OK", "SUCCESS"):
         return (0,)
-    code = getattr(hresult, text, None)
+    code = getattr(hresult, text.upper(), None)
     if not isinstance(code, int):
         raise ValueError(f"{text!r} is no result code; expected a number, or a name such as FWX_E_POLICY_RULES_DENIED")
     plain = int(code)

@@ -22,7 +22,8 @@ _READ_ROWS = 1000
 LogRow = dict[str, Any]
 """A row as :func:`read` yields it: column to ``str`` or ``int``, with the row's ``id``."""
 
-Operator = Literal["=", ">=", "<"]
+Operator = Literal["=", ">=", "<", "~"]
+"""How a column is compared; ``~`` is equality but for the case of ASCII letters, with a value in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class _SqliteTable:
                 ),
             ]
         )
-        tests = [" OR ".join(f'"{column}" {operator} ?' for column, operator, _ in each.tests) for each in conditions]
+        tests = [" OR ".join(_test(column, operator) for column, operator, _ in each.tests) for each in conditions]
         self._values = [value for each in conditions for _, _, value in each.tests]
         condition = " AND ".join(["id > ? AND id <= ?", *(f"({test})" for test in tests)])
         self._select = f"SELECT {selected} FROM {name} WHERE {condition} ORDER BY id"  # noqa: S608 - names, not values
@@ -142,6 +143,10 @@ class _SqliteTable:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise FirewallLogError(f"{self._path}: {error}") from error
+
+
+def _test(column: str, operator: Operator) -> str:
+    return f'lower("{column}") = ?' if operator == "~" else f'"{column}" {operator} ?'
 
 
 def _default(kind: str) -> str:

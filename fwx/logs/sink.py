@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from fwx.firewall_log_schema import Row, storable
 
-STEP: Final = 64
+STEP: Final = 256
 """How many rows are worked on in one go. The interpreter is shared with the thread that moves the data."""
 
 _BREATH = 0.00005

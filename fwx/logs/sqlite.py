@@ -29,6 +29,8 @@ _READ_BUSY_SECONDS = 5.0
 # back, so few and large steps are what keeps the writer from falling behind.
 _ROWS_PER_STATEMENT = (64, 8, 1)
 
+# The low byte of an error code is its kind.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRUNED_ROWS = 1000
 _EXISTING_TABLES = {"firewall_log", "alerts"}
 
@@ -60,10 +62,8 @@ class SqliteSink:
 
         :raises FirewallLogError: the file cannot be opened or written, is no firewall log, or has another version.
         """
-        self._connection = open_database(self.path)
+        self._connection, self._token = open_database(self.path)
         self._identity = _identity(self.path)
-        row = self._connection.execute("SELECT token FROM log_state").fetchone()
-        self._token = "" if row is None else row[0]
 
     def commit(self, batch: Batch) -> None:
         """Write *batch* in one transaction, or nothing; a batch that is there already is passed over.
@@ -176,8 +176,10 @@ def _insert_rows(connection: sqlite3.Connection, table: str, columns: Sequence[s
             done += size
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> tuple[sqlite3.Connection, str]:
     """Open the database for the writer, with every file it needs; it may then be used by one other thread.
+
+    Return it, with the token of the last batch in it. One that is damaged is left as it is.
 
     :raises FirewallLogError: as :meth:`fwx.firewall_log.FirewallLog.open`.
     """
@@ -188,16 +190,19 @@ def open_database(path: Path) -> sqlite3.Connection:
         if not path.is_file():
             raise FirewallLogError("it is not a regular file")
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        _prepare(connection)
+        token = _prepare(connection)
     except (OSError, sqlite3.Error, FirewallLogError) as error:
         if connection is not None:
             connection.close()
         reason = error.strerror if isinstance(error, OSError) else error
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            reason = f"{reason}; it is left as it is: mend it, or move it away, and the service makes another"
         raise FirewallLogError(f"{path}: the firewall log cannot be opened: {reason}") from error
-    return connection
+    return connection, token
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection) -> str:
+    """Make what is not there, in one transaction; return the token of the last batch."""
     version = _version(connection)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
@@ -216,8 +221,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
             if column[0] not in there:
                 connection.execute(f"ALTER TABLE firewall_log ADD COLUMN {_declared(*column)}")
     connection.execute("CREATE TABLE IF NOT EXISTS log_state (id INTEGER PRIMARY KEY, token TEXT)")
+    row = connection.execute("SELECT token FROM log_state").fetchone()
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+    return "" if row is None else row[0]
 
 
 def _declared(name: str, kind: str) -> str:

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from fwx.logs.reader import AnyOf, LogRow
 
-_OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {"=": operator.eq, ">=": operator.ge, "<": operator.lt}
+_OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "~": lambda column, value: _lower(column) == value,
+}
+
+
+def _lower(column: Any) -> Any:
+    from sqlalchemy import func
+
+    return func.lower(column)
 
 
 class SqlReader:

@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fwx.config_check import checked
-from fwx.config_problems import ConfigurationError, KeyPath, Problem, did_you_mean
+from fwx.config_problems import ConfigurationError, Problem, did_you_mean
 from fwx.config_references import DEFAULT_RULE
 from fwx.config_source import source_of
-from fwx.rule_file.layout import Block, LayoutError, RuleLayout
+from fwx.rule_file.layout import Block, LayoutError, RuleLayout, newline_of
 
 if TYPE_CHECKING:
     from fwx.config_model import Configuration
@@ -46,115 +46,135 @@ class Edit:
     configuration: Configuration
 
 
+Table: TypeAlias = Literal["rule", "system_rule"]
+"""The tables of rules: system rules come before all others, and the two do not mix."""
+
+
 class RuleEditor:
     """Edits one file as it was read. Each method is an edit of its own; none writes anything.
 
     Each raises :class:`EditError`, and :class:`~fwx.config_problems.ConfigurationError` where the file that would come
-    of it is not valid: with the lines that it would have.
+    of it is not valid, with the lines that it would have, or where the rules are written so that they cannot be edited.
     """
 
     def __init__(self, path: Path, content: bytes) -> None:
-        """:raises ConfigurationError: the file is not valid, or its rules are written so that they cannot be edited."""
+        """:raises ConfigurationError: the file is not valid."""
         self._source = source_of(path, content)
         checked(self._source)
         self._text = content.decode()
-        try:
-            self._layout = RuleLayout(self._text)
-        except LayoutError as error:
-            raise self._layout_problem(error) from error
-        self._names = [str(rule["name"]) for rule in self._source.data.get("rule", ())]
+        self._names: dict[Table, list[str]] = {
+            "rule": [str(rule["name"]) for rule in self._source.data.get("rule", ())],
+            "system_rule": [str(rule["name"]) for rule in self._source.data.get("system_rule", ())],
+        }
+        self.newline = newline_of(self._text)
 
-    @property
-    def newline(self) -> str:
-        """How new lines are to end."""
-        return self._layout.newline
-
-    def add(self, text: str, place: Place) -> Edit:
-        """Put the ``[[rule]]`` table *text*, whole lines, in its *place*."""
-        table = tomllib.loads(text)["rule"][0]
-        index, behind = self._place(place)
-        self._layout.insert(index, Block(text), behind=behind)
-        words = f"rule {table.get('name')!r} added"
-        if not self._names:
+    def add(self, text: str, place: Place, table: Table = "rule") -> Edit:
+        """Put the *table* in *text*, whole lines, in its *place*."""
+        new = tomllib.loads(text)[table][0]
+        index, behind = self._place(place, table)
+        layout = self._layout(table)
+        layout.insert(index, Block(text), behind=behind)
+        words = f"rule {new.get('name')!r} added"
+        if table == "rule" and not self._names[table]:
             words += "; it is the first one: what no rule allows is denied from now on, to this machine as well"
-        return self._edited(lambda rules: rules.insert(index, table), index, words)
+        return self._edited(layout, lambda rules: rules.insert(index, new), table, index, words)
 
     def move(self, name: str, place: Place) -> Edit:
         """Put the rule *name*, with its comments, in its *place*."""
-        old = self._index(name, "moved")
+        table, old = self._found(name, "moved")
         if place.rule == name:
             raise EditError(f"rule {name!r} cannot stand {place.kind} itself")
-        index, behind = self._place(place)
+        index, behind = self._place(place, table)
         index -= index > old
         if index == old:
-            return self._unchanged(old, f"rule {name!r} stands there already")
-        block = self._layout.take(old)
-        self._layout.insert(index, block, behind=behind)
-        return self._edited(
-            lambda rules: rules.insert(index, rules.pop(old)), index, f"rule {name!r} moved here from line {block.line}"
-        )
+            return self._unchanged(table, old, f"rule {name!r} stands there already")
+        layout = self._layout(table)
+        block = layout.take(old)
+        layout.insert(index, block, behind=behind)
+        words = f"rule {name!r} moved here from line {block.line}"
+        return self._edited(layout, lambda rules: rules.insert(index, rules.pop(old)), table, index, words)
 
     def remove(self, name: str) -> Edit:
         """Take out the rule *name* with its comments."""
-        index = self._index(name, "removed")
-        line = self._layout.take(index).line
+        table, index = self._found(name, "removed")
+        layout = self._layout(table)
+        line = layout.take(index).line
         words = f"{self._source.file}:{line}: rule {name!r} removed"
-        if not self._layout.blocks:
+        if table == "rule" and not layout.blocks:
             words += "; it was the last one: without a rule this machine itself is allowed everything, and nobody else"
-        return self._finished(lambda rules: rules.pop(index), words)
+        return self._finished(layout, lambda rules: rules.pop(index), table, words)
 
     def enable(self, name: str, value: bool) -> Edit:
         """Switch the rule *name* on or off."""
         word = "enabled" if value else "disabled"
-        index = self._index(name, word)
-        if self._source.data["rule"][index].get("enabled", True) == value:
-            return self._unchanged(index, f"rule {name!r} is {word} already")
+        table, index = self._found(name, word)
+        if self._source.data[table][index].get("enabled", True) == value:
+            return self._unchanged(table, index, f"rule {name!r} is {word} already")
+        layout = self._layout(table)
         try:
-            block = self._layout.blocks[index].with_enabled(value, self.newline)
+            layout.blocks[index] = layout.blocks[index].with_enabled(value, self.newline)
         except LayoutError as error:
             raise self._layout_problem(error) from error
-        self._layout.blocks[index] = block
-        return self._edited(lambda rules: rules[index].update(enabled=value), index, f"rule {name!r} {word}")
+        return self._edited(
+            layout, lambda rules: rules[index].update(enabled=value), table, index, f"rule {name!r} {word}"
+        )
 
-    def _index(self, name: str, done: str) -> int:
-        if name == DEFAULT_RULE and name not in self._names:
+    def _found(self, name: str, done: str) -> tuple[Table, int]:
+        """Return where the rule *name* is, which is to be *done*."""
+        for table, names in self._names.items():
+            if name in names:
+                return table, names.index(name)
+        if name == DEFAULT_RULE:
             raise EditError(f"the last rule, {DEFAULT_RULE!r}, is built in: it denies everything, and cannot be {done}")
-        if name not in self._names:
-            hint = did_you_mean(name, self._names) or "; 'fwx rule list' has them all"
-            raise EditError(f"{self._source.file} has no rule {name!r}{hint}")
-        return self._names.index(name)
+        known = (*self._names["system_rule"], *self._names["rule"])
+        hint = did_you_mean(name, known) or "; 'fwx rule list' has them all"
+        raise EditError(f"{self._source.file} has no rule {name!r}{hint}")
 
-    def _place(self, place: Place) -> tuple[int, bool]:
-        """Return at which place of the list that is, and whether behind the rule before it or above the next one."""
+    def _place(self, place: Place, table: Table) -> tuple[int, bool]:
+        """Return at which place of the *table* that is, and whether behind the rule before it or above the next one."""
         if place.kind == "first":
             return 0, False
-        if place.kind == "last" or (place.kind == "before" and place.rule == DEFAULT_RULE):
-            return len(self._names), True
-        if place.rule == DEFAULT_RULE:
+        is_end = place.kind == "before" and place.rule == DEFAULT_RULE and table == "rule"
+        if place.kind == "last" or is_end:
+            return len(self._names[table]), True
+        if place.kind == "after" and place.rule == DEFAULT_RULE:
             raise EditError(f"the last rule, {DEFAULT_RULE!r}, is built in: none stands after it")
-        index = self._index(place.rule, "moved")
+        found, index = self._found(place.rule, "moved")
+        if found != table:
+            kind = "a system rule" if found == "system_rule" else "no system rule"
+            raise EditError(
+                f"rule {place.rule!r} is {kind}: system rules come before all others, in tables of their own"
+            )
         return (index, False) if place.kind == "before" else (index + 1, True)
 
-    def _unchanged(self, index: int, words: str) -> Edit:
-        line = self._source.lines.line(("rule", index))
+    def _layout(self, table: Table) -> RuleLayout:
+        try:
+            return RuleLayout(self._text, table)
+        except LayoutError as error:
+            raise self._layout_problem(error) from error
+
+    def _unchanged(self, table: Table, index: int, words: str) -> Edit:
+        line = self._source.lines.line((table, index))
         return Edit(self._text.encode(), f"{self._source.file}:{line}: {words}", checked(self._source))
 
-    def _edited(self, change: Callable[[list[Any]], object], index: int, words: str) -> Edit:
-        edit = self._finished(change, words)
-        place: KeyPath = ("rule", index)
-        return Edit(edit.content, f"{self._source.file}:{edit.configuration.line(place)}: {words}", edit.configuration)
+    def _edited(
+        self, layout: RuleLayout, change: Callable[[list[Any]], object], table: Table, index: int, words: str
+    ) -> Edit:
+        edit = self._finished(layout, change, table, words)
+        line = edit.configuration.line((table, index))
+        return Edit(edit.content, f"{self._source.file}:{line}: {words}", edit.configuration)
 
-    def _finished(self, change: Callable[[list[Any]], object], words: str) -> Edit:
+    def _finished(self, layout: RuleLayout, change: Callable[[list[Any]], object], table: Table, words: str) -> Edit:
         """Judge what has come of it, against the *change* as it is made to the data alone."""
-        content = self._layout.text.encode()
+        content = layout.text.encode()
         path = self._source.path
         assert path is not None
         source = source_of(path, content)
         configuration = checked(source)
         expected = dict(tomllib.loads(self._text))
-        change(expected.setdefault("rule", []))
-        if not expected["rule"]:
-            del expected["rule"]
+        change(expected.setdefault(table, []))
+        if not expected[table]:
+            del expected[table]
         if expected != source.data:
             raise EditError(f"{path}: this file cannot be edited by command without changing more than was asked for")
         return Edit(content, words, configuration)

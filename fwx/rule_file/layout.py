@@ -23,7 +23,7 @@ class LayoutError(ValueError):
 
 
 class Block(NamedTuple):
-    """A ``[[rule]]`` table with all that goes with it: the comments directly above and below, and its own tables.
+    """The table of a rule with all that goes with it: the comments directly above and below, and its own tables.
 
     :ivar text: whole lines. :ivar line: that of the header in the file as it was read, 0 for a new one.
     """
@@ -37,14 +37,14 @@ class Block(NamedTuple):
         :raises LayoutError: the key is written in a way of its own.
         """
         lines = lines_of(self.text)
-        items = {item.path[2:]: item for item in items_of(self.text) if item.path[:2] == ("rule", 0)}
+        items = {item.path[2:]: item for item in items_of(self.text)}
         word = "true" if value else "false"
         written = items.get(("enabled",))
         if written is not None:
             line = lines[written.first - 1]
             changed, count = _ENABLED.subn(rf"\g<1>{word}", line, count=1)
             if not count:
-                raise LayoutError(self.line, "rule.enabled", f"is written otherwise than as enabled = {word}")
+                raise LayoutError(self.line, "enabled", f"is written otherwise than as enabled = {word}")
             lines[written.first - 1] = changed
         else:
             name = items["name",]
@@ -55,24 +55,27 @@ class Block(NamedTuple):
 
 
 class RuleLayout:
-    """The rules of a file in their order, each with its text, and the text between them.
+    """The rules of a file in their order, each with its text, and the text between them: the tables of one name.
 
-    Comments directly above a ``[[rule]]`` are part of it, and comments below it up to a blank line. Other comments, and
+    Comments directly above such a table are part of it, and comments below it up to a blank line. Other comments, and
     other tables, stay where they are.
 
     :ivar newline: how the file ends its lines, for the most part.
     """
 
-    def __init__(self, text: str) -> None:
-        """:param text: valid TOML. :raises LayoutError: the rules cannot be edited in this form."""
-        self.newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+    def __init__(self, text: str, table: str = "rule") -> None:
+        """:param text: valid TOML. :param table: the name of the tables.
+
+        :raises LayoutError: the rules cannot be edited in this form.
+        """
+        self.newline = newline_of(text)
         self._ends_line = not text or text.endswith("\n")
         whole = text if self._ends_line else text + self.newline
         self.blocks: list[Block] = []
         # One more than there are blocks: what stands before the first, between two, and behind the last.
         self._gaps: list[str] = []
         lines, at = lines_of(whole), 0
-        for first, header, last in _spans(lines, items_of(text)):
+        for first, header, last in _spans(table, lines, items_of(text)):
             self._gaps.append("".join(lines[at:first]))
             self.blocks.append(Block("".join(lines[first : last + 1]), header + 1))
             at = last + 1
@@ -124,18 +127,25 @@ def lines_of(text: str) -> list[str]:
     return [*lines, last] if last else lines
 
 
-def _spans(lines: Sequence[str], items: Sequence[Item]) -> Iterable[tuple[int, int, int]]:
+def newline_of(text: str) -> str:
+    """Return how *text* ends its lines, for the most part."""
+    return "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+
+
+def _spans(table: str, lines: Sequence[str], items: Sequence[Item]) -> Iterable[tuple[int, int, int]]:
     """Yield of each rule the place in *lines* of its first line, of its header and of its last line."""
     known: dict[int, tuple[int, int]] = {}
     current: int | None = None
     taken = {line - 1 for item in items for line in range(item.first, item.last + 1)}
     headers = {item.first - 1 for item in items if item.kind != "key"}
     for item in items:
-        if item.path[0] != "rule":
+        if item.path[0] != table:
             current = None
             continue
         if len(item.path) < 2 or not isinstance(item.path[1], int):
-            raise LayoutError(item.first, "rule", "is one array; write each rule as a table [[rule]] to have it edited")
+            raise LayoutError(
+                item.first, table, f"is one array; write each rule as a table [[{table}]] to have it edited"
+            )
         index = item.path[1]
         if item.kind == "array" and len(item.path) == 2:
             known[index] = (item.first - 1, item.last - 1)

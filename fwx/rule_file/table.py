@@ -1,4 +1,4 @@
-"""A new rule as text: a ``[[rule]]`` table as people write it."""
+"""A new rule as text: a table as people write it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeAlias
 Value: TypeAlias = str | bool | Iterable[str]
 
 
-def table_of(values: Mapping[str, Value], written: Iterable[str], comment: str, newline: str) -> str:
-    """Return the table with *values* by their keys, in that order, and behind them the pairs *written*.
+def table_of(table: str, values: Mapping[str, Value], written: Iterable[str], comment: str, newline: str) -> str:
+    """Return a *table*, ``rule`` or ``system_rule``: *values* by their keys, in that order, then the pairs *written*.
 
     :param comment: stands above it, line by line; none where it is empty.
     :raises ValueError: something in it is no printable text.
@@ -19,7 +19,7 @@ def table_of(values: Mapping[str, Value], written: Iterable[str], comment: str, 
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     if not all(map(str.isprintable, lines)):
         raise ValueError("the comment has control characters in it")
-    lines += ["[[rule]]", *(f"{key} = {_toml(value)}" for key, value in values.items()), *written]
+    lines += [f"[[{table}]]", *(f"{key} = {_toml(value)}" for key, value in values.items()), *written]
     return "".join(f"{line}{newline}" for line in lines)
 
 

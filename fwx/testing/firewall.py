@@ -21,11 +21,12 @@ from fwx.impl.deadline import DeadlineQueue
 from fwx.impl.engine import Answer, Engine, Question, Resolved
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
-from fwx.impl.gateway import Gateway, Request
+from fwx.impl.gateway import Gateway
 from fwx.impl.logrecord import LogRecord
 from fwx.impl.networks import ANY, LOCALHOST, LocalAddresses, Networks
 from fwx.impl.packetfilter import MemoryPacketFilter
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.request import Request
 from fwx.impl.route import routes
 from fwx.impl.ruledata import RuleData
 from fwx.impl.runqueue import RunQueue

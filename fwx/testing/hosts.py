@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from fwx.impl.gateway import Request
 from fwx.impl.machine import AddressState, MachineState, RouteState
 from fwx.impl.networks import ANY, LOCALHOST, AddressRange, LocalAddresses, Networks
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.request import Request
 from fwx.impl.unknown import Unknown
 from fwx.interfaces import (
     FWX_ALL_SOURCES,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from fwx.impl.gateway import Request
 from fwx.impl.logrecord import Action
+from fwx.impl.request import Request
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceNAT
 from fwx.interfaces.hresult import FWX_E_POLICY_RULES_DENIED

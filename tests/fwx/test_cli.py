@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -70,6 +73,61 @@ def test_version_imports_no_command_and_not_the_service() -> None:
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "['fwx', 'fwx.cli']"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_garbage_is_as_before_when_a_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, enabled: bool
+) -> None:
+    """It is off during the import alone, also of one that fails."""
+    seen = []
+
+    def import_module(name: str) -> ModuleType:
+        seen.append(gc.isenabled())
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("fwx.cli.import_module", import_module)
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ModuleNotFoundError):
+            main.get_command(click.Context(main), "check")
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_a_service_begins_when_its_modules_are_out_of_the_search_for_garbage(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fwx.commands.serve as module
+
+    did = []
+
+    async def run_service(config: Path | None) -> int:
+        did.append("service")
+        return 0
+
+    monkeypatch.setattr(module.gc, "set_threshold", lambda *_: None)
+    monkeypatch.setattr(module.gc, "freeze", lambda: did.append("freeze"))
+    monkeypatch.setattr(module, "run_service", run_service)
+    monkeypatch.setattr(module.logging, "basicConfig", lambda **_: None)
+    assert runner.invoke(main, ["serve"]).exit_code == 0
+    assert did == ["freeze", "service"]
+
+
+def test_check_imports_what_it_needs(tmp_path: Path) -> None:
+    """A file without filters, directories and databases is judged without the parts that use them."""
+    file = tmp_path / "fwx.toml"
+    file.write_text("[service]\n")
+    script = (
+        "import sys; from fwx.cli import main\n"
+        f"main(['check', {str(file)!r}], standalone_mode=False)\n"
+        "print(sorted(sys.modules.keys() & {'fwx.impl.engine', 'fwx.service', 'fwx.directories.radius', 'ldap3', "
+        "'smtplib', 'sqlalchemy', 'uvloop', 'h11', 'argon2', 'asyncio'}))"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
 
 
 def test_python_dash_m_is_the_console_script() -> None:

@@ -270,9 +270,14 @@ FAILED = TERMINATED._replace(
         (("--address", "10.0.0.1"), "td"),
         (("--address", "2001:db8::1", "--user", "bob"), "f"),
         (("--address", "mail.example.org"), "d"),
+        (("--address", "Mail.Example.ORG"), "d"),
+        (("--address", "2001:DB8:0::1"), "tf"),
+        (("--address", "[2001:db8::1]"), "tf"),
         (("--address", "198.51.100.1"), "f"),
         (("--result", "FWX_E_POLICY_RULES_DENIED"), "d"),
         (("--result", "0xC004000D"), "d"),
+        (("--result", "-1073479667"), "d"),
+        (("--result", "fwx_e_policy_rules_denied"), "d"),
         (("--result", "WSAECONNREFUSED"), "f"),
         (("--result", "success"), "t"),
         (("--action", "denied", "--action", "Failed"), "df"),
@@ -295,6 +300,13 @@ def test_records_are_chosen(path: Path, options: tuple[str, ...], shown: str) ->
     assert "".join(letters[json.loads(line)["Action"]] for line in result.output.splitlines()) == shown
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_name_is_found_in_any_case(path: Path, form: str) -> None:
+    write(path, TERMINATED._replace(destination_name="WWW.Example.org"), DENIED)
+    result = run("--database", form.format(path), "--address", "www.example.ORG")
+    assert [line.split()[2] for line in result.output.splitlines()] == ["Terminate"]
+
+
 def test_alerts_are_chosen_by_time(path: Path) -> None:
     write(path, *(Alert(T0 + number, "e", Severity.WARNING, "s", "", str(number)) for number in range(3)))
     result = run("--database", path, "--alerts", "--json", "--since", "2026-01-02T03:04:06Z")
@@ -308,6 +320,12 @@ def test_alerts_are_chosen_by_time(path: Path) -> None:
         (("--since", "99999999d"), "is no time"),
         (("--result", "FWX_E_NO_SUCH"), "'FWX_E_NO_SUCH' is no result code; expected a number, or a name such as"),
         (("--result", "HRESULT"), "is no result code"),
+        (("--result", "0x1C004000D"), "0x1C004000D is no result code; expected 32 bits"),
+        (("--address", ""), "'' is no address and no name; expected an address such as 10.1.0.17 or a name"),
+        (("--address", "10.0.0.0/8"), "is no address and no name"),
+        (("--address", "10.0.0.1:80"), "is no address and no name"),
+        (("--since", "1h", "--until", "2h"), "no record is from "),
+        (("--limit", str(1 << 70)), "is not in the range"),
         (("--action", "eaten"), "'eaten' is no action; expected one of NotLogged, Bind"),
         (("--alerts", "--user", "alice"), "alerts can be chosen by --since and --until only"),
     ],

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from fwx.config import Configuration, load
-from fwx.config_model import ProxyListener, PublishListener, Rule, TransparentListener
+from fwx.config_model import ProxyListener, PublishListener, TransparentListener
+from fwx.config_rules import Rule
 from fwx.config_validation import keys_of
 from fwx.config_values import Hours
 from fwx.interfaces.address import SocketAddress

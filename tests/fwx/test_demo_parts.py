@@ -83,7 +83,7 @@ def saying(reply: bytes) -> Iterator[SocketAddress]:
                 pass
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(10)
+        listening.settimeout(60)
         thread = threading.Thread(target=serve)
         thread.start()
         yield SocketAddress.from_sockaddr(listening.getsockname())

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import AfterValidator, Field, ValidationError
 
-from fwx.composition import filters_of
+from fwx.change.parts import read_parts
 from fwx.config import load
 from fwx.filter_loader import (
     FilterLoadError,
@@ -117,8 +117,9 @@ def test_a_filter_without_a_table_is_not_even_loaded(
     tables = {"smtp": "smtp"} | ({"probe": "probe-plain"} if wanted else {})
     path = tmp_path / "fwx.toml"
     path.write_text("".join(f'[[filter]]\nname = "{name}"\nuse = "{use}"\n' for name, use in tables.items()))
-    faults = FaultReporter(Alerts(time.time, ()).define("fault", Severity.ERROR, Category.OTHER, source="fwx"))
-    assert [host.name for host in filters_of(load(path), faults)] == list(tables)
+    event = Alerts(time.time, ()).define("fault", Severity.ERROR, Category.OTHER, source="fwx")
+    parts = read_parts(load(path), FaultReporter(event), event)
+    assert [host.name for host in parts.filters.values()] == list(tables)
     assert ("fwx_probe" in sys.modules) is wanted
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fwx import limits
+from fwx.composition import denials_of, limits_of
+from fwx.config_model import Limits
 from fwx.impl.networks import AddressRange, AddressSet
 from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED
 from fwx.limits import AddressLimits, AttemptLimits, Figures, LimitTable
@@ -143,6 +145,25 @@ def test_the_oldest_udp_session_makes_room(clock: Clock) -> None:
     assert not any(each.ended for each in (first, third, fourth, other))
     table.begin_udp("a", Udp())
     assert len(third.ended) == 1
+
+
+def test_the_figures_of_the_table() -> None:
+    """B11.5: each row of B11's table, its default and that of the exceptions; what is written replaces it."""
+    written = Limits.model_validate({"exceptions": {"addresses": ["192.0.2.9"]}})
+    table = limits_of(written)
+    assert table.of("192.0.2.1") == Figures(160, 600, 80, 600, 160)
+    assert table.of("192.0.2.9") == Figures(400, 6000, 200, 6000, 400), "half of the open ones may be half-open"
+    assert written.udp_new_per_second_per_rule == 1000
+    assert denials_of(written).alert == 600
+    figures = {
+        "tcp_per_address": 1,
+        "tcp_connects_per_minute_per_address": 2,
+        "tcp_half_open_per_address": 3,
+        "http_requests_per_minute_per_address": 4,
+        "udp_per_address": 5,
+    }
+    table = limits_of(Limits.model_validate({**figures, "exceptions": {"addresses": ["192.0.2.9"], **figures}}))
+    assert table.of("192.0.2.1") == table.of("192.0.2.9") == Figures(1, 2, 3, 4, 5)
 
 
 def test_addresses_that_need_more(clock: Clock) -> None:

@@ -13,7 +13,7 @@ from fwx.notification import READY, STOPPING, extend_timeout, notify
 @pytest.mark.parametrize("abstract", [False, True])
 def test_it_is_told(tmp_path: Path, abstract: bool) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(5)
+        manager.settimeout(60)
         path = f"\0fwx-test-{tmp_path}" if abstract else str(tmp_path / "notify")
         manager.bind(path)
         for state in (READY, STOPPING):
@@ -24,7 +24,7 @@ def test_it_is_told(tmp_path: Path, abstract: bool) -> None:
 def test_more_time_is_asked_for(tmp_path: Path) -> None:
     """B1.13: milliseconds here, microseconds there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(5)
+        manager.settimeout(60)
         manager.bind(str(tmp_path / "notify"))
         extend_timeout(1500, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=1500000"

@@ -6,7 +6,8 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.gateway import Gateway, Request
+from fwx.impl.gateway import Gateway
+from fwx.impl.request import Request
 from fwx.interfaces import SocketAddress, fwxSourceWSP
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from fwx.impl.gateway import Gateway, Request
+from fwx.impl.gateway import Gateway
+from fwx.impl.request import Request
 from fwx.interfaces import SocketAddress, fwxSourceWSP
 
 if TYPE_CHECKING:

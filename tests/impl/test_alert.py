@@ -65,6 +65,25 @@ def test_a_name_belongs_to_one_source(bench: Bench) -> None:
         bench.alerts.define("filter fault", Severity.INFORMATION, Category.OTHER, source="monitor")
 
 
+@pytest.mark.parametrize("jump", [-(10**8), 10**8])
+def test_what_the_clock_is_set_to_holds_no_alert_back_and_frees_none(jump: float) -> None:
+    """B9.23: limits are counted in seconds that only grow; the alert has the time of day."""
+    clock, monotonic, raised = Clock(), Clock(), list[Alert]()
+    alerts = Alerts(clock, [raised.append], 60.0, monotonic=monotonic)
+    event = alerts.define("disk", Severity.WARNING, Category.OTHER, source="service")
+    assert event.signal("one")
+    clock.now += jump
+    monotonic.now += 1.0
+    assert not event.signal("two")
+    monotonic.now += 60.0
+    assert event.signal("three")
+    assert [(alert.message, alert.count, alert.time) for alert in raised] == [
+        ("one", 1, 1000.0),
+        ("three", 2, 1000.0 + jump),
+    ]
+    assert alerts.counts()[-1].last == 1000.0 + jump
+
+
 def test_the_alert_carries_what_was_signalled(bench: Bench) -> None:  # B9.21
     assert bench.event.signal("it broke", key="10.0.0.1", traceback="Traceback: ...")
     assert bench.raised == [

@@ -211,6 +211,19 @@ def test_names(rig: Rig, association: Any, servers: Any) -> None:
     assert missing not in [each.target for each in made.connection.destinations]
 
 
+def test_what_waits_for_names_is_bounded_by_bytes(rig: Rig, association: Any) -> None:
+    """Of all destinations together; the record says so."""
+    rig.queue.ceiling.use(100_000)
+    made = association()
+    for name in ("a.example", "b.example"):
+        for _ in range(3):
+            made.say(bytes(30_000), SocketAddress(name, 9))
+    assert made.connection.bytes_waiting == 90_000
+    assert rig.queue.ceiling.refusals == 3
+    made.end()
+    assert made.connection.reason_with_remarks("").startswith("120000 bytes wait in connection")
+
+
 def test_a_name_that_leads_to_the_firewall(rig: Rig, association: Any) -> None:
     """Judged like the name: no rebinding."""
     rig.engine.policy = rig.policy(Rule("out", "allow", ("any",), ("localhost",), ("any",)))

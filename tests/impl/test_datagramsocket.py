@@ -290,7 +290,7 @@ def test_a_connected_name(rig: Rig, maker: Any, outside: socket.socket) -> None:
 
 
 def test_a_sessions_socket_obeys_its_policy(rig: Rig, outside: socket.socket) -> None:
-    """B4.7: judged as UDP, logged as the session's client's; a denial is a record."""
+    """B4.7, B9.16: judged as UDP, logged as the session's user's; a denial is a record."""
     rig.engine.policy = rig.policy(
         Rule("dns", "allow", ("DNS",), ("any", "localhost"), ("any", "localhost")),
     )

@@ -60,6 +60,7 @@ def test_opened(rig: Rig, door: Door, named: bool) -> None:
     door.client.shutdown()
     rig.until(lambda: door.ended)
     (record,) = rig.records
+    assert record.nat_address == door.bound[0].host == "127.0.0.1"
     assert (record.action, record.interface, record.agent) == (Action.Terminate, "proxy", "browser")
     assert (record.destination_ip, record.destination_name) == ("127.0.0.1", "www.example" if named else "")
     assert door.refusals == []
@@ -235,6 +236,18 @@ def test_which_filters_see_it(rig: Rig, door: Door) -> None:
     door.open()
     door.accept()
     assert [entry[0] for entry in rig.journal if entry[1] == "event"] == ["first", "fourth", "third", "second"]
+
+
+def test_filters_that_take_the_place_of_others_see_it(rig: Rig, door: Door) -> None:
+    """Who sees the connections of a verdict is remembered for as long as the engine has the same filters."""
+    verdict = rig.engine.policy.judge("127.0.0.1", 40000, door.address)
+    named, everywhere = replace(verdict, filters=("named",)), rig.host("first")
+    hosts = [rig.host("named", everywhere=False)]
+    assert [door.gateway.hosts_of(each) for each in (verdict, named)] == [(everywhere,), (everywhere, *hosts)]
+    hosts.append(rig.host("named", everywhere=False))
+    rig.engine.filters = (everywhere, hosts[1])
+    assert [door.gateway.hosts_of(each) for each in (named, verdict)] == [(everywhere, hosts[1]), (everywhere,)]
+    door.transport.close(False)
 
 
 def test_a_fault_of_ours_refuses_the_client(rig: Rig, door: Door, caplog: pytest.LogCaptureFixture) -> None:

@@ -185,6 +185,21 @@ def test_while_the_service_is_short(memory: MemoryFirewall, recoverer: Any) -> N
     assert (len(operation.calls), other.calls) == (2, [])
 
 
+def test_two_that_are_short(memory: MemoryFirewall, recoverer: Any) -> None:
+    """B11.11: descriptors for one, memory for the other: nobody is asked before both have enough."""
+    operation = Operation()
+    for who in ("listener", "memory", "memory"):
+        memory.engine.recoverer.ran_short(who)
+    recoverer.SignalLowResourceFailure(recoverer.RegisterForLowResourceRecovery(operation, 0))
+    for who in ("listener", "nobody"):
+        memory.engine.recoverer.has_enough(who)
+    memory.loop.advance(LONGEST_SECONDS)
+    assert operation.calls == []
+    memory.engine.recoverer.has_enough("memory")
+    memory.loop.run()
+    assert len(operation.calls) == 1
+
+
 def test_enough_while_its_turn_comes(memory: MemoryFirewall, recoverer: Any) -> None:
     operation = Operation(1)
     recoverer.SignalLowResourceFailure(recoverer.RegisterForLowResourceRecovery(operation, 0))

@@ -185,7 +185,7 @@ def test_an_answer_of_a_filter_is_judged(rig: Rig, door: Door, when: str) -> Non
 
 
 def test_only_firewall_clients_raise_them(rig: Rig) -> None:
-    """B2.25: a SecureNAT client resolves for itself."""
+    """B2.25, B10.4: a SecureNAT client resolves for itself."""
     host = rig.host(mask=NAMES)
     for source in (fwxSourceNAT, fwxSourceWSP):
         events = NameEvents(rig.session(source=source), (host,), "www.example")

@@ -189,7 +189,7 @@ def datagrams(rig: Rig) -> Iterator[Datagrams]:
 
 
 def test_a_securenat_client_has_bound_nothing(rig: Rig) -> None:
-    """B6.18, B6.20: it has a socket here for what it sends, and no bind that could be allowed."""
+    """B6.18, B6.20, B10.4: it has a socket here for what it sends, and no bind that could be allowed."""
     made = Datagrams(rig, fwxSourceNAT)
     allow = rig.session(source=fwxSourceNAT).RetroactiveAllowBind
     assert code_of(allow, FWX_PROTOCOL_UDP, made.local, None, FTP, 0, None) == NOT_FOUND

@@ -220,6 +220,7 @@ def test_a_session_with_a_connection_does_not_end(rig: Rig) -> None:
 @pytest.mark.parametrize(("source", "flags"), [(fwxSourceNAT, FWX_SESSION_NAT), (fwxSourceWSP, 0)])
 def test_flags(rig: Rig, source: Any, flags: int) -> None:
     """B10.3."""
+    assert (FWX_SESSION_NAT, FWX_SESSION_AUTHENTICATED, FWX_SESSION_TERMINATED, FWX_SESSION_PRIVATE) == (1, 2, 4, 8)
     session = rig.session("10.0.0.3", source)
     assert session.GetSessionFlags() == flags
     session.terminate()

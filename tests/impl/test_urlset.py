@@ -83,6 +83,11 @@ def held(entry: str, host: str, path: str, port: int = 80) -> str:
         ("example.org/path/*", "example.org", "/a%c0%af", "maybe"),
         ("example.org/path/*", "example.org", "/%25252525252525252570ath", "maybe"),
         ("example.org", "example.org", "/a%00b", "maybe"),
+        # or would take too long to find out
+        ("example.org/path/*", "example.org", "/path/" + "a" * 5000, "yes"),
+        ("example.org/path/*", "example.org", "/path/" + "a%20" * 1000, "yes"),
+        ("example.org/path/*", "example.org", "/path/" + "a%20" * 1200, "maybe"),
+        ("example.org/path/*", "example.org", "/" + "./" * 2100, "maybe"),
     ],
 )
 def test_an_entry(entry: str, host: str, path: str, expected: str) -> None:

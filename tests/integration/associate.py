@@ -44,7 +44,7 @@ class Associated:
         family = socket.AF_INET6 if ":" in proxy[0] else socket.AF_INET
         self.control = socket.create_connection(proxy, 10)
         self.datagrams = socket.socket(family, socket.SOCK_DGRAM)
-        self.datagrams.settimeout(10)
+        self.datagrams.settimeout(60)
         self.datagrams.bind((self.control.getsockname()[0], 0))
         try:
             self._greet(account, prelude)
@@ -141,7 +141,7 @@ class Upper:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         self.socket.bind((host, 0))
         address = self.socket.getsockname()
         self.address: Address = (address[0], address[1])
@@ -160,7 +160,7 @@ class Upper:
         except BlockingIOError:
             return True
         finally:
-            self.socket.settimeout(10)
+            self.socket.settimeout(60)
         return False
 
 

@@ -27,7 +27,7 @@ class BindClient:
         self, proxy: Address | socket.socket, protocol: str = "socks5", account: tuple[str, str] | None = None
     ) -> None:
         """:param proxy: where it is, or a connection to it. :param protocol: ``socks4``, ``socks4a`` or ``socks5``."""
-        self.sock = proxy if isinstance(proxy, socket.socket) else socket.create_connection(proxy, timeout=10)
+        self.sock = proxy if isinstance(proxy, socket.socket) else socket.create_connection(proxy, timeout=60)
         self._protocol = protocol
         self._account = account
         self._replies = 0
@@ -109,4 +109,4 @@ def _socks4(address: Address, by_name: bool) -> bytes:
 
 def come(to: Address, source: str | None = None) -> socket.socket:
     """Connect to *to* as somebody outside, from the address *source*."""
-    return socket.create_connection(to, timeout=10, source_address=None if source is None else (source, 0))
+    return socket.create_connection(to, timeout=60, source_address=None if source is None else (source, 0))

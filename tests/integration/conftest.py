@@ -85,7 +85,11 @@ everywhere = true
 COMPLAINTS = ("Traceback (most recent call last)", "ResourceWarning", "Exception ignored", "never awaited")
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+# For what must come: only a machine that stands still needs all of it.
+PATIENCE = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Poll *condition* until it is true and return its value; fail after *seconds*, naming *what* did not happen."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -111,7 +115,7 @@ class Firewall:
         self.pid = self.process.pid
         text = "" if config is None else config.read_text()
         names = [table["name"] for table in tomllib.loads(text).get("listener", [{"name": "proxy"}])]
-        wait_until(lambda: self._listening(names), "the service to listen", 20)
+        wait_until(lambda: self._listening(names), "the service to listen", PATIENCE)
         self.base_line = self.descriptors()
 
     def _listening(self, names: list[str]) -> bool:
@@ -165,7 +169,7 @@ class Firewall:
     def tell(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def wait_stopped(self, status: int = 0, seconds: float = 20) -> None:
+    def wait_stopped(self, status: int = 0, seconds: float = PATIENCE) -> None:
         """Wait for the end; it must leave no process, no complaint and, in its state folder, the database alone."""
         assert self.process.wait(seconds) == status, self.stderr()
         with pytest.raises(ProcessLookupError):
@@ -233,7 +237,7 @@ class Servers:
         path.write_text(config + self._missing_tables(config, {}))
         ended = subprocess.run(
             [*command, "--config", str(path)], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=60, check=False,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
         return folder, ended.returncode, ended.stderr
 
@@ -368,7 +372,7 @@ class Client:
             opened.bind((source, 0))
         # Without a time-out the kernel answers before the firewall can reset what it refuses.
         opened.connect(to)
-        opened.settimeout(10)
+        opened.settimeout(60)
         return opened
 
     def socks(self, proxy: Address, target: Address, source: str | None = None) -> socket.socket:
@@ -483,7 +487,7 @@ def upper() -> Iterator[Callable[..., Upper]]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """``eventually(condition, what, seconds=10)``: poll until *condition* is true, and return its value."""
+    """``eventually(condition, what, seconds=PATIENCE)``: poll until *condition* is true, and return its value."""
     return wait_until
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     own = control.getsockname()[0]
     listener = socket.create_server((own, secondary)) if way == "listen" else None
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.settimeout(10)
+    datagrams.settimeout(60)
     if way == "listen-udp":
         datagrams.bind((own, secondary))
     first = {
@@ -72,7 +72,7 @@ def main() -> None:
     stream.write(b"GO\r\n" if way.startswith("listen") else b"WAIT\r\n")
     stream.flush()
     if listener is not None:
-        listener.settimeout(10)
+        listener.settimeout(60)
         data = to_end(listener.accept()[0])
     elif way == "connect-udp":
         datagrams.connect((host, secondary))

@@ -51,7 +51,7 @@ def bound(host: str, transport: str, port: int) -> socket.socket:
     sock.bind((host, port))
     if transport == "tcp":
         sock.listen()
-    sock.settimeout(10)
+    sock.settimeout(60)
     return sock
 
 

@@ -106,7 +106,7 @@ class FtpServer:
 
     def _wait(self) -> tuple[Callable[[], socket.socket], int]:
         listener = self._listen()
-        listener.settimeout(20)
+        listener.settimeout(60)
         port = listener.getsockname()[1]
         self.passive.append(port)
 
@@ -119,7 +119,7 @@ class FtpServer:
     def _call(self, host: str, port: int) -> Callable[[], socket.socket]:
         def connect() -> socket.socket:
             sock = self._make()
-            sock.settimeout(20)
+            sock.settimeout(60)
             sock.connect((host, port))
             return sock
 

@@ -59,6 +59,8 @@ DefaultDependencies=no
 Environment=PYTHONPATH=/opt/checkout:/opt/packages PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=/opt/python/lib
 ExecStart=
 ExecStart=/opt/python/bin/{python} -m fwx serve --config /etc/fwx/fwx.toml
+ExecReload=
+ExecReload=/opt/python/bin/{python} -m fwx apply /etc/fwx/fwx.toml
 User=daemon
 Group=daemon
 StandardOutput=append:/run/said/fwx

@@ -261,14 +261,14 @@ def test_dig_through_an_association(serve: Any, associate: Any, program_path: Ca
     firewall = serve("")
     with name_server(program_path("dnsmasq")) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
         door.bind(("127.0.0.1", 0))
-        door.settimeout(10)
+        door.settimeout(60)
         made = associate(firewall.address())
         command = [program_path("dig"), "+short", "+tries=1", "-p", str(door.getsockname()[1]), "@127.0.0.1", NAME]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
             query, asker = door.recvfrom(4096)
             answer, source = made.ask(query, ("127.0.0.1", port))
             door.sendto(answer, asker)
-            assert asking.communicate(timeout=10)[0].strip() == ADDRESS
+            assert asking.communicate(timeout=60)[0].strip() == ADDRESS
         assert source == ("127.0.0.1", port)
         made.control.close()
         row = firewall.wait_row(DestinationPort=port)

@@ -293,7 +293,7 @@ def active_ftp(client: socket.socket) -> None:
                 data = ".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5])
             case "RETR":
                 client.sendall(b"150 on its way\r\n")
-                with socket.create_connection(data, timeout=10) as sending:
+                with socket.create_connection(data, timeout=60) as sending:
                     sending.sendall(BODY)
         answers = {"USER": "331 password", "PASS": "230 in", "PWD": '257 "/"', "RETR": "226 done", "QUIT": "221 bye"}
         client.sendall(f"{answers.get(verb, '200 ok')}\r\n".encode())
@@ -349,7 +349,7 @@ def test_inside_tls(serve: Any, eventually: Any, filtered: bool) -> None:
     firewall = serve(TLS, folder=folder, filters={"watch": WATCHING} if filtered else None)
 
     def connect() -> ssl.SSLSocket:
-        plain = socket.create_connection(firewall.address(), timeout=10)
+        plain = socket.create_connection(firewall.address(), timeout=60)
         return context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
 
     with BindClient(connect()) as client:

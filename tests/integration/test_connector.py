@@ -387,5 +387,5 @@ def test_the_pair_by_itself(local_server: int, way: str) -> None:
     """Without a firewall between them: the tests above ask for what is right."""
     where = ["127.0.0.1", str(local_server), way, str(free_port())]
     command = [sys.executable, "-I", str(HERE / "connector_client.py"), *where]
-    said = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=20, check=True).stdout
+    said = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=60, check=True).stdout
     assert said.splitlines()[-1] == f"got {1000 if 'udp' in way else len(PAYLOAD)}"

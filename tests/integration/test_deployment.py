@@ -199,6 +199,12 @@ def test_the_socket_unit_under_a_real_systemd(manager: Manager, fetch: Any) -> N
     manager.run("systemctl", "restart", "fwx.service")
     assert manager.show("fwx.service", "MainPID") != first
     assert fetch(1080) == PAGE
+    manager.configure(CONFIG.format(port=1080) + "colour = 1\n")
+    assert manager.run("systemctl", "reload", "fwx.service", check=False).returncode != 0
+    manager.configure(CONFIG.format(port=1080) + "# as it was\n")
+    manager.run("systemctl", "reload", "fwx.service")
+    assert "version 2 of the configuration is in force (apply, by user" in manager.said()
+    assert fetch(1080) == PAGE
     manager.run("systemctl", "stop", "fwx.service")
     assert ":1080" in manager.run("ss", "-ltn").stdout
     manager.configure(CONFIG.format(port=1081))
@@ -342,7 +348,7 @@ def test_a_passed_socket_that_does_not_fit(
 def test_the_service_manager_is_told(serve: Any, tmp_path: Path) -> None:
     """Ready when clients are let in, stopping at SIGTERM."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(20)
+        manager.settimeout(60)
         manager.bind(f"\0fwx-{tmp_path}")
         firewall = serve(env={"NOTIFY_SOCKET": f"@fwx-{tmp_path}"})
         assert manager.recv(100) == b"READY=1"
@@ -362,7 +368,7 @@ def _knock(port: int, request: bytes = b"") -> socket.socket:
     while True:
         sock = socket.socket()
         if not sock.connect_ex(("127.0.0.1", port)):
-            sock.settimeout(20)
+            sock.settimeout(60)
             sock.sendall(request)
             return sock
         sock.close()

@@ -182,7 +182,7 @@ def report(client: Any) -> Callable[[Any], str]:
 def sink() -> Iterator[socket.socket]:
     """A socket that the sessions' lines may go to."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(20)
+        listening.settimeout(60)
         yield listening
 
 

@@ -147,7 +147,7 @@ def header_of(tmp_path: Path, program_path: Callable[[str], str]) -> Compile:
 
     def compile_idl(source: Path) -> Path:
         command = [program_path(WIDL), "-h", "-o", source.with_suffix(".h").name, source.name]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
         return source.with_suffix(".h")
 
@@ -173,7 +173,7 @@ def c_errors(program_path: Callable[[str], str]) -> CheckC:
             capture_output=True,
             text=True,
             check=False,
-            timeout=20,
+            timeout=60,
         )
         assert (done.returncode == 0) == (not done.stderr)
         return done.stderr

@@ -13,6 +13,7 @@ from fwx.commands.log import log
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import (
     FWX_E_IS_BUSY,
+    FWX_E_NO_BACKLOG_PACKET_DROPPED,
     FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED,
     HRESULT_FROM_WIN32,
     WSAEMFILE,
@@ -129,6 +130,7 @@ def _greeted(sock: Any) -> Any:
 TABLE = """
 [limits]
 tcp_per_address = 3
+handshakes = 2
 http_requests_per_minute_per_address = 2
 exceptions = { addresses = ["127.0.0.9"], tcp_per_address = 4 }
 
@@ -179,6 +181,20 @@ def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: An
     assert words[3].startswith("127.0.0.9: 4/4 TCP connections, 4/6000 new ones in the minute, 0/80 being opened, ")
     assert words[-1] == "  127.0.0.7: 1/1 connections"
 
+    assert words[1].startswith("memory: ")
+    assert told["service"]["memory"]["most"] > told["service"]["memory"]["is"] > 10 << 20
+
+    silent = [client.connect(proxy, f"127.0.0.{number}") for number in (1, 2)]
+    is_refused(client, proxy, "127.0.0.3")
+    row = firewall.wait_row(resultcode=int(FWX_E_NO_BACKLOG_PACKET_DROPPED))
+    assert (row["SourceIP"], row["reason"]) == (
+        "127.0.0.3",
+        "2 clients have not said yet what they want (handshakes)",
+    )
+    for sock in silent:
+        sock.close()
+    firewall.wait_rows(2, reason="the client closed before it sent anything")
+
     asking = client.connect(proxy, "127.0.0.6")
     for status in (b"403", b"403", b"503"):
         asking.sendall(b"GET http://192.0.2.1/ HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n")
@@ -192,7 +208,7 @@ def test_the_table_its_exceptions_and_a_rule(serve: Any, origin: Any, client: An
     firewall.tell()
     firewall.wait_stopped()
     alerts = CliRunner().invoke(log, [*config, "--alerts"]).stdout
-    for alert in ("Connection limit exceeded", "Connection limit of a rule exceeded"):
+    for alert in ("Connection limit exceeded", "Connection limit of a rule exceeded", "Too many requests at once"):
         assert alert in alerts
     for address in ("127.0.0.9", "127.0.0.8", "127.0.0.7", "127.0.0.6"):
         assert f"{address} " in alerts

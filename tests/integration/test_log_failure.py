@@ -88,8 +88,8 @@ def test_a_full_disk(serve: Any, origin: Any, client: Any, eventually: Any, disk
     assert client.socks_code(proxy, server.address) == 0
     firewall.wait_row()
 
-    full.fill(firewall)
     ended = [client.socks(proxy, server.address) for _ in range(20)]
+    full.fill(firewall)
     for opened in ended:
         opened.close()
     eventually(lambda: "the firewall log fails: new connections are refused" in firewall.stderr(), "the log to fail")
@@ -135,8 +135,9 @@ def test_what_is_open_begins_nothing_new(
     assert b" 200 " in web.recv(65536)
     with BindClient(proxy) as waiting:
         bound = waiting.bind(("127.0.0.1", 0))
+        ended = [client.socks(proxy, server.address) for _ in range(20)]
         full.fill(firewall)
-        for opened in [client.socks(proxy, server.address) for _ in range(20)]:
+        for opened in ended:
             opened.close()
         eventually(lambda: "new connections are refused" in firewall.stderr(), "the log to fail")
 

@@ -188,7 +188,7 @@ def test_more_time_for_a_stop(serve: Any) -> None:
     folder = serve.make_folder()
     folder.chmod(0o777)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(10)
+        manager.settimeout(60)
         manager.bind(str(folder / "notify"))
         (folder / "notify").chmod(0o777)
         firewall = serve(folder=folder, filters={"stopper": STOPPER}, env={"NOTIFY_SOCKET": str(folder / "notify")})

@@ -237,7 +237,7 @@ class Outside:
         """What a TCP port says; ``None`` where the packets are dropped."""
         try:
             with self.connect(port, host, 0.4) as sock:
-                sock.settimeout(10)
+                sock.settimeout(60)
                 return sock.recv(100)
         except TimeoutError:
             return None

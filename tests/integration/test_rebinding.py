@@ -143,7 +143,7 @@ def test_by_udp(serve: Any, associate: Any, address: str, to: str) -> None:
     """A datagram for the name is lost; where the rule names the firewall, which is the control, it arrives."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(60)
         port = server.getsockname()[1]
         firewall = serve(CONFIG.format(port=port, to=to), prelude=LOOK_UP.format(address=address))
         association = associate(firewall.address())

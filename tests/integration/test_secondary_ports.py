@@ -132,7 +132,7 @@ class Ways:
         listener = self._opened.enter_context(socket_in(name))
         listener.bind((host, port))
         listener.listen()
-        listener.settimeout(10)
+        listener.settimeout(60)
         return listener
 
     def connect(self, name: str, host: str, port: int, source: str = "") -> socket.socket | None:
@@ -146,7 +146,7 @@ class Ways:
         except TimeoutError:
             sock.close()  # or it would try again when the port is open
             return None
-        sock.settimeout(10)
+        sock.settimeout(60)
         return sock
 
     def read(self, name: str, host: str, port: int, source: str) -> bytes:
@@ -180,7 +180,7 @@ class Ways:
         """A UDP socket."""
         sock = self._opened.enter_context(socket_in(name, kind=socket.SOCK_DGRAM))
         sock.bind((host, port))
-        sock.settimeout(10)
+        sock.settimeout(60)
         return sock
 
     def elements(self, name: str) -> list[tuple[Any, ...]]:
@@ -238,7 +238,7 @@ def test_a_port_for_a_client(firewall: Any, ways: Ways, eventually: Any, end: st
             assert ways.connect(server, OUTSIDE4, BOUND) is None
             with client, peer:  # what is there goes on
                 peer.sendall(b"data")
-                client.settimeout(10)
+                client.settimeout(60)
                 assert client.recv(100) == b"data"
         elif end == "cancel":
             ways.ask(7004)
@@ -268,7 +268,7 @@ def test_a_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str) -> 
             eventually(lambda: ways.holes() == [1080], "the port to close")
             with peer, one:
                 one.sendall(b"data")
-                peer.settimeout(10)
+                peer.settimeout(60)
                 assert peer.recv(100) == b"data"
         elif end == "cancel":
             ways.ask(7004)
@@ -288,7 +288,7 @@ def got(sock: socket.socket) -> bytes | None:
     except TimeoutError:
         return None
     finally:
-        sock.settimeout(10)
+        sock.settimeout(60)
 
 
 @pytest.mark.parametrize("end", ["cancel", "quiet", "session"])
@@ -372,7 +372,13 @@ def test_a_udp_port_inside(firewall: Any, ways: Ways, eventually: Any, end: str)
 @pytest.mark.parametrize("mode", ["passive", "extended", "active"])
 @pytest.mark.parametrize("use", ["ftp_ports:FtpPorts", "fwx.filters.ftp:FtpFilter"])
 def test_ftp(
-    ways: Ways, serve: Any, program_path: Callable[[str], str], source_tree: Path, mode: str, use: str
+    ways: Ways,
+    serve: Any,
+    program_path: Callable[[str], str],
+    source_tree: Path,
+    eventually: Callable[..., Any],
+    mode: str,
+    use: str,
 ) -> None:
     """B2.13, B6.2: a client that knows of no firewall transfers a file, with a rule for FTP's port 21 alone.
 
@@ -401,6 +407,7 @@ def test_ftp(
         ]
         got = subprocess.run(command, capture_output=True, timeout=60, check=False)
         assert (got.stdout == FILE, got.stderr) == (True, b"")
+        eventually(lambda: ways.holes() == [], "the ports of the transfer to be closed")
         for port in server.passive:
             assert refused(ways, port)
         for _, port in server.peers if mode == "active" else ():

@@ -153,7 +153,7 @@ def lines() -> Iterator[dict[str, socket.socket]]:
         made = {}
         for host in HOSTS:
             made[host] = opened.enter_context(socket.create_server((host, 0), backlog=1024))
-            made[host].settimeout(10)
+            made[host].settimeout(60)
         yield made
 
 
@@ -164,7 +164,7 @@ def place(listener: socket.socket) -> str:
 
 def taken(listener: socket.socket) -> socket.socket:
     sock = listener.accept()[0]
-    sock.settimeout(10)
+    sock.settimeout(60)
     return sock
 
 
@@ -277,7 +277,11 @@ def test_by_host(
             assert (row["SourceIP"], row["DestinationIP"], row["OriginalClientIP"]) == ("127.0.0.1", "127.0.0.1", host)
             assert row["bytesrecvd"] > len(FILE)
     if front == "fwx":
-        refused = [row["reason"] for row in fronts.firewall.rows() if row["reason"]]
+        # The log is written a little later.
+        rows = fronts.firewall.rows
+        refused = eventually(
+            lambda: told if len(told := [row["reason"] for row in rows() if row["reason"]]) > 1 else None, "both"
+        )
         assert refused == ["server-split: no server for host 'other.example'"] * 2
         fronts.firewall.wait_base_line()
 

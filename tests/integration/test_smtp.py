@@ -217,7 +217,7 @@ def message() -> EmailMessage:
 def test_smtplib(service: Any, server: MailServer) -> None:
     """Authentication, a size that is said beforehand, dots, and a second message on the connection."""
     firewall = service()
-    with smtplib.SMTP(*firewall.address("mail"), timeout=10) as client:
+    with smtplib.SMTP(*firewall.address("mail"), timeout=60) as client:
         client.login(USER.decode(), PASSWORD.decode())
         client.send_message(message())
         client.send_message(message())
@@ -232,7 +232,7 @@ def test_starttls(service: Any, server: MailServer, authority: trustme.CA) -> No
     firewall = service()
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    with smtplib.SMTP(timeout=10) as client:
+    with smtplib.SMTP(timeout=60) as client:
         client.connect(*firewall.address("mail"))
         client._host = "mail.example"  # type: ignore[attr-defined]  # the certificate's name
         client.starttls(context=context)
@@ -244,7 +244,7 @@ def test_starttls(service: Any, server: MailServer, authority: trustme.CA) -> No
 
 def test_starttls_stripped(service: Any, server: MailServer) -> None:
     firewall = service('starttls = "strip"')
-    with smtplib.SMTP(*firewall.address("mail"), timeout=10) as client:
+    with smtplib.SMTP(*firewall.address("mail"), timeout=60) as client:
         with pytest.raises(smtplib.SMTPNotSupportedError):
             client.starttls(context=ssl.create_default_context())
         assert client.docmd("STARTTLS")[0] == 502
@@ -305,7 +305,7 @@ def test_a_flood_by_one_that_does_not_read(service: Any, client: Any) -> None:
             sent += flood.send(b"EHLO me\r\n" + b"NOOP\r\n" * 10000)
     assert sent < 64 << 20
     assert firewall.memory() - before < 16 << 20
-    with smtplib.SMTP(*firewall.address("mail"), timeout=10) as other:
+    with smtplib.SMTP(*firewall.address("mail"), timeout=60) as other:
         assert other.noop()[0] == 250
     client.reset(flood)
     firewall.wait_base_line()

@@ -84,7 +84,7 @@ def test_openssl_starttls(service: tuple[Any, Path], program_path: Callable[[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    output, errors = client.communicate(b"hello there\r\nQUIT\r\n", timeout=20)
+    output, errors = client.communicate(b"hello there\r\nQUIT\r\n", timeout=60)
     assert client.returncode == 0, errors
     assert output.splitlines()[-2:] == [b"250 you said hello there", b"221 bye"]
     row = firewall.wait_row(Action=Action.Terminate)

@@ -205,7 +205,7 @@ def test_both_ways_at_once(publish: Any, origin: Any, certificates: Certificates
                     left -= len(data)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 continue
-        ours.settimeout(10)
+        ours.settimeout(60)
         ours.unwrap()
     assert back.digest() == hashlib.sha256(BIG).digest()
     if firewall is not None:

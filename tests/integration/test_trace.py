@@ -379,7 +379,7 @@ def test_dig_through_dns(record: Recorder, firewall: Firewall, program_path: Cal
     command = [program_path("dig"), "+tries=1", "+time=5", "-p", str(port), "@127.0.0.1", NAME, "+short", "+notcp"]
 
     def ask() -> None:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.stdout == f"{ADDRESS}\n"
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -454,7 +454,7 @@ def begun(firewall: Firewall, sock: socket.socket, **request: Any) -> Any:
     """Ask for a recording as the command does; return the lines, of which the first has come."""
     with short_path(firewall.state) as path:
         sock.connect(path)
-    sock.settimeout(20)
+    sock.settimeout(60)
     sock.sendall(json.dumps({"command": "trace", **request}).encode() + b"\n")
     lines = sock.makefile("rb")
     assert json.loads(lines.readline()) == {"done": {}}

@@ -216,7 +216,7 @@ class Stalling:
                 left = left[sock.send(left) :]
             except TimeoutError:
                 self.stands_still.set()
-                sock.settimeout(20)
+                sock.settimeout(60)
         sock.shutdown(socket.SHUT_WR)
         client_end = sock.recv(1)
         assert client_end == b""

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from fwx.impl.logrecord import Action
-from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_POLICY_RULES_DENIED
+from fwx.interfaces.hresult import FWX_E_IS_BUSY, FWX_E_NETWORK_RULES_DENIED, FWX_E_POLICY_RULES_DENIED
 from fwx.packetfilter.confinement import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
 from tests.integration.namespaces import (
     CLIENT4,
@@ -139,7 +139,7 @@ class Network:
     def socket(self, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A socket of the client's."""
         made = self._opened.enter_context(socket_in(self.three.client, family, kind))
-        made.settimeout(10)
+        made.settimeout(60)
         return made
 
     def connect(self, host: str, port: int, source: str = "", seconds: float = 10) -> socket.socket:
@@ -673,6 +673,56 @@ def test_one_client_and_several_servers(net: Network, relay: Any, clock: Any, ke
     rows = firewall.rows(Action=int(Action.Terminate))
     assert sorted(row["DestinationIP"] for row in rows) == [SERVER4, SECOND4]
     assert len({row["connectionid"] for row in rows}) == 1
+
+
+THIRD4 = "10.99.0.4"
+NETWORK_RULES = f"""
+[[network]]
+name = "hidden from"
+ranges = ["{SERVER4}"]
+
+[[network]]
+name = "shown to"
+ranges = ["{SECOND4}"]
+
+[[network_rule]]
+name = "hide"
+from = ["inside"]
+to = ["hidden from"]
+relation = "nat"
+
+[[network_rule]]
+name = "show"
+from = ["inside"]
+to = ["shown to"]
+relation = "route"
+"""
+
+
+def test_network_rules(net: Network, relay: Any, clock: Any) -> None:
+    """B7.2, B7.4: by NAT a server sees the firewall, by a route the client, and what is not related is refused."""
+    for host in (SECOND4, THIRD4):
+        net.three.run(net.three.server, "ip", "address", "add", f"{host}/24", "dev", "out0")
+    for host in (SERVER4, SECOND4):
+        net.serve(tell_peer, host)
+    clocks = [clock(host, b">") for host in (SERVER4, SECOND4)]
+    firewall = relay(udp=True, keep=True, more=NETWORK_RULES)
+    for host, seen in ((SERVER4, OUTSIDE4), (SECOND4, CLIENT4)):
+        with net.connect(host, 80) as client:
+            assert line(client) == f"{seen} {host}"
+    with pytest.raises(ConnectionError), net.connect(THIRD4, 80) as client:
+        assert client.recv(1) != b""
+    client = net.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # From one client to both in turns: each sees always the same.
+    for number in (b"1", b"2"):
+        client.sendto(number, (THIRD4, 123))
+        for host in (SERVER4, SECOND4):
+            client.sendto(number, (host, 123))
+            assert client.recvfrom(100) == (b">" + number, (host, 123))
+    assert [{address for address, _ in each.seen} for each in clocks] == [{OUTSIDE4}, {CLIENT4}]
+    rows = firewall.wait_rows(2, resultcode=int(FWX_E_NETWORK_RULES_DENIED))
+    assert {(row["Action"], row["rule"], row["DestinationIP"]) for row in rows} == {(int(Action.Denied), "", THIRD4)}
+    assert all(row["reason"].startswith("no network rule relates inside and external: denied") for row in rows)
 
 
 def test_datagrams_of_two_clients_at_one_port(net: Network, relay: Any, clock: Any) -> None:

@@ -67,6 +67,9 @@ def test_users_come_change_and_go(tmp_path: Path) -> None:
             assert "directory 'branch'" in (await checked(service, "bob", b"x")).reason
             assert IFWXRadiusAuthenticator.providedBy(service.firewall.CreateRadiusAuthenticator())
 
+            # Who asks what would be changes nothing.
+            would = service._accounts.known_after(parts(service, USER.format("bob", "[]", CHEAP.hash("three"))).users)
+            assert (would(ann), known(ann)) == (frozenset(), FWXAuthenticatedUser("ann", ("night",)).who)
             use(service, USER.format("bob", "[]", CHEAP.hash("three")))
             assert known(ann) == frozenset()
             assert (await checked(service, "ann", b"two")).user is None

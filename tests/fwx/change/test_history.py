@@ -91,8 +91,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    history = History(place)
     try:
-        history = History(place)
         history.open()
         add(history)
         with pytest.raises(OSError, match="No space left"):
@@ -100,8 +100,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert [version.number for version in history.versions()] == [1]
         assert [file.name for file in (place / "history").iterdir()] == ["000001.toml"]
         assert add(history).number == 2
-        history.close()
     finally:
+        history.close()
         subprocess.run(["umount", place], check=True)
 
 

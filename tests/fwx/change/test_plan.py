@@ -140,6 +140,10 @@ def test_a_file_with_faults_still_says_where_its_service_is(tmp_path: Path) -> N
         ("[service]\n  state_dir = 'here'\n[[", "here"),
         ('[service]\nstate_dir = "/var/lib/fwx"\ncolour = 1\n', "/var/lib/fwx"),
         ("[[", "state"),
+        ('service = { state_dir = "here" }\n', "here"),
+        ("[service]\nstate_dir = 5\n", "state"),
+        ("service = 5\n", "state"),
+        ('# [service]\n# state_dir = "no"\n', "state"),
     ):
         file.write_text(text)
         assert state_dir_of(file) == tmp_path / folder

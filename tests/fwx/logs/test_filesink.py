@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,10 @@ from fwx.firewall_log_schema import FirewallLogError
 from fwx.logs.filesink import FileSink
 from fwx.logs.jsonlines import JsonSink
 from fwx.logs.retention import Keep
+from fwx.logs.spool import Spool
 from fwx.logs.w3c import W3cSink
-from tests.fwx.logs.records import T0, Clock, batch, record
+from fwx.logs.writer import LogWriter
+from tests.fwx.logs.records import PATIENCE, T0, Clock, batch, record
 
 DAY = 86400.0
 KINDS = {
@@ -230,3 +236,44 @@ def test_a_folder_that_is_gone_is_a_failure(opened: Callable[..., FileSink], fol
     folder.rmdir()
     with pytest.raises(FirewallLogError, match="No such file or directory"):
         sink.commit(batch("a", record(1)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a tmpfs")
+def test_records_wait_in_the_spool_while_the_disk_of_the_files_is_full(
+    suffix: str, tmp_path: Path, folder: Path, first: str
+) -> None:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=32k,mode=700", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {made.stderr.strip()}")
+    failed, recovered, reasons = threading.Event(), threading.Event(), []
+
+    def on_failure(reason: str) -> None:
+        reasons.append(reason)
+        failed.set()
+
+    kind, fields = KINDS[suffix]
+    sink = kind(folder, **fields, clock=Clock())
+    options = {"flush_interval": 0.001, "on_failure": on_failure, "on_recovery": recovered.set}
+    writer = LogWriter(sink, Spool(tmp_path / "x.spool"), **options)
+    try:
+        writer.open()
+        writer.write(record(0))
+        assert writer.flush(PATIENCE)
+        with (folder / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(bytes(4096)):
+                continue
+        for number in range(1, 3000):
+            writer.write(record(number))
+        assert failed.wait(PATIENCE)
+        assert reasons == [f"records wait in {tmp_path}/x.spool: {folder}: {first}: No space left on device"]
+        assert writer.accepting
+        (folder / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=1m", str(folder)], check=True)
+        assert recovered.wait(PATIENCE)
+        assert writer.flush(PATIENCE)
+        assert numbers(folder / first) == list(range(3000))
+    finally:
+        writer.close(PATIENCE)
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -96,6 +96,7 @@ def test_both_databases_have_the_same_rows(opened: Callable[..., FirewallLog], t
     [
         ("username", "lone \udcff surrogate", "ClientUserName", "lone \\udcff surrogate"),
         ("destination_name", "nul\0and\nline\ttab \\N", "DestinationName", "nul\\x00and\nline\ttab \\N"),
+        ("username", r"EXAMPLE\new", "ClientUserName", r"EXAMPLE\new"),
         ("agent", "caf\xe9 \U0001f600", "ClientAgent", "caf\xe9 \U0001f600"),
         ("bytes_sent", 2**64, "bytessent", 2**63 - 1),
         ("source_ip", IPv4Address("10.0.0.1"), "SourceIP", "10.0.0.1"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 import fwx.logs.sqlite
 from fwx.firewall_log import FirewallLog
-from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS
+from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, FirewallLogError
 from fwx.logs import writer as writer_module
 from fwx.logs.reader import read
 from fwx.logs.retention import Keep
@@ -163,3 +164,39 @@ def test_a_database_that_breaks_while_the_service_runs_is_named_and_the_records_
     assert again.flush(PATIENCE)
     again.close(PATIENCE)
     assert numbers(path) == list(range(3001))
+
+
+def fill(path: Path) -> None:
+    log = SqliteSink(path)
+    log.open()
+    log.commit(batch("t", *(record(number, reason="x" * 200) for number in range(500))))
+    log.close()
+
+
+def damage(path: Path, start: int, end: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xa5" * (end - start))
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (lambda path: damage(path, 0, 100), "file is not a database"),
+        (lambda path: damage(path, 4096, 20 * 4096), "database disk image is malformed"),
+        (lambda path: os.truncate(path, 10 * 4096), "database disk image is malformed"),
+        (lambda path: path.write_bytes(b"text" * 5000), "file is not a database"),
+    ],
+)
+def test_a_damaged_database_is_named_at_the_start_and_left_as_it_is(
+    path: Path, harm: Callable[[Path], object], complaint: str
+) -> None:
+    fill(path)
+    harm(path)
+    before = path.read_bytes()
+    with pytest.raises(FirewallLogError) as raised:
+        SqliteSink(path).open()
+    words = f"{path}: the firewall log cannot be opened: {complaint}; it is left as it is: mend it, or move it away"
+    assert str(raised.value).startswith(words)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["firewall.db"]

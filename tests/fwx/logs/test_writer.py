@@ -339,7 +339,7 @@ def test_deleting_that_fails_is_named_and_tried_again_later(
 
 
 def test_nothing_wakes_up_while_nothing_is_written_and_a_record_wakes_all(
-    opened: Callable[..., LogWriter], shelf: Shelf, path: Path
+    opened: Callable[..., LogWriter], shelf: Shelf, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[str] = []
     looked_for: list[int] = []
@@ -349,6 +349,13 @@ def test_nothing_wakes_up_while_nothing_is_written_and_a_record_wakes_all(
         return time.monotonic()
 
     writer = opened(monotonic=monotonic)
+    pause = writer._stopped.wait
+
+    def counted(timeout: float) -> bool:
+        looks.append(threading.current_thread().name)
+        return pause(timeout)
+
+    monkeypatch.setattr(writer._stopped, "wait", counted)
     for number in range(3):
         until(lambda: writer._asleep, "the writer to sleep")
         looks.clear()

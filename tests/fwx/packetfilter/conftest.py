@@ -62,7 +62,7 @@ def eventually() -> Callable[[Callable[[], object], str], None]:
     """Poll a condition of the kernel's, which tells nobody when it comes true."""
 
     def wait(condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, f"still waiting for {what}"
             time.sleep(0.02)

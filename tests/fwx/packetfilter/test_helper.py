@@ -37,7 +37,7 @@ class Service:
         self.table = Table(nft, PLAN, 60, lambda: 0.0)
         self.table.write(os.getpid())
         self.link, self._far = socket.socketpair()
-        self.link.settimeout(10)
+        self.link.settimeout(60)
         self.lost = False
         self.woken, self.wake = os.pipe()
         self._frames = Frames()

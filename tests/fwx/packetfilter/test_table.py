@@ -202,7 +202,7 @@ def test_lock_and_remove(table: Table, nft: Nft) -> None:
     table.remove()
 
 
-def test_what_was_dropped_in_lockdown(table: Table, nft: Nft, clock: Clock) -> None:
+def test_what_was_dropped_in_lockdown(table: Table, nft: Nft, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """B11.15, B11.16: counted by the kernel from then on, and told to whoever ends it, whose plan holds afterwards."""
     other = Table(nft, PLAN._replace(tcp=((80, 80),)), SECONDS, clock)
     drop = [{"match": {}}, {"counter": {"packets": 3, "bytes": 180}}, {"drop": None}]
@@ -216,6 +216,10 @@ def test_what_was_dropped_in_lockdown(table: Table, nft: Nft, clock: Clock) -> N
     assert counters == [{"counter": {"packets": 0, "bytes": 0}}] * 2
     assert other.left_over()
     assert other.dropped == Drops(0, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(table_module, "drops_of", lambda _: (6, 360))
+        assert other.left_over()
+    assert other.dropped == Drops(6, 360)
     other.write(os.getpid())
     assert other.compare() == ""
     assert Drops.parse(str(Drops(6, 360))) == (6, 360)

@@ -228,12 +228,17 @@ def test_the_first_rule_ends_the_embedded_policy(file: Path) -> None:
 def test_names_are_written_as_toml_wants_them(file: Path) -> None:
     done(file, "add", 'say "hi" \\ é', *NEW[2:])
     assert names(file)[-1] == 'say "hi" \\ é'
+    with file.open("a") as text:
+        text.write('[[network]]\nname = "a, b"\nranges = ["10.9.0.0/16"]\n')
+    done(file, "add", "other", *NEW[2:5], "--set", 'from = ["a, b"]', "--to", "external")
+    assert rules(file)[-1]["from"] == ["a, b"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         ((*NEW[:2], *NEW[3:]), 2, "one of --allow and --deny is needed"),
+        (NEW[:3], 2, "--protocols, --from, --to needed"),
         ((*NEW, "--first", "--last"), 2, "a rule has one place"),
         ((*NEW, "--set", "colour"), 2, "'colour' is no key with a value of TOML"),
         ((*NEW, "--set", "a=1\nb=2"), 2, "is no key with a value of TOML"),
@@ -333,6 +338,39 @@ def test_what_hides_another_rule_is_warned_of(file: Path) -> None:
     assert "rule.name: warning: rule 'staff' can never match: rule 'all' in line 12 matches all of it first" in said
 
 
+SYSTEM = """
+# The office asks the firewall for names.
+[[system_rule]]
+name = "names"
+action = "allow"
+protocols = ["DNS"]
+from = ["internal"]
+to = ["localhost"]
+"""
+
+
+def test_system_rules_are_tables_of_their_own(file: Path) -> None:
+    """B7.1: they are listed before the others; a rule moves within its kind."""
+    file.write_text(TEXT + SYSTEM)
+    listed = done(file, "list").splitlines()
+    assert listed[0] == "1. 'names' (line 43, system rule): allow DNS from internal to localhost"
+    assert listed[1].startswith("2. 'staff' (line 12)")
+    new = ("add", "ping", "--system", "--deny", "--protocols", "HTTP", "--from", "any", "--to", "localhost")
+    assert done(file, *new) == "fwx.toml:50: rule 'ping' added\n"
+    assert done(file, "move", "ping", "--before", "names") == "fwx.toml:42: rule 'ping' moved here from line 50\n"
+    assert done(file, "disable", "names") == "fwx.toml:50: rule 'names' disabled\n"
+    data = tomllib.loads(file.read_text())
+    assert [(each["name"], each.get("enabled")) for each in data["system_rule"]] == [("ping", None), ("names", False)]
+    assert names(file) == ["staff", "ban", "dns"]
+    words = "rule 'names' is a system rule: system rules come before all others"
+    assert words in refused(file, "move", "dns", "--before", "names")
+    assert "rule 'dns' is no system rule" in refused(file, *new[:1], "pong", *new[2:], "--after", "dns")
+    assert done(file, "remove", "names").endswith("rule 'names' removed\n")
+    assert "# The office" not in file.read_text()
+    assert done(file, "remove", "ping").endswith("rule 'ping' removed\n")
+    assert file.read_text() == TEXT
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +398,10 @@ def test_through_a_link(file: Path, tmp_path: Path) -> None:
     [
         ("[[", "nothing has been written: fwx.toml:1: not valid TOML"),
         (TEXT.replace('to = ["external"]', 'to = ["nowhere"]'), "fwx.toml:17: rule.to: "),
-        ("rule = [{ name = 'a', action = 'deny', protocols = ['any'], from = ['any'], to = ['any'] }]", "is one array"),
+        (
+            "rule = [{ name = 'staff', action = 'deny', protocols = ['any'], from = ['any'], to = ['any'] }]",
+            "is one array",
+        ),
         (
             TEXT + '[[schedule]]\nname = "s"\n[rule.limits]\nconnections_per_user = 1\n',
             "fwx.toml:43: rule.limits: is not",

@@ -11,7 +11,7 @@ import pytest
 
 from fwx import sdk
 from fwx.control import ControlError
-from fwx.impl.gateway import Request
+from fwx.impl.request import Request
 from fwx.interfaces import SocketAddress, fwxSourceNAT, fwxSourceWSP
 from fwx.testing import MemoryFirewall, MemoryPeer, PlaybookError
 from fwx.testing.firewall import _MemoryEntry

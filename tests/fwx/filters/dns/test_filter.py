@@ -201,7 +201,7 @@ def test_datagrams_that_are_refused(published: Published, fwx_firewall: MemoryFi
     published.listener.close()
     fwx_firewall.loop.run()
     (record,) = fwx_firewall.records
-    assert (record.filters, record.reason) == ("filter", "the service stopped; dns: name www.bad (and 6 more)")
+    assert (record.filters, record.reason) == ("filter", "its listener was closed; dns: name www.bad (and 6 more)")
     assert len(fwx_firewall.alerts) == 1
 
 
