@@ -29,7 +29,7 @@ def event_problems(source: Source) -> Iterator[Problem]:
         if isinstance(event, str) and event not in BUILT_IN_NAMES and not has_filters:
             hint = did_you_mean(event, BUILT_IN_NAMES) or "; expected a built-in one, as no [[filter]] defines another"
             yield source.problem((*path, "event"), f"unknown event {event!r}{hint}")
-        if name in BUILT_IN_NAMES and name != event:
+        if isinstance(name, str) and name in BUILT_IN_NAMES and name != event:
             message = f"{name!r} is the built-in alert of the event of that name; expected another name"
             yield source.problem((*path, "name"), message)
 

@@ -27,6 +27,7 @@ class MailServer:
         self.envelopes: list[tuple[str, list[str]]] = []
         self.greeted = 0
         self._tls = tls
+        self._transports: list[Any] = []
         self._arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(self._loop.create_server(self._make, "127.0.0.1", 0))
@@ -67,14 +68,29 @@ class MailServer:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 self._loop.run_until_complete(task)
+        for transport in self._transports:
+            transport.abort()  # also one that a handshake has left half open
         self._loop.run_until_complete(self._server.wait_closed())
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def _make(self) -> SMTP:
-        return SMTP(
-            self, loop=self._loop, hostname="mail.example", tls_context=self._tls, authenticator=self._authenticate,
-            auth_require_tls=True, timeout=30,
+        return _Conversation(
+            self._transports, self, loop=self._loop, hostname="mail.example", tls_context=self._tls,
+            authenticator=self._authenticate, auth_require_tls=True, timeout=30,
         )  # fmt: skip
 
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         return AuthResult(success=(data.login, data.password) == (USER.encode(), PASSWORD.encode()), handled=False)
+
+
+class _Conversation(SMTP):
+    """One that notes its transports, so that they can be closed."""
+
+    def __init__(self, transports: list[Any], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._noted = transports
+
+    def connection_made(self, transport: Any) -> None:
+        self._noted.append(transport)
+        super().connection_made(transport)

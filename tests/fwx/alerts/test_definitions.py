@@ -150,6 +150,14 @@ def test_an_event_that_is_neither_built_in_nor_a_filters(tmp_path: Path) -> None
     ]
 
 
+def test_names_that_are_no_names(tmp_path: Path) -> None:
+    found = problems(tmp_path, '[[alert]]\nname = ["a"]\nevent = ["b"]\n')
+    assert [each.partition(";")[0] for each in found] == [
+        "2: alert.name: ['a'] is an array, not a string",
+        "3: alert.event: ['b'] is an array, not a string",
+    ]
+
+
 def test_the_name_of_a_built_in_alert_is_for_its_event_alone(tmp_path: Path) -> None:
     assert problems(tmp_path, '[[alert]]\nname = "Filter fault"\nevent = "Log failure"\n') == [
         "2: alert.name: 'Filter fault' is the built-in alert of the event of that name; expected another name"
