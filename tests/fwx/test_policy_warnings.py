@@ -57,7 +57,8 @@ def test_check_and_a_change_say_it(text: str, told: tuple[str, ...], tmp_path: P
     result = CliRunner().invoke(check, [str(file)])
     assert (result.exit_code, result.stderr.splitlines()) == (0, [each.format(file, "warning: ") for each in told])
     configuration, problems = parse(source_of(file, text.encode()))
-    assert configuration is not None and not problems
+    assert configuration is not None
+    assert not problems
     event = Alerts(time.time, ()).define("fault", Severity.ERROR, Category.OTHER, source="fwx")
     parts = read_parts(configuration, FaultReporter(event), event)
     assert parts.notes == tuple(each.format(file, "") for each in told)
