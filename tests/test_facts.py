@@ -205,7 +205,7 @@ def test_the_page_says_why_a_fact_is_open(facts: ModuleType, planted: Path, tmp_
     assert "     - **open**: nobody knows" in page
 
 
-# Facts of what is still being built, chaining (8), the samples (12) and arrays (13), get their tests or reasons with it.
+# The facts of what is still being built, chaining (8), samples (12) and arrays (13), get tests or reasons with it.
 def test_the_facts_of_what_is_built_are_proven_or_say_why_not(
     facts: ModuleType, citations: list[Any], source_tree: Path
 ) -> None:

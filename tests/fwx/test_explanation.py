@@ -358,7 +358,8 @@ def test_it_agrees_with_the_decision(
     resolved = resolved if destination.address is None else ""
     is_web = request_ is not None and transport == "TCP"
     web = WebRequest(Url(destination.host, destination.port, request_[0]), request_[1]) if is_web else None
-    policy.judge(client, 1023, destination, transport, resolved or None, who, web=web)  # is remembered for that port
+    # What is remembered for another port is not said of this one.
+    policy.judge(client, 40000 if port == 500 else 500, destination, transport, resolved or None, who, web=web)
     asked = Asked(SocketAddress(client, port), destination, transport, resolved, who, user, web=web)
     found = Explainer(policy, (), {}, {}).explain(asked)
     then = Explainer(earlier, (), {}, {}).explain(replace(asked, moment=moment))
