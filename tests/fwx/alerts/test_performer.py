@@ -156,6 +156,8 @@ def test_the_failure_of_what_follows_a_failure_is_no_event(on_loop: Any, caplog:
 
 
 def test_an_alert_of_another_thread_and_a_line_in_the_system_log(on_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B9.24: a line in the system's log."""
+
     written: list[tuple[Severity, str, int]] = []
 
     def write(severity: Severity, text: str) -> str:
