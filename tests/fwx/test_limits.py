@@ -148,7 +148,7 @@ def test_the_oldest_udp_session_makes_room(clock: Clock) -> None:
 
 
 def test_the_figures_of_the_table() -> None:
-    """B11.5: each row of B11's table, its default and that of the exceptions; what is written replaces it."""
+    """B11.4, B11.5: each row of B11's table, its default and that of the exceptions; what is written replaces it."""
     written = Limits.model_validate({"exceptions": {"addresses": ["192.0.2.9"]}})
     table = limits_of(written)
     assert table.of("192.0.2.1") == Figures(160, 600, 80, 600, 160)
