@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from fwx import limits
@@ -154,6 +156,9 @@ def test_the_figures_of_the_table() -> None:
     assert table.of("192.0.2.1") == Figures(160, 600, 80, 600, 160)
     assert table.of("192.0.2.9") == Figures(400, 6000, 200, 6000, 400), "half of the open ones may be half-open"
     assert written.udp_new_per_second_per_rule == 1000
+    for figure, fits in ((99, False), (100, True), (9_999_999, True), (10_000_000, False)):
+        with nullcontext() if fits else pytest.raises(ValueError, match="udp_new_per_second_per_rule"):
+            Limits.model_validate({"udp_new_per_second_per_rule": figure})
     assert denials_of(written).alert == 600
     figures = {
         "tcp_per_address": 1,
