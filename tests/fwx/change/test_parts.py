@@ -42,6 +42,12 @@ options = { alert_on = "a" }
 name = "two"
 use = "data-monitor"
 options = { alert_on = "b" }
+[[rule]]
+name = "all"
+action = "allow"
+protocols = ["any"]
+from = ["any"]
+to = ["any"]
 """
 STAYS = " as it was read before; a file is closed to the service now"
 
