@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fwx.config_lines import LineIndex, index_lines
+from fwx.config_lines import LineIndex
 from fwx.config_problems import ConfigurationError, KeyPath, Problem, dotted
+from fwx.config_toml import loads
 
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -24,7 +25,7 @@ class Source:
 
     path: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
-    lines: LineIndex = field(default_factory=lambda: LineIndex({}))
+    lines: LineIndex = field(default_factory=LineIndex)
     content: bytes = field(default=b"", repr=False)
 
     @property
@@ -66,7 +67,7 @@ def source_of(path: Path, content: bytes) -> Source:
     except UnicodeDecodeError as error:
         raise _failure(path, _line_of(content[: error.start]), "is not UTF-8 text") from error
     try:
-        return Source(path, tomllib.loads(text), index_lines(text), content)
+        return Source(path, loads(text), LineIndex(content), content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:
