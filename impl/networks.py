@@ -13,7 +13,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from operator import attrgetter
 from pathlib import Path
+from socket import AF_INET, inet_pton
 from typing import ClassVar, Final, Self, TypeAlias
 
 from fwx.impl.rangeindex import RangeIndex
@@ -30,6 +32,8 @@ PREDEFINED: Final = frozenset({LOCALHOST, EXTERNAL, ANY})
 
 _REFRESH_SECONDS: Final = 1.0
 _MEMO_ENTRIES: Final = 8192
+# As AddressRange sorts, without a call of Python for each comparison.
+_IN_ORDER: Final = attrgetter("version", "first", "last")
 
 
 def normalise(address: str | Address) -> Address:
@@ -52,6 +56,22 @@ def share_network(one: Iterable[str], other: Iterable[str]) -> bool:
     if LOCALHOST in names | others:
         return LOCALHOST in names & others
     return bool((names & others) - {ANY})
+
+
+def plain_prefix(text: str) -> tuple[int, int] | None:
+    """Return the first and the last address of an IPv4 prefix such as ``10.1.0.0/16``; ``None`` where it is no such.
+
+    There may be thousands of them, which are not left to the slow classes of :mod:`ipaddress`.
+    """
+    address, _, length = text.partition("/")
+    if not (length.isascii() and length.isdigit()) or len(length) > 2 or int(length) > 32:
+        return None
+    try:
+        first = int.from_bytes(inet_pton(AF_INET, address), "big")
+    except (OSError, ValueError):
+        return None
+    size = 1 << 32 - int(length)
+    return None if first % size else (first, first + size - 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,13 +117,9 @@ class AddressRange:
 
     @classmethod
     def _of_prefix(cls, text: str) -> Self:
-        address, _, length = text.partition("/")
-        first = parse_ip(address)
-        if isinstance(first, IPv4Address) and length.isdecimal() and length.isascii():
-            # What there may be thousands of is not left to the slow class.
-            size = 1 << 32 - int(length) if int(length) <= 32 else 0
-            if size and not int(first) % size:
-                return cls(4, int(first), int(first) + size - 1)
+        plain = plain_prefix(text)
+        if plain is not None:
+            return cls(4, *plain)
         network = ip_network(text)
         return cls.between(network[0], network[-1])
 
@@ -117,7 +133,7 @@ class AddressSet:
     __slots__ = ("_ranges", "_starts")
 
     def __init__(self, ranges: Iterable[AddressRange]) -> None:
-        self._ranges = tuple(_joined(sorted(ranges)))
+        self._ranges = tuple(_joined(sorted(ranges, key=_IN_ORDER)))
         self._starts = [(known.version, known.first) for known in self._ranges]
 
     def __contains__(self, address: Address) -> bool:
