@@ -12,6 +12,7 @@ from typing import Any
 from fwx.config_lines import LineIndex
 from fwx.config_problems import ConfigurationError, KeyPath, Problem, dotted
 from fwx.config_toml import loads
+from fwx.garbage import uncollected
 
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -67,7 +68,8 @@ def source_of(path: Path, content: bytes) -> Source:
     except UnicodeDecodeError as error:
         raise _failure(path, _line_of(content[: error.start]), "is not UTF-8 text") from error
     try:
-        return Source(path, loads(text), LineIndex(content), content)
+        with uncollected():
+            return Source(path, loads(text), LineIndex(content), content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:
