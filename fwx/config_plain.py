@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 
-from fwx.impl.networks import plain_prefix
+from fwx.interfaces.address import plain_prefix
 
 # A DNS name in ASCII, maybe behind "*.", whose last letter is none of an address. Labels are up to 63 long.
 _LABEL: Final = r"(?![a-z0-9_-]{64})[a-z0-9_]++(?:-++[a-z0-9_]++)*+"

@@ -70,7 +70,8 @@ class _Shorter:
         exponent = 10_000_000
         while str(exponent) in text:
             exponent += 1
-        parts, begun, at = [], 0, 0
+        parts: list[str] = []
+        begun = at = 0
         while head := _HEAD.search(text, at):
             at, start = head.end(), head.start(1)
             pieces = pieces_of(text, start)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from operator import attrgetter
 from pathlib import Path
-from socket import AF_INET, inet_pton
 from typing import ClassVar, Final, Self, TypeAlias
 
 from fwx.impl.rangeindex import RangeIndex
-from fwx.interfaces.address import parse_ip
+from fwx.interfaces.address import parse_ip, plain_prefix
 
 logger = logging.getLogger("fwx.networks")
 
@@ -56,22 +55,6 @@ def share_network(one: Iterable[str], other: Iterable[str]) -> bool:
     if LOCALHOST in names | others:
         return LOCALHOST in names & others
     return bool((names & others) - {ANY})
-
-
-def plain_prefix(text: str) -> tuple[int, int] | None:
-    """Return the first and the last address of an IPv4 prefix such as ``10.1.0.0/16``; ``None`` where it is no such.
-
-    There may be thousands of them, which are not left to the slow classes of :mod:`ipaddress`.
-    """
-    address, _, length = text.partition("/")
-    if not (length.isascii() and length.isdigit()) or len(length) > 2 or int(length) > 32:
-        return None
-    try:
-        first = int.from_bytes(inet_pton(AF_INET, address), "big")
-    except (OSError, ValueError):
-        return None
-    size = 1 << 32 - int(length)
-    return None if first % size else (first, first + size - 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
