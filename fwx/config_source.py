@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fwx.config_lines import LineIndex, index_lines
+from fwx.config_lines import LineIndex
 from fwx.config_problems import ConfigurationError, KeyPath, Problem, dotted
+from fwx.config_toml import loads
+from fwx.garbage import uncollected
 
 # Longer than what int() takes.
 _LONG_NUMBER = re.compile(r"(?<=[=,\[\s+-])[0-9_]{4301,}")
@@ -26,7 +28,7 @@ class Source:
 
     path: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
-    lines: LineIndex = field(default_factory=lambda: LineIndex({}))
+    lines: LineIndex = field(default_factory=LineIndex)
     content: bytes = field(default=b"", repr=False)
 
     @property
@@ -68,7 +70,8 @@ def source_of(path: Path, content: bytes) -> Source:
     except UnicodeDecodeError as error:
         raise _failure(path, _line_of(content[: error.start]), "is not UTF-8 text") from error
     try:
-        return Source(path, tomllib.loads(text), index_lines(text), content)
+        with uncollected():
+            return Source(path, loads(text), LineIndex(content), content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:

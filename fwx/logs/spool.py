@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fwx.firewall_log_schema import ALERT_COLUMNS, COLUMNS, WRITTEN, FirewallLogError, Row
-from fwx.logs.sink import Batch, in_steps
+from fwx.logs.sink import Batch, in_steps, made_storable
 
 logger = logging.getLogger("fwx.firewall_log")
 
@@ -68,7 +68,10 @@ class Spool:
 
         :raises FirewallLogError: the spool is full. :raises OSError: the file cannot be written.
         """
-        line = _line_of(batch)
+        try:
+            line = _line_of(batch)
+        except TypeError:  # an object, such as an address
+            line = _line_of(made_storable(batch))
         if self._end + len(line) > self._most_bytes:
             raise FirewallLogError(f"the spool {self.path} is full: it may have {self._most_bytes} bytes")
         if self._file < 0:

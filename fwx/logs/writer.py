@@ -23,7 +23,7 @@ from fwx.firewall_log_schema import FirewallLogError, Row, RowMaker
 from fwx.impl.alert import Alert
 from fwx.impl.logrecord import LogRecord
 from fwx.logs.retention import ClockWatch
-from fwx.logs.sink import Batch, Sink, in_steps, made_storable
+from fwx.logs.sink import Batch, Sink, in_steps
 from fwx.logs.spool import Spool
 
 logger = logging.getLogger("fwx.firewall_log")
@@ -466,12 +466,12 @@ class LogWriter:
         try:
             moved = self._current is not None and not self._is_spooled
             if self._current is not None and not self._is_spooled:
-                _append(spool, self._current)
+                spool.append(self._current)
                 self._is_spooled = True
             while items := list(itertools.islice(self._queue, _SPOOLED_BATCH)):
                 marks = [item for item in items if isinstance(item, _Mark)]
                 if len(marks) < len(items):
-                    _append(spool, self._batch_of(items))
+                    spool.append(self._batch_of(items))
                 self._forget(len(items))
                 self._spooled_marks += marks
                 moved = True
@@ -482,14 +482,6 @@ class LogWriter:
             self._unspooled = getattr(error, "strerror", None) or str(error)
             if "spool" not in self._unspooled:
                 self._unspooled = f"{self._spool_name}: {self._unspooled}"
-
-
-def _append(spool: Spool, batch: Batch) -> None:
-    """Append, with values that every database can store."""
-    try:
-        spool.append(batch)
-    except (TypeError, UnicodeEncodeError):
-        spool.append(made_storable(batch))
 
 
 def _report(callback: Callable[..., object] | None, *arguments: str) -> None:

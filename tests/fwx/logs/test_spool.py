@@ -5,6 +5,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -175,4 +176,11 @@ def test_a_spool_is_no_symbolic_link(tmp_path: Path, path: Path) -> None:
 def test_alerts_are_kept_too(spool: Spool) -> None:
     spool.append(Batch("t", [], [["2026", "event", 1, "fwx", "", "m", "", 1]]))
     assert spool.head().alerts == [["2026", "event", 1, "fwx", "", "m", "", 1]]
+    spool.drop()
+
+
+def test_an_object_among_the_values_is_kept_as_text(spool: Spool) -> None:
+    spool.append(batch("t", record(1, source_ip=IPv4Address("10.0.0.1"))))
+    row = dict(zip(WRITTEN, spool.head().records[0], strict=True))
+    assert (row["SourceIP"], row["connectionid"]) == ("10.0.0.1", 1)
     spool.drop()
