@@ -14,6 +14,8 @@ from fwx.config_problems import ConfigurationError, KeyPath, Problem, dotted
 from fwx.config_toml import loads
 from fwx.garbage import uncollected
 
+# Longer than what int() takes.
+_LONG_NUMBER = re.compile(r"(?<=[=,\[\s+-])[0-9_]{4301,}")
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -74,6 +76,14 @@ def source_of(path: Path, content: bytes) -> Source:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:
         raise _failure(path, 0, "has arrays or tables nested too deeply") from error
+    except ValueError as error:  # the only other one that tomllib lets through is Python's own limit of digits
+        raise _failure(path, _line_of_long_number(text), "has a number of more digits than can be read") from error
+
+
+def _line_of_long_number(text: str) -> int:
+    """Return the line of what is most likely the number, 0 where there is none."""
+    found = _LONG_NUMBER.search(text)
+    return _line_of(text[: found.start()].encode()) if found else 0
 
 
 def _syntax_failure(path: Path, text: str, message: str) -> ConfigurationError:

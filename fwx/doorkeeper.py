@@ -23,6 +23,9 @@ MOST_ATTEMPTS_OF_USER: Final = 30
 
 ATTEMPT_SECONDS: Final = 60.0
 
+LONGEST_KEY: Final = 256
+"""Characters of a user's name by which guesses are counted; longer ones that begin alike share the limit."""
+
 Done = Callable[[Checked], None]
 Ask = Callable[[Done], object]
 
@@ -116,7 +119,8 @@ class GuardedUsers:
         wrong.
         """
         # Directories take no notice of case and of additional blanks; who guesses must not gain by that.
-        key = " ".join(name.casefold().split())
+        # Whoever tries long ones must not have us remember them.
+        key = " ".join(name[:LONGEST_KEY].casefold().split())
         return self._gate.check(key, partial(self._authenticator.check, name, password), done)
 
 

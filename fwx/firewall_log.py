@@ -58,6 +58,7 @@ class FirewallLog:
             as for the other parameters.
         """
         self.path = Path(path).absolute()
+        self._on_recovery = on_recovery
         self._writers = [
             LogWriter(
                 sink,
@@ -70,7 +71,7 @@ class FirewallLog:
                 flush_interval=flush_interval,
                 capacity=capacity,
                 on_failure=on_failure,
-                on_recovery=on_recovery,
+                on_recovery=self._recovered,
             )
             for kind, sink in (("sqlite", SqliteSink(self.path, keep)), *others)
         ]
@@ -147,6 +148,11 @@ class FirewallLog:
         for writer in self._writers:
             writer.stop(timeout)
         return sum([writer.wait_stopped(timeout) for writer in self._writers])
+
+    def _recovered(self) -> None:
+        """One sink works again: so does the log, if no other one fails."""
+        if self._on_recovery is not None and self.failed is None:
+            self._on_recovery()
 
     def _write(self, item: LogRecord | Alert) -> None:
         for writer in self._writers:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from fwx.connection_criteria import network_in
@@ -38,9 +39,9 @@ class LimitsControl:
         :raises ControlError: ``from`` is neither an address nor a network.
         """
         wanted = network_in(request, "from")
-        told = [self._service(), *self._addresses(wanted), *self._rules()]
         await lines.send({"done": {}})
-        for number, line in enumerate(told):
+        # Each is made when it is its turn: addresses may be many.
+        for number, line in enumerate(chain([self._service()], self._addresses(wanted), self._rules())):
             await lines.send(line)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)

@@ -16,16 +16,18 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fwx.impl.runqueue import RunQueue
+from fwx.impl.runqueue import TURN_SECONDS, RunQueue
 from fwx.impl.transport import Handler
 from fwx.netlink import NetlinkMachine
 
 logger = logging.getLogger("fwx.network")
 
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-_BATCH = 256
-# Rounds of events handled before the loop gets its turn for timers and signals.
-_ROUNDS = 4
+# Events that are handled before the time is looked at; each may move some megabytes.
+_BATCH = 32
+# Rounds of events handled before the loop gets its turn for timers and signals, which it gets sooner where they take
+# longer than TURN_SECONDS.
+_ROUNDS = 32
 _RESET = struct.pack("ii", 1, 0)
 # The C class below socket.socket: without the latter's IntEnum, files and counts, which nothing here needs.
 _Socket = socket.SocketType
@@ -111,7 +113,8 @@ class Poller:
     def _dispatch(self) -> None:
         handlers, gone = self.handlers, self._gone
         poll = self._epoll.poll
-        drain = self.queue.drain
+        drain, clock = self.queue.drain, self.queue.clock
+        end = clock() + TURN_SECONDS
         for _ in range(_ROUNDS):
             events = poll(0, _BATCH)
             if not events:
@@ -126,7 +129,7 @@ class Poller:
                 except Exception:
                     logger.exception("the handler of descriptor %d failed", fd)
             drain()
-            if self._epoll.closed:
+            if self._epoll.closed or clock() > end:
                 return
 
 

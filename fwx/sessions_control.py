@@ -75,11 +75,10 @@ class SessionCriteria(ConnectionCriteria):
 
 
 class _Look(NamedTuple):
-    """What a session has that fits, each with the bytes that had passed at the time *at*."""
+    """What a session has that fits, each with the bytes that had passed, and when it was looked at."""
 
     session: FWXSession
-    lives: list[tuple[Live, tuple[int, int]]]
-    at: float
+    lives: list[tuple[Live, tuple[int, int], float]]
 
 
 class SessionsControl:
@@ -106,14 +105,18 @@ class SessionsControl:
         if seconds:
             await self._sleep(seconds)
         await lines.send({"done": {}})
-        for session, lives, at in looks:
-            elapsed = engine.clock() - at if seconds else 0.0
-            connections = [_with_rates(live, before, elapsed) for live, before in lives if not live.has_ended]
+        for session, lives in looks:
+            connections = []
+            for live, before, at in lives:
+                if not live.has_ended:
+                    connections.append(_with_rates(live, before, engine.clock() - at if seconds else 0.0))
+                await self._breathe()
             if connections or not (criteria.is_about_traffic or criteria.connection or session.terminated):
                 await lines.send({"session": self._session(session, connections)})
                 for told in connections:
                     await lines.send({"connection": told})
-            await self._breathe(len(lives))
+                    await self._breathe()
+            await self._breathe()
 
     async def kill(self, request: Mapping[str, Any], lines: Lines) -> None:
         """Do the command ``kill sessions``: end what fits, and send a line for each; with ``dry run`` nothing is ended.
@@ -129,30 +132,33 @@ class SessionsControl:
         reason = f"ended by an operator: fwx sessions kill {criteria}"
         told: list[dict[str, Any]] = []
         for session in self._sessions(criteria):
-            lives = list(_fitting(session, criteria, criteria.is_about_traffic))
-            for live in lives:
-                if live.has_ended:
-                    continue  # with one before it
-                told.append(live.told())
-                if ends:
-                    live.end(HRESULT_FROM_WIN32(WSAECONNABORTED), reason)
-            await self._breathe(len(lives))
+            for live in _fitting(session, criteria, criteria.is_about_traffic):
+                if not live.has_ended:  # with one before it
+                    told.append(live.told())
+                    if ends:
+                        live.end(HRESULT_FROM_WIN32(WSAECONNABORTED), reason)
+                await self._breathe()
+            await self._breathe()
         if ends:
             logger.warning("fwx sessions kill %s has ended %d connections", criteria, len(told))
         await lines.send({"done": {}})
         for line in told:
             await lines.send({"connection": line})
+            await self._breathe()
 
     async def _looks(self, criteria: SessionCriteria) -> AsyncIterator[_Look]:
         """Go through the sessions, with what each has that fits, and what of it has passed up to now."""
         for session in self._sessions(criteria):
-            lives = [(live, live.traffic) for live in _fitting(session, criteria)]
-            yield _Look(session, lives, self._engine.clock())
-            await self._breathe(len(lives))
+            look = _Look(session, [])
+            for live in _fitting(session, criteria):
+                look.lives.append((live, live.traffic, self._engine.clock()))
+                await self._breathe()
+            yield look
+            await self._breathe()
 
-    async def _breathe(self, count: int) -> None:
-        """Let data move after so many connections were looked at, if that is enough for a turn of the loop."""
-        self._looked_at += count + 1
+    async def _breathe(self) -> None:
+        """Let data move after one more connection or session, if those before are enough for a turn of the loop."""
+        self._looked_at += 1
         if self._looked_at >= _AT_ONCE:
             self._looked_at = 0
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fwx.impl.accepting import Accepted
 from fwx.impl.admission import admit_arrival
 from fwx.impl.clientlookup import ClientLookUp, Found
-from fwx.impl.course import proceed
+from fwx.impl.course import take_step
 from fwx.impl.dial import Dialled
 from fwx.impl.listeningconnection import FWXListeningConnection
 from fwx.impl.logrecord import Action
@@ -117,12 +117,7 @@ class Binding:
 
     def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
         """Go one step, which may wait; a fault of ours on the way refuses the client: a firewall fails closed."""
-        try:
-            course = function(*args)
-            if course is not None:
-                proceed(course, self._failed)
-        except Exception as error:  # noqa: BLE001  whatever it is
-            self._failed(error)
+        take_step(self._failed, function, *args)
 
     def _failed(self, error: Exception) -> None:
         logger.error("binding for %s failed", self._request.client_address, exc_info=error)

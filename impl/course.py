@@ -126,3 +126,15 @@ def proceed(coroutine: Coroutine[Any, None, T], failed: Callable[[Exception], No
     course = Course(coroutine, failed)
     course.start()
     return course
+
+
+def take_step(
+    failed: Callable[[Exception], None], function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any
+) -> None:
+    """Call *function*, and go on with the coroutine that it may return; *failed* gets what either of them raises."""
+    try:
+        coroutine = function(*args)
+        if coroutine is not None:
+            proceed(coroutine, failed)
+    except Exception as error:  # noqa: BLE001  whatever it is
+        failed(error)

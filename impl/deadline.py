@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from fwx.impl.runqueue import TURN_SECONDS
+
 
 class Timer(Protocol):
     def cancel(self) -> None: ...
@@ -75,6 +77,8 @@ class DeadlineQueue:
                 callback = pending.popleft().callback
                 if callback is not None:
                     callback()
+                    if self._clock() - now > TURN_SECONDS:  # data has its turn before the others
+                        break
         finally:
             if pending and self._timer is None:
                 self._timer = self._call_later(max(pending[0].when - now, 0.001), self._expire)

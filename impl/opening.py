@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fwx.impl.admission import admit_client
 from fwx.impl.clientlookup import ClientLookUp, Found
 from fwx.impl.connection import FWXConnection
-from fwx.impl.course import proceed
+from fwx.impl.course import take_step
 from fwx.impl.departure import Departure
 from fwx.impl.dial import Dialled
 from fwx.impl.filterhost import FilterHost
@@ -73,12 +73,7 @@ class Opening:
 
     def step(self, function: Callable[..., Coroutine[Any, Any, None] | None], *args: Any) -> None:
         """Go one step, which may wait; a fault of ours on the way refuses the client: a firewall fails closed."""
-        try:
-            course = function(*args)
-            if course is not None:
-                proceed(course, self._failed)
-        except Exception as error:  # noqa: BLE001  whatever it is
-            self._failed(error)
+        take_step(self._failed, function, *args)
 
     def _failed(self, error: Exception) -> None:
         logger.error("opening a connection for %s failed", self._request.client_address, exc_info=error)

@@ -65,14 +65,14 @@ class PostgreSQL:
     def url_of(self, database: str) -> str:
         return f"postgresql+psycopg://fwx@/{database}?host={self._folder}"
 
-    def create(self) -> str:
+    def create(self, encoding: str = "UTF8") -> str:
         """Make a database; return its URL."""
         name = f"fwx_{uuid.uuid4().hex}"
         engine = sqlalchemy.create_engine(
             self.url_of("postgres"), isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
         )
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
         return self.url_of(name)
 
     def close(self) -> None:

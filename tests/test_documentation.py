@@ -242,6 +242,7 @@ def test_the_result_of_every_method_is_told(source_tree: Path, interface: str) -
 
 
 def test_limits_of_the_code_have_the_values_that_the_pages_tell(source_tree: Path) -> None:
+    """B9.27: how many commands and mails an attacker can cause at a time is among them."""
     told = {
         name: cells.split("\n")[0].removeprefix("     - ")
         for path in sorted((source_tree / "docs").glob("*.rst"))

@@ -42,13 +42,10 @@ async def run_command(argv: Sequence[str], variables: Mapping[str, str], message
     except (OSError, ValueError) as error:
         return f"{argv[0]!r} cannot be run: {getattr(error, 'strerror', None) or error}"
     try:
-        async with asyncio.timeout(seconds):
-            await running.ended
-        failure = ""
-    except TimeoutError:
-        failure = f"{argv[0]!r} has not ended after {seconds:g} s and was killed"
+        await asyncio.wait([running.ended], timeout=seconds)
+        failure = "" if running.ended.done() else f"{argv[0]!r} has not ended after {seconds:g} s and was killed"
     finally:
-        code = running.close()
+        code = await running.close()
     if not failure and code:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         failure = f"{argv[0]!r} {how}"
@@ -85,21 +82,31 @@ class _Running:
         except OSError:
             os.close(self._pipe)
             self._kill()
+            self._reap()
             raise
         os.set_blocking(self._pipe, False)
         self._reads = True
         self._loop.add_reader(self._handle, self._has_ended)
         self._loop.add_reader(self._pipe, self._read)
 
-    def close(self) -> int:
-        """Kill what is left of it, wait for it, and return its exit code; what it said last is read."""
-        self._loop.remove_reader(self._handle)
-        os.close(self._handle)
+    async def close(self) -> int:
+        """Kill what is left of it, wait for it, and return its exit code; what it said last is read.
+
+        One that has much memory takes its time to be gone, and nobody else waits for it.
+        """
         self._kill()
-        self._read()
-        if self._reads:
-            self._loop.remove_reader(self._pipe)
-        os.close(self._pipe)
+        try:
+            await asyncio.wait([self.ended], timeout=KILL_SECONDS)
+            if not self.ended.done():  # it hangs in the kernel, or has another user's rights
+                logger.warning("process %d, the command of an alert, cannot be killed", self._process.pid)
+        finally:
+            self._loop.remove_reader(self._handle)
+            os.close(self._handle)
+            self._reap()
+            self._read()
+            if self._reads:
+                self._loop.remove_reader(self._pipe)
+            os.close(self._pipe)
         return self._process.returncode or 0
 
     def said(self) -> str:
@@ -110,10 +117,10 @@ class _Running:
         """Kill the group. It has its leader as long as nobody has waited for that, so the number is no other's."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        try:
-            self._process.wait(KILL_SECONDS)
-        except subprocess.TimeoutExpired:  # it hangs in the kernel, or has another user's rights
-            logger.warning("process %d, the command of an alert, cannot be killed", self._process.pid)
+
+    def _reap(self) -> None:
+        """Have it waited for, here if it is gone already."""
+        if self._process.poll() is None:
             threading.Thread(target=self._process.wait, name="fwx-alert-wait", daemon=True).start()
 
     def _has_ended(self) -> None:

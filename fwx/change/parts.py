@@ -16,6 +16,7 @@ from fwx.filter_loader import load_filter_class
 from fwx.impl.networks import LocalAddresses
 from fwx.impl.route import routes
 from fwx.listener_tls import listeners_tls
+from fwx.policy_warnings import policy_warnings
 from fwx.upstreams import accounts_of, upstreams_of
 from fwx.user_directories import read_directories
 
@@ -39,8 +40,8 @@ class Parts:
 
     :ivar local: this host's own addresses, which the policy keeps up to date. :ivar tls: by listener.
     :ivar accounts: by upstream. :ivar fingerprint: of everything that says who users are; the same where nothing of it
-        has changed. :ivar notes: what could not be read any more and stays, in words. :ivar filters: by name, those
-        that are new; they are not started.
+        has changed. :ivar notes: what could not be read any more and stays, and that rules are missing, in words.
+    :ivar filters: by name, those that are new; they are not started.
     """
 
     configuration: Configuration
@@ -80,7 +81,7 @@ def read_parts(
     directories, fingerprint, are_kept = _directories(configuration, before)
     notes = [f"listener {name!r}: its TLS" for name in known_tls]
     notes += [f"upstream {name!r}: its password" for name in known]
-    notes += ["the directories: their secrets and certificates"] * are_kept
+    notes += ["the directories: what their tables name"] * are_kept
     unchanged = {} if old is None else {table.name: table for table in old.filters}
     filters = {
         table.name: _new_filter(configuration, index, faults)
@@ -99,7 +100,10 @@ def read_parts(
         directories,
         fingerprint,
         definitions_of(configuration, () if before is None else before.alerts),
-        tuple(f"{what} stays as it was read before; a file is closed to the service now" for what in notes),
+        (
+            *(f"{what} stays as it was read before; a file is closed to the service now" for what in notes),
+            *map(str, policy_warnings(configuration)),
+        ),
         filters,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from fwx.alert_events import undeclared_events
 from fwx.config import Configuration, ConfigurationError
 from fwx.config_check import load_checked
 from fwx.config_support import unsupported
+from fwx.policy_warnings import policy_warnings
 from fwx.rule_warnings import unreachable_rules
 
 
@@ -21,7 +23,7 @@ def check(file: Path, deep: bool) -> None:
     """Judge the configuration FILE and the options of its filters.
 
     Prints every fault as file:line: key: what is wrong, what was expected, and warns of rules that can never match,
-    and of alerts for events that nobody may define.
+    of a file without rules, and of alerts for events that nobody may define.
     Exit code 0: no fault, 1: some.
     """
     try:
@@ -30,8 +32,12 @@ def check(file: Path, deep: bool) -> None:
         click.echo(error, err=True)
         sys.exit(1)
     click.echo(f"{file}: ok: {_counts(configuration)}")
-    for problem in (*unreachable_rules(configuration), *undeclared_events(configuration.source)[1]):
-        click.echo(f"{problem.file}:{problem.line}: {problem.key}: warning: {problem.message}", err=True)
+    for problem in (
+        *policy_warnings(configuration),
+        *unreachable_rules(configuration),
+        *undeclared_events(configuration.source)[1],
+    ):
+        click.echo(replace(problem, message=f"warning: {problem.message}"), err=True)
     for problem in unsupported(configuration):
         click.echo(
             f"{problem.file}:{problem.line}: {problem.key}: 'fwx serve' refuses this: {problem.message}", err=True

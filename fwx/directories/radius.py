@@ -180,6 +180,7 @@ class _Exchange:
         "_dropped",
         "_failed",
         "_identifier",
+        "_last_drop",
         "_left",
         "_request",
         "_socket",
@@ -202,7 +203,9 @@ class _Exchange:
         self._authenticator = secrets.token_bytes(packet.AUTHENTICATOR_LENGTH)
         self._request = users.request(name, password, self._authenticator, self._identifier)
         self._left = users.settings.tries
-        self._dropped: list[str] = []
+        # Who forges answers sends many: they are counted, the last one is told.
+        self._dropped = 0
+        self._last_drop = ""
         self._socket: socket.socket | None = None
         self._timer: Any = None
 
@@ -246,7 +249,7 @@ class _Exchange:
 
     def _silence(self) -> str:
         if self._dropped:
-            return f"{len(self._dropped)} answers were dropped, the last one because {self._dropped[-1]}"
+            return f"{self._dropped} answers were dropped, the last one because {self._last_drop}"
         return "it did not answer; it may not know this client, or have another secret for it"
 
     def _readable(self) -> None:
@@ -273,7 +276,8 @@ class _Exchange:
                 needs_message_authenticator=settings.needs_signature,
             )
         except packet.RadiusError as error:
-            self._dropped.append(str(error))
+            self._dropped += 1
+            self._last_drop = str(error)
             return
         self.close()
         self._answered(response)

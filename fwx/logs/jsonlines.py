@@ -44,7 +44,7 @@ class JsonSink(FileSink):
         self._pick: Callable[[Row], tuple[Any, ...]] = (
             itemgetter(*places) if len(places) > 1 else lambda row: (row[first],)
         )
-        self._encode = json.JSONEncoder(default=str).encode
+        self._encode = json.JSONEncoder().encode
         marks = (f'"{name}": ' + ("%d" if COLUMNS[name] == "INTEGER" else '"%s"') for name in self._names)
         self._plain = "{" + ", ".join(marks) + "}"
         self._quotes = self._plain.count('"')
@@ -62,5 +62,10 @@ class JsonSink(FileSink):
         except TypeError:  # a text where a number belongs
             line = ""
         if "\\" in line or line.count('"') != self._quotes or not (line.isascii() and line.isprintable()):
-            line = self._encode(dict(zip(self._names, values, strict=True)))
+            line = self._encode(dict(zip(self._names, map(_readable, values), strict=True)))
         return line
+
+
+def _readable(value: Any) -> str | int:
+    """Return a number, or a text without lone surrogates, which json writes and many programs refuse to read."""
+    return value if isinstance(value, int) else str(value).encode("utf-8", "backslashreplace").decode()

@@ -43,6 +43,9 @@ class _Table(Protocol):
 
     def last_id(self) -> int: ...
 
+    def is_another(self) -> bool:
+        """Look, when following: tell whether all is another table now, which begins anew."""
+
     def rows(self, after: int, until: int, limit: int, *, newest: bool) -> list[LogRow]:
         """Return rows with *after* < id <= *until* that meet the conditions, the first or *newest* ones."""
 
@@ -83,6 +86,9 @@ def read(
             yield from sorted(rows, key=lambda row: (row[by_time], row["id"]))
         while follow or limit is None:
             end = table.last_id()
+            # Where all that was there has been deleted for its age, SQLite counts from 1 again.
+            if follow and (end < last or table.is_another()):
+                last, end = 0, table.last_id()
             rows = table.rows(last, end, _READ_ROWS, newest=False)
             last = rows[-1]["id"] if len(rows) == _READ_ROWS else max(end, last)
             yield from rows
@@ -107,25 +113,43 @@ class _SqliteTable:
     def __init__(
         self, path: Path, name: str, columns: Mapping[str, str], conditions: Sequence[AnyOf], follow: bool
     ) -> None:
-        self._path = path
-        self._connection = open_read_only(path, follow=follow)
-        there = self._run("SELECT name FROM pragma_table_info(?)", (name,))
-        known = {row["name"] for row in there}
+        self._path, self._name, self._columns = path, name, columns
+        tests = [" OR ".join(_test(column, operator) for column, operator, _ in each.tests) for each in conditions]
+        self._values = [value for each in conditions for _, _, value in each.tests]
+        self._condition = " AND ".join(["id > ? AND id <= ?", *(f"({test})" for test in tests)])
+        self._last = f"SELECT coalesce(max(id), 0) AS id FROM {name}"  # noqa: S608 - a name
+        self._identity = _identity(path)
+        self._use(open_read_only(path, follow=follow))
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        known = {row["name"] for row in self._run("SELECT name FROM pragma_table_info(?)", (self._name,))}
         # A database of the version before has fewer columns, until a service writes to it.
         selected = ", ".join(
             [
                 "id",
                 *(
                     f'"{column}"' if column in known else f'{_default(kind)} AS "{column}"'
-                    for column, kind in columns.items()
+                    for column, kind in self._columns.items()
                 ),
             ]
         )
-        tests = [" OR ".join(_test(column, operator) for column, operator, _ in each.tests) for each in conditions]
-        self._values = [value for each in conditions for _, _, value in each.tests]
-        condition = " AND ".join(["id > ? AND id <= ?", *(f"({test})" for test in tests)])
-        self._select = f"SELECT {selected} FROM {name} WHERE {condition} ORDER BY id"  # noqa: S608 - names, not values
-        self._last = f"SELECT coalesce(max(id), 0) AS id FROM {name}"  # noqa: S608 - a name
+        # Names, not values.
+        self._select = f"SELECT {selected} FROM {self._name} WHERE {self._condition} ORDER BY id"  # noqa: S608
+
+    def is_another(self) -> bool:
+        """The file was moved away, and the service has made another; until then the old one is looked at."""
+        identity = _identity(self._path)
+        if identity in (None, self._identity):
+            return False
+        try:
+            connection = open_read_only(self._path, follow=True)
+        except FirewallLogError:  # it is being made
+            return False
+        self._connection.close()
+        self._identity = identity
+        self._use(connection)
+        return True
 
     def last_id(self) -> int:
         last: int = self._run(self._last, ())[0]["id"]
@@ -143,6 +167,14 @@ class _SqliteTable:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise FirewallLogError(f"{self._path}: {error}") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _test(column: str, operator: Operator) -> str:

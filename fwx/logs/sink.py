@@ -14,6 +14,8 @@ STEP: Final = 256
 """How many rows are worked on in one go. The interpreter is shared with the thread that moves the data."""
 
 _BREATH = 0.00005
+# Characters of a text that is made plain.
+_MOST_PLAIN = 4096
 _Item = TypeVar("_Item")
 
 
@@ -48,6 +50,18 @@ class Batch:
 def made_storable(batch: Batch) -> Batch:
     """Return *batch* with values that every database can store (:func:`fwx.firewall_log_schema.storable`)."""
     return Batch(batch.token, [*map(storable, batch.records)], [*map(storable, batch.alerts)])
+
+
+def made_plain(batch: Batch) -> Batch:
+    """Return *batch* with ASCII alone, and no long text: what any database has room for, whatever its encoding is."""
+    return Batch(batch.token, [*map(_plain, batch.records)], [*map(_plain, batch.alerts)])
+
+
+def _plain(row: Row) -> Row:
+    return [
+        value if isinstance(value, int) else value.encode("ascii", "backslashreplace").decode()[:_MOST_PLAIN]
+        for value in storable(row)
+    ]
 
 
 class Sink(Protocol):

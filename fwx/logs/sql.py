@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwx.firewall_log_schema import ALERT_COLUMNS, WRITTEN, Row, storable
 from fwx.logs.retention import Keep
-from fwx.logs.sink import Batch, in_steps, made_storable
+from fwx.logs.sink import Batch, in_steps, made_plain, made_storable
 from fwx.logs.sqldatabase import LONGEST_KEY, SqlDatabase
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ class SqlSink:
                 connection = self._connected()
                 if batch.token == self._token:
                     return
-                try:
-                    self._write(connection, batch)
-                except self._database.value_errors:
-                    self._write(connection, made_storable(batch))
+                self._write_somehow(connection, batch)
                 self._token = batch.token
         except BaseException:
             self._disconnect()
@@ -106,6 +103,17 @@ class SqlSink:
         if connection is not None:
             connection.invalidate()  # whatever state it is in
             connection.close()
+
+    def _write_somehow(self, connection: Connection, batch: Batch) -> None:
+        """Write *batch*; where a value of it does not fit, all of it made fit. No client stops the log by a name."""
+        for fit in (made_storable, made_plain):
+            try:
+                self._write(connection, batch)
+            except self._database.value_errors:
+                batch = fit(batch)
+            else:
+                return
+        self._write(connection, batch)
 
     def _write(self, connection: Connection, batch: Batch) -> None:
         with connection.begin():

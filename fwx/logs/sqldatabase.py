@@ -56,10 +56,10 @@ class SqlDatabase:
 
     @property
     def value_errors(self) -> tuple[type[Exception], ...]:
-        """What is raised for a value that the database has no room for, by SQLAlchemy or by the driver itself."""
+        """What is raised for a value that the database has no room for, or that its encoding has not."""
         import sqlalchemy
 
-        return (sqlalchemy.exc.DataError, self._driver.DataError)
+        return (sqlalchemy.exc.DataError, self._driver.DataError, UnicodeEncodeError)
 
     @property
     def _driver(self) -> Any:
@@ -130,10 +130,11 @@ def _column(name: str, kind: str) -> Column[Any]:
 
 
 def _arguments(url: Any) -> dict[str, Any]:
-    """Return what keeps a connection to PostgreSQL from waiting for ever; the URL has the last word."""
+    """Return what has a connection to PostgreSQL take any text, and not wait for ever; the URL has the last word."""
     if url.get_backend_name() != "postgresql" or url.get_driver_name() not in ("psycopg", "psycopg2"):
         return {}
     bounds = {
+        "client_encoding": "utf8",  # else that of the database, which may have no encoding at all
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": STATEMENT_SECONDS * 1000,
         "application_name": "fwx",

@@ -57,6 +57,9 @@ class SqlReader:
         last: int = self._ask(lambda connection: connection.scalar(asked))
         return last
 
+    def is_another(self) -> bool:
+        return False
+
     def rows(self, after: int, until: int, limit: int, *, newest: bool) -> list[LogRow]:
         """Return rows with *after* < id <= *until* that meet the conditions, the first or *newest* ones."""
         key = self._table.c.id

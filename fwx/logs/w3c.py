@@ -47,7 +47,8 @@ class W3cSink(FileSink):
         return f"#Software: fwx {fwx.__version__}\n#Version: 1.0\n#Date: {stamp}\n#Fields: {fields}\n".encode()
 
     def _line(self, row: Row) -> str:
-        return "\t".join([read(row) or "-" for read in self._readers]) + "\n"
+        line = "\t".join([read(row) or "-" for read in self._readers]) + "\n"
+        return line if line[0] != "#" else f"\\x23{line[1:]}"  # else a directive
 
 
 def _reader_of(name: str) -> Callable[[Row], str]:
@@ -78,7 +79,7 @@ def _end_point(host: str, port: int, is_icmp: bool) -> str:
     """Return ``address:port`` where the transport has ports; for ICMP they are its type and code (B9.5, B9.6)."""
     if not host or (not port and not is_icmp):
         return _printable(host)
-    return f"[{host}]:{port}" if ":" in host else f"{_printable(host)}:{port}"
+    return f"[{_printable(host)}]:{port}" if ":" in host else f"{_printable(host)}:{port}"
 
 
 def _printable(text: str) -> str:

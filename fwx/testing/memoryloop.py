@@ -47,7 +47,7 @@ class MemoryLoop:
         self._on_post: Callable[[], None] = lambda: None
         # What was put off to the next round.
         self._soon: list[Callable[[], object]] = []
-        self.queue = RunQueue(self._call_soon, lambda _: self._on_post())
+        self.queue = RunQueue(self._call_soon, lambda _: self._on_post(), self.time)
         self.asyncio = MemoryEventLoop(self)  # type: ignore[abstract]  # what it cannot do it refuses
 
     def time(self) -> float:

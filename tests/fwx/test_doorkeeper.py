@@ -163,6 +163,17 @@ def test_one_user_from_many_addresses(hall: Hall) -> None:
     assert (len(hall.address_gate), len(hall.user_gate)) == (0, 0)
 
 
+def test_long_names_are_not_kept(hall: Hall) -> None:
+    """Whoever guesses with names of 64 KiB does not fill the memory; they share the limit of how they begin."""
+    for number in range(MOST_ATTEMPTS_OF_USER):
+        hall.come(f"10.0.1.{number}", "x" * 65536 + str(number))
+        hall.answer(WRONG)
+    hall.come("10.0.2.1", "x" * 256)
+    assert hall.asked == []
+    hall.run()
+    assert "for this user" in hall.results[MOST_ATTEMPTS_OF_USER].reason
+
+
 def test_guesses_for_one_user_wait_their_turn(hall: Hall) -> None:
     """A hundred addresses at a time guess no more often than one after the other; with the right password all go in."""
     for number in range(100):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from fwx.impl.domainset import DomainSet
 from fwx.impl.networkrules import NetworkRule
 from fwx.impl.networks import ComputerSet, LocalAddresses, Network, Networks
 from fwx.impl.policy import Policy, Rule
+from fwx.impl.protocol import Protocol
+from fwx.impl.schedule import Calendar, Schedule
 from fwx.impl.urlset import Url, UrlSet
 from fwx.impl.webrequest import WebRequest
 from fwx.interfaces import SocketAddress
+from fwx.interfaces.protocols import PortRange, ProtocolConnection
 
 CONFIG = """
 [[network]]
@@ -253,9 +259,16 @@ RULES = st.lists(
         st.booleans(),
         st.sampled_from(("any", "alice", "staff")),
         st.sampled_from(("", "", "system", "typed", "disabled")),
+        st.sampled_from((("any",), ("any",), ("HTTP",), ("odd",))),
+        st.sampled_from(((), (), ((1, 1023),), ((500, 500), (4000, 5000)))),
+        st.sampled_from(("", "", "work", "night")),
     ),
     max_size=6,
 )
+SCHEDULES = (Schedule("work", frozenset(range(5)), ((480, 1080),)), Schedule("night", frozenset({0}), ((1320, 360),)))
+ODD = Protocol.configured("odd", None, (ProtocolConnection("tcp", "outbound", (PortRange(1, 100),)),))
+# Noon, and shortly before and after midnight, of a Monday; local time is UTC.
+MOMENTS = tuple(calendar.timegm((2026, 11, *time_, 0)) for time_ in ((2, 12, 0), (2, 23, 59), (3, 0, 1)))
 NETWORK_RULES = st.lists(
     st.tuples(
         st.sampled_from(("internal", "servers", "any")),
@@ -272,11 +285,11 @@ REQUESTS = st.one_of(
 
 
 def rule_of(number: int, drawn: Any) -> Rule:
-    action, source, target, shadow, user, kind = drawn
+    action, source, target, shadow, user, kind, protocols, ports, schedule = drawn
     return Rule(
         f"r{number}",
         action,
-        ("any",),
+        protocols,
         source,
         ("localhost",) if kind == "system" else target,
         shadow=shadow,
@@ -285,23 +298,30 @@ def rule_of(number: int, drawn: Any) -> Rule:
         content_types=("text/*",) if kind == "typed" and action == "allow" else (),
         system=kind == "system",
         enabled=kind != "disabled",
+        source_ports=ports,
+        schedule=schedule,
     )
 
 
-def policy_of(rules: Any, network_rules: Any) -> Policy:
+def policy_of(rules: Any, network_rules: Any, moment: float) -> Policy:
     local = LocalAddresses(reader=lambda _path: "", clock=lambda: 0.0)
     networks = (Network("internal", ("10.1.0.0/16",)), Network("servers", ("10.2.0.0/24",)))
     return Policy(
         Networks(networks, local, (ComputerSet("few", ("10.1.0.5", "203.0.113.9")),)),
         (DomainSet("names", ("www.example.org",)),),
-        (),
+        (ODD,),
         [rule_of(number, drawn) for number, drawn in enumerate(rules)],
+        Calendar(SCHEDULES, lambda: moment, time.gmtime),
         url_sets=(UrlSet("pages", ("www.example.org/a/*", "10.1.0.9")),),
         network_rules=[
             NetworkRule(f"n{number}", (source,), (target,), relation)
             for number, (source, target, relation) in enumerate(network_rules)
         ],
     )
+
+
+def elements(document: Any) -> list[tuple[str, str]]:
+    return [(rule["rule"], rule["element"]) for rule in document["rules"]]
 
 
 @given(
@@ -313,23 +333,41 @@ def policy_of(rules: Any, network_rules: Any) -> Policy:
     st.sampled_from(("", "alice", "bob")),
     st.sampled_from(("TCP", "UDP")),
     REQUESTS,
+    st.sampled_from((500, 4000, 40000)),
+    st.sampled_from(MOMENTS),
 )
 def test_it_agrees_with_the_decision(
-    rules: Any, network_rules: Any, client: str, to: str, resolved: str, user: str, transport: str, request_: Any
+    rules: Any,
+    network_rules: Any,
+    client: str,
+    to: str,
+    resolved: str,
+    user: str,
+    transport: str,
+    request_: Any,
+    port: int,
+    moment: float,
 ) -> None:
-    """The document's decision and its deciding rule are the policy's own, whatever the policy and the connection."""
-    policy = policy_of(rules, network_rules)
+    """The document's decision and its deciding rule are the policy's own, whatever the policy and the connection; now,
+    and for a time that is asked about.
+    """
+    policy = policy_of(rules, network_rules, moment)
+    earlier = policy_of(rules, network_rules, MOMENTS[0])
     destination = SocketAddress.parse(to)
     who = known_as(user, ("staff",) if user == "alice" else ())
     resolved = resolved if destination.address is None else ""
     is_web = request_ is not None and transport == "TCP"
     web = WebRequest(Url(destination.host, destination.port, request_[0]), request_[1]) if is_web else None
-    found = Explainer(policy, (), {}, {}).explain(
-        Asked(SocketAddress(client, 4000), destination, transport, resolved, who, user, web=web)
-    )
-    verdict = policy.judge(client, 4000, destination, transport, resolved or None, who, web=web)
+    # What is remembered for another port is not said of this one.
+    policy.judge(client, 40000 if port == 500 else 500, destination, transport, resolved or None, who, web=web)
+    asked = Asked(SocketAddress(client, port), destination, transport, resolved, who, user, web=web)
+    found = Explainer(policy, (), {}, {}).explain(asked)
+    then = Explainer(earlier, (), {}, {}).explain(replace(asked, moment=moment))
+    assert then["decision"] == found["decision"]
+    assert elements(then) == elements(found)
+    verdict = policy.judge(client, port, destination, transport, resolved or None, who, web=web)
     # What is remembered is what was said.
-    assert policy.judge(client, 4000, destination, transport, resolved or None, who, web=web) == verdict
+    assert policy.judge(client, port, destination, transport, resolved or None, who, web=web) == verdict
     decision = found["decision"]
     assert (decision["allowed"], decision["rule"], decision["result"]) == (
         verdict.allowed,

@@ -22,6 +22,7 @@ from fwx.firewall_log import FirewallLog, read
 from fwx.firewall_log_schema import FirewallLogError
 from fwx.impl.alert import Alert, Severity
 from fwx.impl.logrecord import Action, LogRecord
+from tests.fwx.logs.records import Shelf
 
 T0 = 1_767_323_045.678  # 2026-01-02 03:04:05.678 UTC
 NEVER = 3600.0
@@ -493,3 +494,31 @@ def test_what_is_written_after_close_is_not_lost_silently(
         log.write_alert(Alert(T0, "e", Severity.ERROR, "s", "", "too late"))
     assert "connection_id=4711" in caplog.text
     assert "too late" in caplog.text
+
+
+def test_it_works_again_when_no_sink_fails(opened: Callable[..., FirewallLog], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told so while another sink still fails."""
+    monkeypatch.setattr("fwx.logs.writer._RETRY_SECONDS", 0.01)
+    first, second = Shelf(), Shelf()
+    first.break_down()
+    second.break_down()
+    both_fail, told, recovered = threading.Semaphore(0), list[str | None](), threading.Event()
+
+    def on_recovery() -> None:
+        told.append(log.failed)
+        if second.taken:
+            recovered.set()
+
+    log = opened(
+        others=[("first", first), ("second", second)],
+        flush_interval=0.01,
+        on_failure=lambda _: both_fail.release(),
+        on_recovery=on_recovery,
+    )
+    log.write(record(1))
+    assert all(both_fail.acquire(timeout=PATIENCE) for _ in range(2))
+    first.error = None
+    assert log._writers[1].flush(PATIENCE)
+    second.error = None
+    assert recovered.wait(PATIENCE)
+    assert told == [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -103,6 +104,42 @@ def test_following_yields_what_is_written_later(log: Log, path: Path) -> None:
     log.write(record(0), record(1))
     rows = read(path, limit=1, follow=True, wait=lambda: log.write(*map(record, next(batches))))
     assert [row["connectionid"] for row in itertools.islice(rows, 2004)] == list(range(1, 2005))
+    rows.close()
+
+
+def test_following_goes_on_where_all_was_deleted_for_its_age(log: Log, path: Path) -> None:
+    """SQLite counts from 1 again, then."""
+
+    def begin_anew() -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM firewall_log")
+            connection.commit()
+        log.write(record(4))
+
+    log.write(*map(record, (1, 2, 3)))
+    once = iter([begin_anew])
+    rows = read(path, follow=True, wait=lambda: next(once)())
+    assert [next(rows)["connectionid"] for _ in range(4)] == [1, 2, 3, 4]
+    rows.close()
+
+
+def test_following_goes_on_with_the_file_that_takes_the_place_of_one_moved_away(log: Log, path: Path) -> None:
+    other = path.with_name("other.db")
+
+    def move_away() -> None:
+        made = FirewallLog(other)
+        made.open()
+        for number in (10, 11, 12):
+            made.write(record(number))
+        made.close(PATIENCE)
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").rename(path.with_name(f"old{suffix}"))
+        other.rename(path)
+
+    log.write(*map(record, (1, 2)))
+    once = iter([move_away])
+    rows = read(path, follow=True, wait=lambda: next(once)())
+    assert [next(rows)["connectionid"] for _ in range(5)] == [1, 2, 10, 11, 12]
     rows.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 import uvloop
 
 from fwx.descriptors import Descriptor
+from fwx.impl.runqueue import TURN_SECONDS
 from fwx.impl.transport import ENDING, READABLE, WRITABLE
 from fwx.network import Poller, SocketNetwork, SocketTransport
 
@@ -408,3 +410,30 @@ def test_a_number_that_is_taken_again_within_a_batch(world: World) -> None:
     world.poller.release(next(each for each in pair if each.fileno() == first))
     for fd in (taken, *(end for pipe in pipes for end in pipe)):
         os.close(fd)
+
+
+def test_the_loop_has_its_turn_when_time_is_over(world: World) -> None:
+    """However many sockets can be read, however much each brings: timers and signals do not wait for all of them."""
+    pairs = [world.pair() for _ in range(200)]
+    ready: list[int] = []
+    now = [0.0]
+    world.poller.queue.clock = lambda: now[0]
+
+    def take(mask: int) -> None:
+        if mask & READABLE:
+            now[0] += TURN_SECONDS / 4
+            ready.append(mask)
+
+    for transport, _ in pairs:
+        transport.watch(take)
+    world.turns()
+    for _, outside in pairs:
+        outside.send(b"x")
+    seen = [0]
+
+    def look() -> bool:
+        seen.append(len(ready))
+        return len(ready) == 200
+
+    world.until(look)
+    assert all(after - before <= 32 for before, after in itertools.pairwise(seen))

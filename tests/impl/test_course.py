@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fwx.impl.course import Pending, proceed
+from fwx.impl.course import Pending, proceed, take_step
 
 
 async def twice(first: Pending[int], second: Pending[int]) -> int:
@@ -75,3 +75,16 @@ def test_a_later_failure_that_nobody_asked_for_reaches_who_settled() -> None:
     with pytest.raises(LookupError):
         pending.settle(None)
     assert course.has_ended
+
+
+def test_a_step_tells_of_each_failure_once() -> None:
+    """What raises in the call itself, at once in its coroutine, and later; a step that waits for nothing is done."""
+    waits, failures, done = Pending[None](), list[Exception](), list[int]()
+    take_step(failures.append, done.append, 1)
+    assert done == [1]
+    take_step(failures.append, done.remove, 2)
+    take_step(failures.append, failing)
+    take_step(failures.append, failing, waits)
+    assert [type(error) for error in failures] == [ValueError, LookupError]
+    waits.settle(None)
+    assert [type(error) for error in failures] == [ValueError, LookupError, LookupError]

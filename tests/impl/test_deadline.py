@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fwx.impl.deadline import DeadlineQueue
+from fwx.impl.runqueue import TURN_SECONDS
 
 if TYPE_CHECKING:
     from tests.impl.conftest import Clock
@@ -104,3 +105,22 @@ def test_another_time(clock: Clock, deadlines: DeadlineQueue) -> None:
     deadlines.change(20.0)
     clock.advance(3.0)
     assert called[3:] == [("last", 21.0)]
+
+
+def test_many_at_a_time_leave_the_loop_its_turns(clock: Clock, deadlines: DeadlineQueue) -> None:
+    """Thousands of handshakes that nobody has ended are not given up in one turn: data does not wait for that."""
+    called: list[float] = []
+
+    def slow() -> None:
+        clock.now += TURN_SECONDS / 2
+        called.append(clock.now)
+
+    for _ in range(20):
+        deadlines.add(slow)
+    before = clock.now
+    clock.advance(10.0)
+    assert 0 < len(called) < 20
+    while clock.timers:
+        clock.advance(TURN_SECONDS)
+    assert len(called) == 20
+    assert clock.now - before < 11

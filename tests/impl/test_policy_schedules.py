@@ -193,13 +193,14 @@ def test_a_disabled_rule_matches_nothing() -> None:
 
 
 def test_each_rule_is_told_with_the_element_that_does_not_fit() -> None:
-    """B7.9: the protocol is compared first, then the source."""
+    """B7.9: the protocol is compared first, then the source; of several that do not fit the first one is told."""
+    servers, low = ("servers",), ((1, 1023),)
     policy = make(
-        rule("mail", protocols=("SMTP",), source=("servers",)),
-        rule("from servers", source=("servers",), to=("servers",)),
-        rule("low ports", source_ports=((1, 1023),), to=("servers",)),
-        rule("at night", schedule="night"),
-        rule("to servers", to=("servers",), users=("alice",)),
+        rule("mail", protocols=("SMTP",), source=servers, source_ports=low, to=servers, users=("alice",)),
+        rule("from servers", source=servers, source_ports=low, to=servers, users=("alice",)),
+        rule("low ports", source_ports=low, to=servers, users=("alice",)),
+        rule("at night", schedule="night", protocols=("SMTP",), source=servers),
+        rule("to servers", to=servers, users=("alice",)),
         rule("alice", users=("alice",)),
         rule("try", "deny", shadow=True),
         rule("web", protocols=("HTTP",)),

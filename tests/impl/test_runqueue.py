@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fwx.impl.runqueue import TURN, RunQueue
+from fwx.impl.runqueue import TURN, TURN_SECONDS, RunQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,14 @@ class Loop:
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
         self.threadsafe: list[Callable[[], None]] = []
+        self.now = 0.0
+
+    def work(self) -> None:
+        """Take half of the time that a turn has."""
+        self.now += TURN_SECONDS / 2
 
     def queue(self) -> RunQueue:
-        return RunQueue(self.soon.append, self.threadsafe.append)
+        return RunQueue(self.soon.append, self.threadsafe.append, lambda: self.now)
 
 
 def test_in_order_and_scheduled_once() -> None:
@@ -82,6 +87,56 @@ def test_a_turn_is_bounded() -> None:
     assert (count[0], len(loop.soon)) == (TURN, 1)
     loop.soon.pop()()
     assert (count[0], len(loop.soon)) == (2 * TURN, 1)
+
+
+def test_a_turn_ends_when_its_time_is_over() -> None:
+    """Items that move megabytes have the loop wait no longer than others do: timers and signals have their turn."""
+    loop, done = Loop(), list[int]()
+    queue = loop.queue()
+    for number in range(100):
+        queue.post(loop.work)
+        queue.post(done.append, number)
+    loop.soon.pop()()
+    assert 0 < len(done) < 10
+    assert len(loop.soon) == 1
+    while loop.soon:
+        loop.soon.pop()()
+    assert done == list(range(100))
+
+
+def test_what_is_deferred_shares_the_time_of_a_turn() -> None:
+    """Thousands of connections that have more to read do not all go on in one round of the loop."""
+    loop, done = Loop(), list[int]()
+    queue = loop.queue()
+
+    def again(number: int) -> None:
+        loop.work()
+        done.append(number)
+        if number < 100:
+            queue.defer(again, number + 100)
+
+    for number in range(100):
+        queue.defer(again, number)
+    assert len(loop.soon) == 1
+    loop.soon.pop()()
+    assert 0 < len(done) < 10
+    while loop.soon:
+        assert len(loop.soon) == 1
+        loop.soon.pop()()
+    assert done == list(range(200))
+
+
+def test_what_is_deferred_meanwhile_has_the_next_round(caplog: pytest.LogCaptureFixture) -> None:
+    loop, done = Loop(), list[str]()
+    queue = loop.queue()
+    queue.defer(queue.defer, done.append, "later")
+    queue.defer(lambda: 1 / 0)
+    queue.defer(done.append, "now")
+    loop.soon.pop()()
+    assert done == ["now"]
+    assert "ZeroDivisionError" in caplog.text
+    loop.soon.pop()()
+    assert (done, loop.soon) == (["now", "later"], [])
 
 
 def test_a_fault_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +105,31 @@ def test_a_session_of_a_securenat_client_without_connections(rig: Rig) -> None:
     (line,) = ask(rig, "sessions")
     assert (line["session"]["kind"], line["session"]["connections"]) == ("SecureNAT", 0)
     assert ask(rig, "sessions", rule="everything") == []
+
+
+def test_the_loop_has_its_turns_within_a_large_session(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All connections of an address are one session: to look at them, and to end them, is not one turn of the loop."""
+    monkeypatch.setattr("fwx.sessions_control._AT_ONCE", 4)
+    for _ in range(12):
+        opened_by(rig, "127.0.0.1")
+    control, rounds = SessionsControl(rig.engine), [0]
+
+    async def count() -> None:
+        while True:
+            await asyncio.sleep(0)
+            rounds[0] += 1
+
+    async def counted(command: str) -> int:
+        lines: Any = Lines()
+        rounds[0] = 0
+        counter = asyncio.create_task(count())
+        await getattr(control, command)({"from": "127.0.0.1"}, lines)
+        counter.cancel()
+        assert len(lines.sent) > 12
+        return rounds[0]
+
+    assert rig.loop.run_until_complete(counted("sessions")) >= 3 * 12 // 4
+    assert rig.loop.run_until_complete(counted("kill")) >= 2 * 12 // 4
 
 
 def test_rates_come_from_two_looks(rig: Rig) -> None:

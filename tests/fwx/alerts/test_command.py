@@ -173,3 +173,25 @@ def test_one_that_cannot_be_killed_holds_nobody_up(
     kill(spared[0], signal.SIGKILL)
     waiting.join(SECONDS)
     assert not Path(f"/proc/{spared[0]}").exists(), "it is waited for all the same"
+
+
+def test_nobody_waits_for_one_that_takes_its_time_to_be_gone(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has much memory to give back, or hangs in the kernel for a while: the loop goes on meanwhile."""
+    kill = os.killpg
+    turns = [0]
+
+    async def late() -> str:
+        async def turn(group: int) -> None:
+            for _ in range(100):
+                turns[0] += 1
+                await asyncio.sleep(0)
+            kill(group, signal.SIGKILL)
+
+        tasks: list[asyncio.Task[None]] = []
+        monkeypatch.setattr(os, "killpg", lambda group, _: tasks.append(asyncio.create_task(turn(group))))
+        return str(await run_command(["/bin/sleep", "100"], {}, "m", 0.05))
+
+    monkeypatch.setattr("fwx.alerts.command.KILL_SECONDS", SECONDS)
+    assert "has not ended" in run(late())
+    assert turns == [100]
+    assert not [thread for thread in threading.enumerate() if thread.name == "fwx-alert-wait"]

@@ -220,7 +220,7 @@ async def dropped(place: Place, count: int) -> None:
     async with asyncio.timeout(10):
         while True:
             exchanges = [each for each in map(_owner, place.bench.timers) if each is not None]
-            if any(len(exchange._dropped) >= count for exchange in exchanges):
+            if any(exchange._dropped >= count for exchange in exchanges):
                 return
             await asyncio.sleep(0)
 

@@ -89,7 +89,8 @@ def test_no_value_ends_another_or_the_line(tmp_path: Path, name: str) -> None:
     (line,) = written(tmp_path, record(1, username=name))
     assert line.isascii()
     assert line.isprintable()
-    assert json.loads(line)["ClientUserName"] == name
+    found = json.loads(line)["ClientUserName"]
+    assert found == name.encode("utf-8", "backslashreplace").decode()  # strict programs read no lone surrogates
 
 
 def test_what_no_number_or_text_is_becomes_text(tmp_path: Path) -> None:

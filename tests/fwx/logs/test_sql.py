@@ -109,6 +109,20 @@ def test_no_value_from_the_network_stops_the_log(
     assert next(read(url))[column] == stored
 
 
+@pytest.mark.parametrize(
+    ("encoding", "stored"),
+    [("LATIN1", ["caf\xe9", "\\u20ac", "x" * 4096]), ("SQL_ASCII", ["caf\xe9", "\u20ac", "x" * 65536])],
+)
+def test_a_database_of_another_encoding(postgresql: PostgreSQL, encoding: str, stored: list[str]) -> None:
+    """A name that it cannot hold is written in escapes, it does not stop the log: clients choose names."""
+    url = postgresql.create(encoding)
+    sink = SqlSink(url, "test")
+    sink.commit(batch("t", record(1, username="caf\xe9")))
+    sink.commit(batch("u", record(2, username="\u20ac"), record(3, username="x" * 65536)))
+    sink.close()
+    assert [row["ClientUserName"] for row in read(url)] == stored
+
+
 def test_another_database_is_written_by_sqlalchemy_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
     sink = SqlSink(url, "test", Keep(days=1))

@@ -119,13 +119,15 @@ def test_a_field_that_is_left_out_is_not_in_the_file(opened: Callable[..., W3cSi
         ({"protocol": "ICMP", "destination_port": 0}, "192.0.2.1:0"),
         ({"protocol": "ICMP", "destination_port": 4}, "192.0.2.1:4"),
         ({"protocol": "GRE"}, "192.0.2.1"),
+        ({"destination_ip": "2001:db8::1", "destination_port": 80}, "[2001:db8::1]:80"),
+        ({"destination_ip": "fe80::1%a\nb", "destination_port": 80}, r"[fe80::1%a\nb]:80"),
     ],
 )
 def test_ports_and_what_stands_in_their_place(
     opened: Callable[..., W3cSink], folder: Path, fields: dict[str, Any], expected: str
 ) -> None:
     """B9.6: of ICMP the code stands where the destination's port does, the type where the source's does."""
-    opened(fields=("destination",)).commit(batch("t", record(1, destination_ip="192.0.2.1", **fields)))
+    opened(fields=("destination",)).commit(batch("t", record(1, **{"destination_ip": "192.0.2.1", **fields})))
     assert lines(folder / FIRST) == [expected]
 
 
@@ -139,6 +141,8 @@ def test_ports_and_what_stands_in_their_place(
         ("\x1b[2J\x85\u2028", r"\x1b[2J\x85\u2028"),
         ("caf\xe9", "caf\xe9"),
         ("lone \udcff", r"lone \udcff"),
+        ("#Fields: forged", r"\x23Fields: forged"),
+        ("#", r"\x23"),
         ("", "-"),
     ],
 )
