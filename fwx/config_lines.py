@@ -23,6 +23,7 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_PLAIN_NAME = re.compile(r"([A-Za-z0-9_-]+)[ \t]*=[ \t]*(?![ \t\n#])")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 _PLAIN_ITEM = re.compile(r'"[^"]*+"|#[^\n]*+')
 
@@ -185,6 +186,11 @@ class _Scanner:
         """Step over a key of *table* and the equals sign behind it."""
         line = self._line()
         path = table
+        if plain := _PLAIN_NAME.match(self._text, self._at):
+            path = (*path, plain[1])
+            self._paths.setdefault(path, line)
+            self._at = plain.end()
+            return path
         for part in self._key():
             path = (*path, part)
             self._paths.setdefault(path, line)

@@ -3,13 +3,17 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx import config_lines
+from fwx.config import parse
 from fwx.config_lines import LineIndex, index_lines
 from fwx.config_problems import KeyPath
+from fwx.config_source import source_of
 
 TEXT = '''\
 # a comment with [brackets] and "quotes
@@ -126,6 +130,13 @@ def test_nothing_is_sought_before_a_line_is_asked_for() -> None:
     lines = LineIndex(b"! = 2")
     with pytest.raises(ValueError, match=r"line 1: not valid TOML"):
         lines.line(("a",))
+
+
+def test_a_file_without_a_fault_has_no_line_sought(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_lines, "_Scanner", None)
+    configuration, problems = parse(source_of(Path("fwx.toml"), b'[[domains]]\nname = "d"\nnames = ["a.example"]\n'))
+    assert configuration is not None
+    assert problems == []
 
 
 def test_the_items_of_a_long_array_have_their_lines() -> None:

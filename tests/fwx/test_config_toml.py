@@ -38,6 +38,7 @@ def outcome(read: Any, text: str) -> object:
         '"a = [" = 1\n"]" = ["x"]',
         # Numbers that the text has already.
         'a = 10000000e-10000000\nb = ["x"]\nc = 1e-10000001',
+        '# a = ["x"]\nb = 10000000e-10000000',
         # No TOML.
         'a = ["x"]\na = ["y"]',
         'a = ["x"]\n[a]\n',

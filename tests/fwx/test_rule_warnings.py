@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwx import rule_warnings
 from fwx.commands.check import check
 from fwx.composition import policy_of
 from fwx.config import Configuration, parse
@@ -244,3 +245,18 @@ def test_what_is_found_never_matches(rules: list[dict[str, Any]], connections: l
         explained = policy.explain(source, port, target, "TCP", resolved, who, moment=moment, web=web)
         matching = {step.rule.name for step in explained.steps if step.outcome in sure}
         assert not matching & told, explained
+
+
+def test_what_many_rules_say_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+    original = rule_warnings._has_users
+
+    def counted(wide: Any, narrow: Any) -> bool:
+        compared.append((wide, narrow))
+        return original(wide, narrow)
+
+    monkeypatch.setattr(rule_warnings, "_has_users", counted)
+    users = [["alice"], ["bob"]]
+    rules = [{"from": ["wide"], "source_ports": [str(number)], "users": users[number % 2]} for number in range(1, 40)]
+    assert found(*rules, {"from": ["inner"], "source_ports": ["7"], "users": ["bob"]}) == [(39, 6)]
+    assert len(compared) == 4
