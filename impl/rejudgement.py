@@ -83,7 +83,9 @@ def _forget_refusals(connections: list[ConnectionBase]) -> None:
     What filters refuse stays refused (B2.19).
     """
     for connection in connections:
-        for each in connection.destinations if isinstance(connection, FWXDatagramConnection) else ():
+        if not isinstance(connection, FWXDatagramConnection):
+            continue
+        for each in connection.destinations:
             refused = each.verdict is not None and not (each.verdict.allowed or each.secondary)
             if refused and each.state is State.DENIED:
                 connection.end_destination(each, S_OK, "")

@@ -81,7 +81,7 @@ class Entry(NamedTuple):
         """
         found = _ENTRY.fullmatch(text)
         assert found is not None
-        if found["scheme"] not in (None, "http"):
+        if (found["scheme"] or "http").lower() != "http":
             raise ValueError(f"has the scheme {found['scheme']!r}: only plain HTTP shows its URLs")
         authority = _AUTHORITY.fullmatch(found["authority"])
         if authority is None:
@@ -89,8 +89,11 @@ class Entry(NamedTuple):
         below = authority["host"].startswith("*.")
         try:
             host = normalise_host(authority["host"].removeprefix("*.").removeprefix("[").removesuffix("]"))
-            if below and host.rpartition(".")[2].isdigit():
+            numeric = host.rpartition(".")[2].isdigit()
+            if below and numeric:
                 raise ValueError("there are no names below an address")
+            if numeric:
+                parse_ip(host)  # 127.1 is nothing that a request may name
             if "*" in host or not re.fullmatch(r"[a-z0-9._:-]+", host):
                 raise ValueError("only *. may stand before a name")
         except ValueError as error:

@@ -99,6 +99,7 @@ def test_an_entry(entry: str, host: str, path: str, expected: str) -> None:
     [
         ("http://example.org", 80, "yes"),
         ("http://example.org:80/", 80, "yes"),
+        ("HTTP://example.org:80/", 80, "yes"),
         ("http://example.org", 8080, "no"),
         ("example.org:8080/", 8080, "yes"),
         ("example.org:*/", 8080, "yes"),
@@ -113,6 +114,7 @@ def test_ports(entry: str, port: int, expected: str) -> None:
     ("text", "why"),
     [
         ("https://example.org/", "has the scheme 'https': only plain HTTP shows its URLs"),
+        ("127.1/x", "names the host '127.1', '127.1' does not appear to be an IPv4 or IPv6 address"),
         ("example.org/a?b", "has a query or a fragment"),
         ("example.org/a#b", "has a query or a fragment"),
         ("example.org/*/b", "has a * that is not at the end"),
