@@ -6,15 +6,14 @@ that ``fwx --version`` and ``fwx check`` do not pay for the service. Exit codes:
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from fwx import __version__
+from fwx.garbage import uncollected
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "Run the Firewall service until it is told to stop.",
@@ -39,18 +38,6 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import without looking for garbage meanwhile: modules make little of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 class LazyGroup(click.Group):
     """A group that knows its commands by name and help line, and imports a command's module on first use."""
 
@@ -70,7 +57,7 @@ class LazyGroup(click.Group):
         """
         if cmd_name not in self._table:
             return None
-        with _uncollected():
+        with uncollected():
             module = import_module(f"fwx.commands.{cmd_name}")
         command = getattr(module, cmd_name, None)
         if not isinstance(command, click.Command):

@@ -17,6 +17,7 @@ from fwx.denials import DenialFigures
 from fwx.filter_loader import filter_clsid, make_filter, option_problems
 from fwx.firewall_log import FirewallLog
 from fwx.firewall_log_schema import FirewallLogError
+from fwx.garbage import uncollected
 from fwx.impl.domainset import DomainSet
 from fwx.impl.fault import FaultReporter
 from fwx.impl.filterhost import FilterHost
@@ -77,6 +78,11 @@ def log_of(
 def policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
     """Make the policy of *configuration*; without rules it is the embedded default, behind system rules if there are
     any. *local* is this host."""
+    with uncollected():
+        return _policy_of(configuration, local)
+
+
+def _policy_of(configuration: Configuration, local: LocalAddresses) -> Policy:
     if not configuration.all_rules:
         return Policy.embedded_default(local)
     rules = tuple(map(_rule_of, configuration.rules)) or (EMBEDDED_DEFAULT,)

@@ -11,6 +11,7 @@ from fwx.config_problems import ConfigurationError, Problem
 from fwx.config_references import reference_problems
 from fwx.config_source import Source, read_source
 from fwx.config_validation import form_problems
+from fwx.garbage import uncollected
 
 __all__ = ["Configuration", "ConfigurationError", "Problem", "load", "parse"]
 
@@ -30,8 +31,9 @@ def load(path: Path | None) -> Configuration:
 
 def parse(source: Source) -> tuple[Configuration | None, list[Problem]]:
     """Judge the form and the names of *source*. The configuration is ``None`` when its form is wrong."""
-    problems = reference_problems(source)
-    try:
-        return Configuration.model_validate(source.data, context=source), problems
-    except ValidationError as error:
-        return None, form_problems(error, Configuration, source) + problems
+    with uncollected():
+        problems = reference_problems(source)
+        try:
+            return Configuration.model_validate(source.data, context=source), problems
+        except ValidationError as error:
+            return None, form_problems(error, Configuration, source) + problems

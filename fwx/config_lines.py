@@ -9,10 +9,12 @@ from __future__ import annotations
 import bisect
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from fwx.config_problems import KeyPath
+from fwx.config_toml import pieces_of
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _KEY_GAP = re.compile(r"[ \t]*")
@@ -22,23 +24,71 @@ _STRING = re.compile(
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
+_PLAIN_ITEM = re.compile(r'"[^"]*+"|#[^\n]*+')
 
 
 class LineIndex:
-    """The lines of a document's keys. ``paths`` maps each path (names and array indices) to its line, from 1."""
+    """The lines of a document's keys, from 1, by their paths (names and array indices).
 
-    __slots__ = ("paths",)
+    Nothing is sought before the first line is asked for: a file without a fault has no need of any.
+    """
 
-    def __init__(self, paths: Mapping[KeyPath, int]) -> None:
-        self.paths = paths
+    def __init__(self, content: bytes = b"") -> None:
+        """:param content: of the document, as UTF-8; :func:`tomllib.loads` must have accepted it."""
+        self._content = content
+
+    @property
+    def paths(self) -> Mapping[KeyPath, int]:
+        """Each path of the document with its line."""
+        keys, arrays = self._scanned
+        items = ((path, array.lines()) for path, array in arrays.items())
+        return {**keys, **{(*path, index): line for path, lines in items for index, line in enumerate(lines)}}
 
     def line(self, path: KeyPath) -> int:
         """Return the line of *path*, or of the innermost table around it that is written; 1 when nothing is."""
+        keys, arrays = self._scanned
         for length in range(len(path), 0, -1):
-            found = self.paths.get(path[:length])
+            found = keys.get(path[:length])
             if found is not None:
                 return found
+            array, index = arrays.get(path[: length - 1]), path[length - 1]
+            if array is not None and isinstance(index, int) and (line := array.line(index)) is not None:
+                return line
         return 1
+
+    @cached_property
+    def _scanned(self) -> tuple[dict[KeyPath, int], dict[KeyPath, _PlainArray]]:
+        return _Scanner(_text_of(self._content)).scan()
+
+
+class _PlainArray:
+    """An array of plain strings: where its pieces are in the text, and nothing yet of each string."""
+
+    def __init__(self, text: str, first: int, start: int, pieces: list[tuple[int, int]]) -> None:
+        """:param first: the line where it begins. :param start: where that is in *text*."""
+        self._text, self._first, self._start, self._pieces = text, first, start, pieces
+        self._lines: list[int] | None = None
+
+    def line(self, index: int) -> int | None:
+        """Return the line of the item at *index*; ``None`` where there is none."""
+        lines = self.lines()
+        return lines[index] if 0 <= index < len(lines) else None
+
+    def lines(self) -> list[int]:
+        """Return the line of each item."""
+        if self._lines is None:
+            self._lines = list(self._sought())
+        return self._lines
+
+    def _sought(self) -> Iterator[int]:
+        line, at = self._first, self._start
+        for start, end in self._pieces:
+            for item in _PLAIN_ITEM.finditer(self._text, start, end):
+                if item[0].startswith("#"):
+                    continue
+                line += self._text.count("\n", at, item.start())
+                at = item.start()
+                yield line
 
 
 class Item(NamedTuple):
@@ -56,7 +106,7 @@ class Item(NamedTuple):
 
 def items_of(text: str) -> tuple[Item, ...]:
     """Return the items of *text*, which :func:`tomllib.loads` must have accepted, in its order."""
-    scanner = _Scanner(text.replace("\r\n", "\n"))
+    scanner = _Scanner(_text_of(text.encode()))
     scanner.scan()
     return tuple(scanner.items)
 
@@ -66,7 +116,13 @@ def index_lines(text: str) -> LineIndex:
 
     A table stands where it is first named, an array of tables at its first header, an array's item where it starts.
     """
-    return LineIndex(_Scanner(text.replace("\r\n", "\n")).scan())
+    index = LineIndex(text.encode())
+    index.line(())  # what is no TOML is refused here
+    return index
+
+
+def _text_of(content: bytes) -> str:
+    return content.decode().replace("\r\n", "\n")
 
 
 class _Scanner:
@@ -76,9 +132,11 @@ class _Scanner:
         self._newlines = [match.start() for match in re.finditer("\n", text)]
         self._paths: dict[KeyPath, int] = {}
         self._array_sizes: dict[KeyPath, int] = {}
+        self._arrays: dict[KeyPath, _PlainArray] = {}
         self.items: list[Item] = []
 
-    def scan(self) -> dict[KeyPath, int]:
+    def scan(self) -> tuple[dict[KeyPath, int], dict[KeyPath, _PlainArray]]:
+        """Return the lines of all paths, but for the items of arrays of plain strings, which are told as a whole."""
         table: KeyPath = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
@@ -91,7 +149,7 @@ class _Scanner:
                 path = self._pair(table)
                 self.items.append(Item(path, "key", first, self._line()))
             self._skip(_BLANK)
-        return self._paths
+        return self._paths, self._arrays
 
     def _header(self) -> KeyPath:
         line = self._line()
@@ -119,6 +177,12 @@ class _Scanner:
         return path
 
     def _pair(self, table: KeyPath) -> KeyPath:
+        path = self._name(table)
+        self._value(path)
+        return path
+
+    def _name(self, table: KeyPath) -> KeyPath:
+        """Step over a key of *table* and the equals sign behind it."""
         line = self._line()
         path = table
         for part in self._key():
@@ -126,7 +190,6 @@ class _Scanner:
             self._paths.setdefault(path, line)
         self._at += 1  # the equals sign
         self._skip(_BLANK)
-        self._value(path)
         return path
 
     def _key(self) -> list[str]:
@@ -146,26 +209,39 @@ class _Scanner:
         return next(iter(tomllib.loads(f"{quoted} = 0")))
 
     def _value(self, path: KeyPath) -> None:
-        match self._text[self._at]:
-            case "[":
-                self._array(path)
-            case "{":
-                self._inline_table(path)
-            case '"' | "'":
-                self._take(_STRING)
-            case _:
-                self._take(_SCALAR)
+        """Step over the value of *path*, however deep it is: those around it are on a stack of its own."""
+        around: list[_Open] = []
+        while True:
+            match self._text[self._at]:
+                case "[":
+                    if not self._plain_array(path):
+                        around.append(_Open("]", path))
+                case "{":
+                    around.append(_Open("}", path))
+                case '"' | "'":
+                    self._take(_STRING)
+                case _:
+                    self._take(_SCALAR)
+            while around and self._closed(around[-1].bracket):
+                around.pop()
+            if not around:
+                return
+            inner = around[-1]
+            if inner.bracket == "}":
+                path = self._name(inner.path)
+            else:
+                path = (*inner.path, inner.count)
+                inner.count += 1
+                self._paths[path] = self._line()
 
-    def _array(self, path: KeyPath) -> None:
-        index = 0
-        while not self._closed("]"):
-            self._paths[(*path, index)] = self._line()
-            self._value((*path, index))
-            index += 1
-
-    def _inline_table(self, path: KeyPath) -> None:
-        while not self._closed("}"):
-            self._pair(path)
+    def _plain_array(self, path: KeyPath) -> bool:
+        """Step over an array of plain strings; tell whether it is one."""
+        pieces = pieces_of(self._text, self._at)
+        if pieces is None:
+            return False
+        self._arrays[path] = _PlainArray(self._text, self._line(), self._at, pieces)
+        self._at = pieces[-1][1]
+        return True
 
     def _closed(self, bracket: str) -> bool:
         """Step over the opening bracket or a comma and the blanks around it; tell whether *bracket* follows."""
@@ -190,3 +266,12 @@ class _Scanner:
             raise ValueError(f"line {self._line()}: not valid TOML; parse it with tomllib first")
         self._at = match.end()
         return match.group()
+
+
+class _Open:
+    """An array or an inline table that is not closed yet, with the items that it has so far."""
+
+    __slots__ = ("bracket", "count", "path")
+
+    def __init__(self, bracket: Literal["]", "}"], path: KeyPath) -> None:
+        self.bracket, self.path, self.count = bracket, path, 0

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fwx.config_lines import LineIndex, index_lines
+from fwx.config_lines import LineIndex
 from fwx.config_problems import ConfigurationError, KeyPath, Problem, dotted
+from fwx.config_toml import loads
+from fwx.garbage import uncollected
 
+# Longer than what int() takes.
+_LONG_NUMBER = re.compile(r"(?<=[=,\[\s+-])[0-9_]{4301,}")
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -24,7 +28,7 @@ class Source:
 
     path: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
-    lines: LineIndex = field(default_factory=lambda: LineIndex({}))
+    lines: LineIndex = field(default_factory=LineIndex)
     content: bytes = field(default=b"", repr=False)
 
     @property
@@ -66,11 +70,20 @@ def source_of(path: Path, content: bytes) -> Source:
     except UnicodeDecodeError as error:
         raise _failure(path, _line_of(content[: error.start]), "is not UTF-8 text") from error
     try:
-        return Source(path, tomllib.loads(text), index_lines(text), content)
+        with uncollected():
+            return Source(path, loads(text), LineIndex(content), content)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_failure(path, text, str(error)) from error
     except RecursionError as error:
         raise _failure(path, 0, "has arrays or tables nested too deeply") from error
+    except ValueError as error:  # the only other one that tomllib lets through is Python's own limit of digits
+        raise _failure(path, _line_of_long_number(text), "has a number of more digits than can be read") from error
+
+
+def _line_of_long_number(text: str) -> int:
+    """Return the line of what is most likely the number, 0 where there is none."""
+    found = _LONG_NUMBER.search(text)
+    return _line_of(text[: found.start()].encode()) if found else 0
 
 
 def _syntax_failure(path: Path, text: str, message: str) -> ConfigurationError:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
+from fwx.config_plain import are_plain, is_plain_name, is_plain_prefix
 from fwx.config_problems import did_you_mean
 from fwx.config_web import read_content_type, read_url
 from fwx.interfaces.address import SocketAddress
@@ -93,6 +94,8 @@ def check_host_name(text: str) -> str:
 
 def read_domain(text: str) -> str:
     """Read an exact DNS name or ``*.name``."""
+    if is_plain_name(text):
+        return text
     if _is_address(text):
         raise ValueError("is an address; addresses belong to a [[network]]")
     check_host_name(text.removeprefix("*."))
@@ -146,6 +149,8 @@ def _address_of_range(text: str) -> IPv4Address | IPv6Address:
 
 
 def _check_prefix(text: str) -> None:
+    if is_plain_prefix(text):
+        return
     try:
         network = ip_network(text, strict=False)
     except ValueError:
@@ -310,8 +315,8 @@ Names = Annotated[Array[Name], Field(min_length=1), AfterValidator(reject_repeat
 OptionalNames = Annotated[Array[Name], AfterValidator(reject_repeated)]
 Bind = Annotated[SocketAddress, _reader(read_bind)]
 Target = Annotated[SocketAddress, _reader(read_target)]
-Ranges = Annotated[Array[Annotated[str, AfterValidator(read_range)]], Field(min_length=1)]
-Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(min_length=1)]
+Ranges = Annotated[Array[Annotated[str, AfterValidator(read_range)]], Field(min_length=1), are_plain(is_plain_prefix)]
+Domains = Annotated[Array[Annotated[str, AfterValidator(read_domain)]], Field(min_length=1), are_plain(is_plain_name)]
 Urls = Annotated[Array[Annotated[str, AfterValidator(read_url)]], Field(min_length=1)]
 ContentTypes = Annotated[Array[Annotated[str, AfterValidator(read_content_type)]], AfterValidator(reject_repeated)]
 ServerName = Annotated[str, AfterValidator(read_server_name)]

@@ -33,7 +33,7 @@ def network_problems(source: Source) -> Iterator[Problem]:
 
 def _overlaps(source: Source) -> Iterator[Problem]:
     """Find the networks that hold an address together; each pair is told once, where the later one is written."""
-    written = sorted(_ranges(source), key=lambda each: each.range)
+    written = sorted(_ranges(source), key=lambda each: (each.range.version, each.range.first, each.range.last))
     told: set[frozenset[str]] = set()
     farthest: _Written | None = None
     for each in written:

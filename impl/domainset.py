@@ -11,6 +11,8 @@ from fwx.interfaces.address import parse_ip
 
 # What IDNA leaves as it is, but for the case.
 _PLAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE | re.ASCII)
+# What is normalised already, and no address: those end with a digit, or have a colon.
+_NORMAL: Final = re.compile(r"(?!.{254})(?:[a-z0-9_-]{1,63}\.)*+[a-z0-9_-]{1,63}+(?<=[a-z])", re.ASCII)
 _NONE: Final[frozenset[str]] = frozenset()
 
 
@@ -62,6 +64,8 @@ class DomainSet:
 
     def _checked(self, name: str) -> str:
         bare = name.removeprefix("*.")
+        if _NORMAL.fullmatch(bare):
+            return bare
         try:
             if "*" in bare or is_address(bare):
                 raise ValueError("expected a DNS name or *.name; addresses belong in a network")

@@ -87,7 +87,7 @@ class RuleData:
         :returns: what :meth:`PreparedRuleData.enforce` puts in force; to be dropped if nothing comes of the policy.
         :raises RuleDataError: filters have failed; nothing has changed.
         """
-        return proceed(self._prepare(policy, tuple(hosts)))
+        return proceed(self._prepare(policy, tuple(hosts)), _told_by_result)
 
     async def _prepare(self, policy: Policy, hosts: tuple[FilterHost, ...]) -> PreparedRuleData:
         made: list[tuple[FilterHost, ByRule | None]] = []
@@ -124,6 +124,14 @@ class RuleData:
             except FilterFault as fault:
                 failures.append(str(fault))
         return failures
+
+
+def _told_by_result(error: Exception) -> None:
+    """Nothing more: who waits for the data asks for the result, and each filter's fault has been reported.
+
+    It may be that nobody waits any more. The service that stops settles what its filters have not come back from, and
+    must not fail in the middle of that.
+    """
 
 
 async def _prepared(host: FilterHost, policy: Policy) -> ByRule | None:

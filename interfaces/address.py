@@ -17,6 +17,22 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address:
     return ip_address(text)
 
 
+def plain_prefix(text: str) -> tuple[int, int] | None:
+    """Return the first and the last address of an IPv4 prefix such as ``10.1.0.0/16``; ``None`` where it is no such.
+
+    There may be thousands of them, which are not left to the slow classes of :mod:`ipaddress`.
+    """
+    address, _, length = text.partition("/")
+    if not (length.isascii() and length.isdigit()) or len(length) > 2 or int(length) > 32:
+        return None
+    try:
+        first = int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+    except (OSError, ValueError):
+        return None
+    size = 1 << 32 - int(length)
+    return None if first % size else (first, first + size - 1)
+
+
 class SocketAddress:
     """An immutable IPv4, IPv6 or named end point with its port.
 

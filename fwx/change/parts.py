@@ -81,7 +81,7 @@ def read_parts(
     directories, fingerprint, are_kept = _directories(configuration, before)
     notes = [f"listener {name!r}: its TLS" for name in known_tls]
     notes += [f"upstream {name!r}: its password" for name in known]
-    notes += ["the directories: their secrets and certificates"] * are_kept
+    notes += ["the directories: what their tables name"] * are_kept
     unchanged = {} if old is None else {table.name: table for table in old.filters}
     filters = {
         table.name: _new_filter(configuration, index, faults)

@@ -10,6 +10,7 @@ from typing import Final
 from fwx.config import ConfigurationError, load
 from fwx.config_model import Service
 from fwx.config_problems import Problem
+from fwx.config_toml import loads
 
 _STATE_DIR: Final = re.compile(r"""^\s*state_dir\s*=\s*(?:"([^"\\]+)"|'([^']+)')""", re.MULTILINE)
 
@@ -34,7 +35,7 @@ def state_dir_of(file: Path | None) -> Path:
 def _written(text: str) -> str:
     """Return what *text* says of the folder; nothing where it does not, or no text."""
     try:
-        table = tomllib.loads(text).get("service")
+        table = loads(text).get("service")
     except (tomllib.TOMLDecodeError, RecursionError):
         found = _STATE_DIR.search(text)
         return "" if found is None else found[1] or found[2]

@@ -12,6 +12,7 @@ from fwx.config_check import checked
 from fwx.config_problems import ConfigurationError, Problem, did_you_mean
 from fwx.config_references import DEFAULT_RULE
 from fwx.config_source import source_of
+from fwx.config_toml import loads
 from fwx.rule_file.layout import Block, LayoutError, RuleLayout, newline_of
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class RuleEditor:
         assert path is not None
         source = source_of(path, content)
         configuration = checked(source)
-        expected = dict(tomllib.loads(self._text))
+        expected = dict(loads(self._text))
         change(expected.setdefault(table, []))
         if not expected[table]:
             del expected[table]

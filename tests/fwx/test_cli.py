@@ -72,7 +72,7 @@ def test_version_imports_no_command_and_not_the_service() -> None:
         "print(sorted(name for name in sys.modules if name.startswith('fwx') or name in {'uvloop', 'pydantic'}))"
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert output.splitlines()[-1] == "['fwx', 'fwx.cli']"
+    assert output.splitlines()[-1] == "['fwx', 'fwx.cli', 'fwx.garbage']"
 
 
 @pytest.mark.parametrize("enabled", [True, False])

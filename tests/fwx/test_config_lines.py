@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwx.config_lines import index_lines
+from fwx.config_lines import LineIndex, index_lines
 from fwx.config_problems import KeyPath
 
 TEXT = '''\
@@ -119,6 +120,37 @@ def test_an_empty_text_has_no_paths() -> None:
 def test_a_text_that_is_no_toml_is_refused() -> None:
     with pytest.raises(ValueError, match=r"line 2: not valid TOML"):
         index_lines("a = 1\n! = 2\n")
+
+
+def test_nothing_is_sought_before_a_line_is_asked_for() -> None:
+    lines = LineIndex(b"! = 2")
+    with pytest.raises(ValueError, match=r"line 1: not valid TOML"):
+        lines.line(("a",))
+
+
+def test_the_items_of_a_long_array_have_their_lines() -> None:
+    text = (
+        'a = 1\nnames = [ # "none"\n'
+        + "".join(f'"n{number}", # "{number}"\n\n' for number in range(2500))
+        + "]\nb = 2\n"
+    )
+    lines = index_lines(text)
+    assert [lines.line(("names", index)) for index in (0, 1, 999, 1000, 2499)] == [3, 5, 2001, 2003, 5001]
+    assert lines.line(("names", 2500)) == 2
+    assert lines.line(("names", "x")) == 2
+    assert lines.line(("b",)) == 5004
+    assert set(lines.paths) == set(paths_of(tomllib.loads(text)))
+
+
+def test_values_may_be_nested_as_deeply_as_tomllib_takes_them() -> None:
+    depth = 300
+    text = "a = " + "[" * depth + "\n{ b = 1 }" + "]" * depth
+    tomllib.loads(text)
+
+    def deeper(frames: int) -> int:
+        return deeper(frames - 1) if frames else index_lines(text).line(("a", *[0] * depth, "b"))
+
+    assert deeper(sys.getrecursionlimit() // 2) == 2
 
 
 _gaps = st.sampled_from(["", " ", "\t"])

@@ -435,6 +435,7 @@ SYNTAX = [
     (b'a = "\xff"\n', "1: is not UTF-8 text"),
     (b'a = 1\r\nb = "\xff"\n', "2: is not UTF-8 text"),
     (b"a = " + b"[" * 100_000, " has arrays or tables nested too deeply"),
+    (b"a = 1\nb = -" + b"9" * 5_000, "2: has a number of more digits than can be read"),
 ]
 
 

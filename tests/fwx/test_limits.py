@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from fwx import limits
@@ -148,12 +150,15 @@ def test_the_oldest_udp_session_makes_room(clock: Clock) -> None:
 
 
 def test_the_figures_of_the_table() -> None:
-    """B11.5: each row of B11's table, its default and that of the exceptions; what is written replaces it."""
+    """B11.4, B11.5: each row of B11's table, its default and that of the exceptions; what is written replaces it."""
     written = Limits.model_validate({"exceptions": {"addresses": ["192.0.2.9"]}})
     table = limits_of(written)
     assert table.of("192.0.2.1") == Figures(160, 600, 80, 600, 160)
     assert table.of("192.0.2.9") == Figures(400, 6000, 200, 6000, 400), "half of the open ones may be half-open"
     assert written.udp_new_per_second_per_rule == 1000
+    for figure, fits in ((99, False), (100, True), (9_999_999, True), (10_000_000, False)):
+        with nullcontext() if fits else pytest.raises(ValueError, match="udp_new_per_second_per_rule"):
+            Limits.model_validate({"udp_new_per_second_per_rule": figure})
     assert denials_of(written).alert == 600
     figures = {
         "tcp_per_address": 1,

@@ -167,6 +167,17 @@ def test_who_comes_to_the_same_port_at_once(rig: Rig, binder: Binder) -> None:
         peer.expect_reset()
 
 
+def test_nobody_comes_while_the_log_fails(rig: Rig, binder: Binder) -> None:
+    """B9.18: who does is reset; the client goes on waiting."""
+    binder.wait()
+    rig.engine.accepting = lambda: False
+    binder.come().expect_reset()
+    assert not binder.peers
+    rig.engine.accepting = lambda: True
+    binder.come()
+    rig.until(lambda: binder.peers)
+
+
 def test_policy_turns_somebody_away(rig: Rig, binder: Binder) -> None:
     """Whoever policy allows, and nobody else."""
     rig.engine.policy = rig.policy(Rule("outside", "allow", ("any",), ("outside",), ("any", "localhost")))

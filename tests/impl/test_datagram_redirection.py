@@ -342,9 +342,11 @@ def test_while_the_log_fails(scene: Scene, udp: Peers) -> None:
     """B9.18: nothing begins; what was announced stands."""
     server, client = udp(), udp()
     inside, _ = redirect(scene, server.address)
+    before = scene.rig.sessions.connections()
     scene.rig.engine.accepting = lambda: False
     client.send(b"hello", inside)
     server.expect_nothing()
+    assert scene.rig.sessions.connections() == before
     scene.rig.engine.accepting = lambda: True
     client.send(b"hello", inside)
     server.expect(b"hello")

@@ -75,6 +75,7 @@ def test_the_first_match_counts_for_each_user() -> None:
         ((rule("r", "allow", ANY, ("staff",)),), NOBODY, True),
         ((rule("r", "allow", ("ann",)), rule("d", "deny")), NOBODY, True),
         ((rule("d", "deny"), rule("r", "allow", ("ann",))), NOBODY, False),
+        ((rule("d", "deny", ("authenticated",)), rule("r", "allow", ("ann",))), NOBODY, False),
         ((rule("d", "deny", ("ann",)),), NOBODY, False),
         ((rule("r", "allow", ("ann",), to=("inside",)),), NOBODY, False),
         ((rule("r", "allow", ("ann",)), rule("all")), NOBODY, False),

@@ -126,15 +126,15 @@ def test_the_first_rule_that_allows_the_content(content: str | None, rule: str) 
 
 
 def test_content_types_are_of_plain_http() -> None:
-    """B7.7, B7.9: what shows no content is allowed by no rule about content; users are compared before it."""
+    """B7.7, B7.9: what shows no content is allowed by no rule about content; target and user are compared before it."""
     typed = allow("typed", *EVERYWHERE, content_types=("text/*",), users=("ann",))
-    policy = policy_of(typed)
+    policy = policy_of(allow("inside", "internal", content_types=("text/*",), users=("ann",)), typed)
     assert not connect(policy, "www.example", WORLD).allowed
     target = SocketAddress(WORLD, 80)
     steps = policy.explain(INSIDE, 1, target).steps
-    assert [step.outcome for step in steps] == [Miss.USER]
+    assert [step.outcome for step in steps] == [Miss.DESTINATION, Miss.USER]
     steps = policy.explain(INSIDE, 1, target, who=frozenset({"user ann"})).steps
-    assert [step.outcome for step in steps] == [Miss.CONTENT]
+    assert [step.outcome for step in steps] == [Miss.DESTINATION, Miss.CONTENT]
     assert not policy.judge_waiting(SocketAddress("127.0.0.1", 80)).allowed
 
 

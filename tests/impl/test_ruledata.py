@@ -458,6 +458,34 @@ def test_telling_a_filter_and_shutting_it_down_do_not_overlap(memory: MemoryFire
     assert owner.calls[-1] == ("shutdown",)
 
 
+def test_a_service_that_stops_does_not_stumble_over_data_that_is_being_made(memory: MemoryFirewall) -> None:
+    """The filter does not come back; what is settled when the service stops must not raise in the middle of that."""
+    go_on, reached = threading.Event(), threading.Event()
+
+    class Slow(Owner):
+        def PrepareRulesData(self, pPolicyRule: Any) -> Any:
+            if waits:
+                reached.set()
+                assert go_on.wait(5)
+            return super().PrepareRulesData(pPolicyRule)
+
+    waits: list[bool] = []
+    owner = Slow()
+    host = start(memory, owner, blocking=True)
+    before = host.rule_data
+    waits.append(True)
+    with memory.loop.asyncio.running():
+        course = RuleData(memory.engine).prepare(memory.engine.policy, (host,))
+        assert reached.wait(5)
+        memory.engine.strands.abandon()
+    assert course.has_ended
+    with pytest.raises(RuleDataError, match="the service stops, and does not wait for the filter"):
+        course.result()
+    assert host.rule_data is before
+    go_on.set()
+    memory.loop.run()
+
+
 def test_the_old_code_of_a_filter_is_asked_too(memory: MemoryFirewall) -> None:
     """It has connections still, whose events carry its own objects; what it fails in forbids no change."""
     old, new = Owner("old"), Owner("new")

@@ -106,7 +106,8 @@ def test_datagram_sessions_of_a_rule_in_a_second(rig: Rig) -> None:
     assert isinstance(again, Refused)
     assert (again.result, again.is_first) == (FWX_E_RULE_QUOTA_EXCEEDED_DROPPED, False)
     rig.clock.advance(1)
-    assert taken(quotas, "rule", None, hosts[2], "UDP")
+    kinds = ("TCP", "TCP", "UDP", "UDP", "UDP", "TCP")
+    assert [taken(quotas, "rule", None, hosts[2], kind) for kind in kinds] == [True, True, True, True, False, True]
 
 
 def test_a_connection_too_many_is_refused_and_makes_no_difference(rig: Rig) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -245,6 +246,39 @@ def test_what_is_no_longer_defined_is_forgotten_when_it_has_ended(on_loop: Any) 
         await settle()
         assert len(bench.commands) == 3, "what waited is not done"
         assert bench.counts(COMMAND, name="runs") == [("command", 0, 0, "")]
+
+    on_loop(test)
+
+
+class QuickDelivery:
+    """A mail that is delivered, or not, as soon as it is sent."""
+
+    outcomes: ClassVar[list[str]] = []
+    subjects: ClassVar[list[str]] = []
+
+    def __init__(self, action: MailAction, message: EmailMessage) -> None:
+        self.subjects.append(message["Subject"])
+
+    def run(self) -> str:
+        return self.outcomes.pop()
+
+    def abort(self) -> None:
+        """There is nothing under way."""
+
+
+def test_a_mail_is_sent_and_what_became_of_it_is_told(on_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # B9.24
+    monkeypatch.setattr(module, "Delivery", QuickDelivery)
+    monkeypatch.setattr(QuickDelivery, "outcomes", ["550 no", ""])
+    monkeypatch.setattr(QuickDelivery, "subjects", [])
+
+    async def test(bench: Bench) -> None:
+        await bench.raises(MAIL)
+        await bench.raises(MAIL, count=2)
+        await bench.performer.close(10.0)
+        assert len(QuickDelivery.subjects) == 2
+        assert all("fw1" in subject and "tell" in subject for subject in QuickDelivery.subjects)
+        assert bench.counts(MAIL) == [("mail", 1, 1, "550 no")]
+        assert bench.failures == [("alert 'tell': mail failed: 550 no", "tell/mail")]
 
     on_loop(test)
 
