@@ -16,7 +16,7 @@ from fwx.impl.webrequest import WebRequest
 from fwx.interfaces import SocketAddress
 from fwx.interfaces.enums import fwxSourceWSP
 from fwx.pipe import pipe
-from fwx.proxy.http_forward import ForwardRequest, ServerSide
+from fwx.proxy.http_forward import ForwardRequest, ServerSide, content_types
 
 if TYPE_CHECKING:
     import h11
@@ -39,12 +39,13 @@ def web_request(request: ForwardRequest) -> WebRequest:
 
 
 def content_of(request: ForwardRequest, response: h11.Response) -> str | None:
-    """Return the content type of a *response* as rules compare it; ``None`` where no body can follow."""
+    """Return the content type of a *response*, as its client gets it and rules compare it (B7.7); ``None`` where no
+    body can follow."""
     if request.message.method == b"HEAD" or response.status_code in _WITHOUT_BODY:
         return None
     if [value for name, value in response.headers if name == b"content-length"] == [b"0"]:
         return None
-    return sent_type(value.decode("latin-1") for name, value in response.headers if name == b"content-type")
+    return sent_type(content_types(response))
 
 
 def content_words(request: ForwardRequest, response: h11.Response) -> str:

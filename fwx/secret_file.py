@@ -1,4 +1,4 @@
-"""A file that holds one password."""
+"""Files that hold passwords, and those that a service which has given up root can read no more."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def read_secret(file: Path) -> str:
     if not password.isprintable():
         raise ValueError(f"{file} has more than one line, or characters that no password has; expected a password")
     return password
+
+
+def is_closed(file: Path) -> bool:
+    """Tell whether this account may not read *file*; one that is not there is not closed."""
+    try:
+        with file.open("rb"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False

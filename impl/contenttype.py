@@ -8,7 +8,7 @@ from typing import Final
 
 _TOKEN: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # noqa: S105  RFC 6838 section 4.2, no password
 _NAMED: Final = re.compile(rf"{_TOKEN}/(?:{_TOKEN}|\*)")
-_SENT: Final = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*(?:;.*)?", re.DOTALL)
+_SENT: Final = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 def sent_type(values: Iterable[str]) -> str:

@@ -9,9 +9,9 @@ from fwx.impl.admission import admit, admit_arrival
 from fwx.impl.connection import FWXConnection
 from fwx.impl.datagramconnection import FWXDatagramConnection
 from fwx.impl.listeningconnection import FWXListeningConnection
-from fwx.impl.udpdestination import STANDING, Destination
+from fwx.impl.udpdestination import STANDING, Destination, State
 from fwx.interfaces import SocketAddress
-from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
+from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED, S_OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,9 +48,11 @@ def end_disallowed(engine: Engine) -> int:
 
     On the loop thread, which does nothing else until then.
     """
-    found = list(disallowed(engine))
+    connections = engine.sessions.connections()
+    found = [each for connection in connections for each in _disallowed(connection)]
     for each in found:
         each.end()
+    _forget_refusals(connections)
     return len(found)
 
 
@@ -63,14 +65,28 @@ def end_in_turns(engine: Engine, done: Callable[[int], None]) -> None:
 
 
 def _take_turn(engine: Engine, left: list[ConnectionBase], count: int, done: Callable[[int], None]) -> None:
-    turn = [each for connection in left[-AT_ONCE:] for each in _disallowed(connection)]
+    connections = left[-AT_ONCE:]
+    turn = [each for connection in connections for each in _disallowed(connection)]
     del left[-AT_ONCE:]
     for each in turn:
         each.end()
+    _forget_refusals(connections)
     if left:
         engine.queue.defer(_take_turn, engine, left, count + len(turn), done)
     else:
         done(count + len(turn))
+
+
+def _forget_refusals(connections: list[ConnectionBase]) -> None:
+    """Have destinations over UDP that the rules refused judged anew when something is sent there (B7.18).
+
+    What filters refuse stays refused (B2.19).
+    """
+    for connection in connections:
+        for each in connection.destinations if isinstance(connection, FWXDatagramConnection) else ():
+            refused = each.verdict is not None and not (each.verdict.allowed or each.secondary)
+            if refused and each.state is State.DENIED:
+                connection.end_destination(each, S_OK, "")
 
 
 class Judgement(NamedTuple):

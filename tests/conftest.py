@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -79,7 +80,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the markers of the ways through the service read and recorded, and what tests start compiled once."""
+    """Have the markers of the ways through the service read and recorded, what tests start compiled once, and SIGINT
+    back, which a shell keeps from what it runs in the background and from all that this starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where the environment forbids it, as images of containers do, each service that a test starts would compile all.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     file = config.rootpath / "docs" / "paths.csv"

@@ -13,7 +13,7 @@ from fwx.config_model import Configuration
 from fwx.config_problems import ConfigurationError, Problem
 from fwx.impl.alert import Category, Severity
 from fwx.impl.alertdefinition import ANY, AlertDefinition
-from fwx.secret_file import read_secret
+from fwx.secret_file import is_closed, read_secret
 
 _MINUTE: Final = 60.0
 
@@ -96,14 +96,3 @@ def _passwords(configuration: Configuration, known: Mapping[Path, str]) -> dict[
     if problems:
         raise ConfigurationError(problems)
     return found
-
-
-def is_closed(file: Path) -> bool:
-    """Tell whether this account may not read *file*; one that is not there is not closed."""
-    try:
-        with file.open("rb"):
-            return False
-    except PermissionError:
-        return True
-    except OSError:
-        return False

@@ -17,6 +17,7 @@ from fwx.impl.networks import LocalAddresses
 from fwx.impl.route import routes
 from fwx.listener_tls import listeners_tls
 from fwx.policy_warnings import policy_warnings
+from fwx.secret_file import is_closed
 from fwx.upstreams import accounts_of, upstreams_of
 from fwx.user_directories import read_directories
 
@@ -123,7 +124,7 @@ def _kept(configuration: Configuration, before: Parts) -> dict[str, ListenerTls]
     for table in configuration.listeners:
         files, known = _tls_files(configuration, table), old.get(table.name)
         same = known is not None and _tls_files(before.configuration, known) == files and _tls(known) == _tls(table)
-        if same and not all(map(_is_readable, files)):
+        if same and any(map(is_closed, files)):
             kept[table.name] = before.tls[table.name]
     return kept
 
@@ -150,7 +151,7 @@ def _kept_accounts(configuration: Configuration, before: Parts) -> dict[str, Acc
         if known is None or table.password_file is None or known.password_file is None or known.user != table.user:
             continue
         file = configuration.beside(table.password_file)
-        if before.configuration.beside(known.password_file) == file and not _is_readable(file):
+        if before.configuration.beside(known.password_file) == file and is_closed(file):
             kept[table.name] = before.accounts[table.name]
     return kept
 
@@ -160,7 +161,7 @@ def _directories(
 ) -> tuple[tuple[MakeAuthenticator, ...], bytes, bool]:
     """Return what makes the directories, the fingerprint, and whether they stay as they were read before."""
     files = [configuration.beside(name) for table in configuration.directories for name in _directory_files(table)]
-    if before is not None and not all(map(_is_readable, files)):
+    if before is not None and any(map(is_closed, files)):
         old = before.configuration
         if old.directories == configuration.directories and files == [
             old.beside(name) for table in old.directories for name in _directory_files(table)
@@ -181,14 +182,3 @@ def _directory_files(table: Any) -> list[str]:
         case RadiusDirectory():
             return [table.secret_file]
     return []
-
-
-def _is_readable(file: Path) -> bool:
-    """Tell whether *file* is not closed to this account; one that is not there is not closed either."""
-    try:
-        with file.open("rb"):
-            return True
-    except PermissionError:
-        return False
-    except OSError:
-        return True

@@ -48,7 +48,7 @@ def words_of(told: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"note: {note}" for note in told["notes"])
     yield from map(_ending, told["ends"])
     if told["dry_run"]:
-        yield f"dry run: {len(told['ends'])} connections would end; nothing has been changed"
+        yield f"dry run: nothing has been changed; connections that would end: {len(told['ends'])}"
         return
     for failure in told["failures"]:
         yield f"failed: {failure}"

@@ -338,6 +338,8 @@ class LogWriter:
     def _take(self) -> bool:
         """See to it that there is a batch under way, the oldest records; tell whether there is anything to do."""
         with self._places:
+            # Before there is a batch: whoever looks how long it takes must not see when an earlier one began.
+            self._current_since = self._monotonic()
             if self._current is None and self._spool is not None and len(self._spool):
                 with contextlib.suppress(IndexError):
                     self._current, self._is_spooled = self._spool.head(), True
@@ -349,7 +351,6 @@ class LogWriter:
                 self._forget(len(items))
                 self._current_marks = [item for item in items if isinstance(item, _Mark)]
                 self._current, self._is_spooled = batch, False
-            self._current_since = self._monotonic()
             return True
 
     def _batch_of(self, items: list[Item]) -> Batch:
@@ -447,10 +448,10 @@ class LogWriter:
         while not self._stopped.wait(_WATCH_SECONDS):
             with self._due:
                 self._due.wait_for(lambda: not self._asleep)
-            since = self._current_since
             with self._places:
                 if self._current is None:
                     continue
+                since = self._current_since
                 takes = self._monotonic() - since
                 crowded = len(self._queue) > self._capacity // 2
                 if self._failed is None and takes < SLOW_SECONDS and not crowded:

@@ -389,7 +389,7 @@ def _passed_on(message: h11.Request | h11.Response | h11.InformationalResponse) 
 
     :raises ValueError: ``Connection`` names a field that frames or addresses the message.
     """
-    named = {name for value in _values(message, b"connection") for name in _listed(value)}
+    named = _named(message)
     if named & _FRAMING:
         raise ValueError("Connection names Host, Content-Length or Transfer-Encoding")
     dropped = named | _HOP_BY_HOP
@@ -400,6 +400,21 @@ def _passed_on(message: h11.Request | h11.Response | h11.InformationalResponse) 
         and name != b"host"
         and (not name.startswith(b"proxy-") or name in _END_TO_END)
     ]
+
+
+def content_types(response: h11.Response) -> list[str]:
+    """Return what the ``Content-Type`` fields of *response* say that are passed on.
+
+    There are none where ``Connection`` names them: the client does not get them, and would have to guess.
+    """
+    if b"content-type" in _named(response):
+        return []
+    return [value.decode("latin-1") for value in _values(response, b"content-type")]
+
+
+def _named(message: h11.Request | h11.Response | h11.InformationalResponse) -> set[bytes]:
+    """Return the names of the fields that ``Connection`` takes away."""
+    return {name for value in _values(message, b"connection") for name in _listed(value)}
 
 
 def _one_hop_less(fields: Iterable[tuple[bytes, bytes]], method: str) -> Iterator[tuple[bytes, bytes]]:

@@ -192,6 +192,21 @@ def test_a_denied_destination_is_remembered(rig: Rig, association: Any, servers:
     assert [each.state.name for each in made.connection.destinations] == ["DENIED", "OPEN"]
 
 
+def test_no_destination_is_new_while_the_log_fails(rig: Rig, association: Any, servers: Any) -> None:
+    """B9.18: those that are there go on; one that was dropped is judged when the log works again."""
+    made, known, new = association(), servers(), servers()
+    made.say(b"one", known.address)
+    assert known.answer() == b"one"
+    rig.engine.accepting = lambda: False
+    made.say(b"lost", new.address)
+    made.say(b"two", known.address)
+    assert known.answer() == b"two"
+    assert [each.target for each in made.connection.destinations] == [known.address]
+    rig.engine.accepting = lambda: True
+    made.say(b"three", new.address)
+    assert new.answer() == b"three"
+
+
 def test_names(rig: Rig, association: Any, servers: Any) -> None:
     """Looked up once; what comes meanwhile waits, at most so much; the answer comes from the address."""
     made, server = association(), servers()

@@ -18,6 +18,7 @@ from fwx.interfaces import Hostent, SocketAddress, fwx_dfpc_Middle
 from fwx.interfaces.hresult import (
     E_UNEXPECTED,
     FWX_E_DNS_QUOTA_EXCEEDED,
+    FWX_E_IS_BUSY,
     FWX_E_NOT_AUTHENTICATED,
     FWX_E_POLICY_RULES_DENIED,
     FWX_E_TERMINATING,
@@ -124,6 +125,18 @@ def test_refused(rig: Rig, door: Door, watcher: Any, closed: SocketAddress) -> N
     door.open(closed)
     assert door.refusal() == HRESULT_FROM_WIN32(WSAECONNREFUSED)
     assert watching.journal == [("watcher", "detach", None)]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_while_the_log_fails(rig: Rig, door: Door, named: bool) -> None:
+    """B9.18: what is asked for is refused, and no name is looked up for it."""
+    rig.engine.accepting = lambda: False
+    door.open(SocketAddress("www.example", door.address.port) if named else door.address)
+    assert door.refusal() == FWX_E_IS_BUSY
+    assert rig.names.asked == []
+    door.listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        door.listener.accept()
 
 
 @pytest.mark.parametrize(

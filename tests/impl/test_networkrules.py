@@ -255,7 +255,7 @@ OUT_OF_ANY = NetworkRule("any", ("any",), ("any",), "nat")
 
 
 def test_addresses_of_one_name_that_leave_from_elsewhere(rig: Rig) -> None:
-    """One connection leaves from one place: of the addresses those count that are related as the first allowed one."""
+    """B7.2: it leaves from one place: of the addresses those count that are related as the first allowed one."""
     rig.engine.policy = policy_of(OUT, SERVERS)
     source, name = SocketAddress(INSIDE, 1), SocketAddress("www.example", 80)
     found = [SocketAddress(each, 80) for each in (WORLD, SERVER, "198.51.100.8")]

@@ -174,6 +174,8 @@ def test_sets_share_their_names(name: str) -> None:
         (["text/html, image/png"], ""),
         (["text/html", "image/png"], ""),
         (["text /html"], ""),
+        (["text/html\xa0"], ""),
+        (["\x85text/html"], ""),
     ],
 )
 def test_what_a_response_says(fields: list[str], sent: str) -> None:

@@ -279,6 +279,13 @@ def test_one_destination_ends_and_the_others_go_on(rig: Rig, wall: Wall) -> None
         assert first.recv(99) == b"three"
         association.say(b"four", named)
         assert (rig.records[1].resultcode, rig.records[1].rule) == (FWX_E_POLICY_RULES_DENIED, "no names")
+        # What was refused is allowed again, over the association that is there.
+        wall.now = EVENING + 12 * 3600
+        association.say(b"five", named)
+        assert end_disallowed(rig.engine) == 0
+        association.say(b"six", named)
+        assert second.recv(99) == b"six"
+        assert len(rig.records) == 2
         association.end()
 
 

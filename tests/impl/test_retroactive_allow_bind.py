@@ -249,6 +249,15 @@ def test_a_stranger_that_a_filter_refuses(rig: Rig, datagrams: Datagrams) -> Non
     assert len(seen) == 1
 
 
+def test_no_stranger_is_heard_while_the_log_fails(rig: Rig, datagrams: Datagrams) -> None:
+    """B9.18: it may write again when the log works."""
+    datagrams.allow()
+    rig.engine.accepting = lambda: False
+    assert not datagrams.write(b"x")
+    rig.engine.accepting = lambda: True
+    assert datagrams.write(b"x")
+
+
 def test_many_strangers(rig: Rig, datagrams: Datagrams) -> None:
     """Whoever forges addresses fills neither memory nor log."""
     datagrams.allow()

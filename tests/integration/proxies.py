@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,15 @@ WITH_RUN_SSHD = 'mount -t tmpfs none /run; mkdir /run/sshd; exec "$@"'
 
 
 def free_port() -> int:
-    """A port nobody has; these programs cannot choose their own and say which."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port: int = reserved.getsockname()[1]
-    return port
+    """A port nobody has; these programs cannot choose their own and say which.
+
+    It is none that the kernel gives to others, so that no connection of a test that runs beside gets it meanwhile.
+    """
+    for _ in range(1000):
+        port = random.randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    pytest.fail("no port is free")
 
 
 class Proxies:

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from fwx.cli import main
 from fwx.impl.logrecord import Action
 from fwx.interfaces.hresult import FWX_E_POLICY_CONNECTION_CLOSED
+from tests.integration.proxies import free_port
 
 RULE = """
 [[rule]]
@@ -176,12 +177,6 @@ class Operator:
     def version(self) -> int:
         number: int = self.history()["running"]["version"]
         return number
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def web_server(opened: socket.socket) -> None:

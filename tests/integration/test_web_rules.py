@@ -66,6 +66,7 @@ CONTENT = {
     b"png": b"Content-Type: image/png\r\n",
     b"exe": b"Content-Type: application/x-msdownload\r\n",
     b"two": b"Content-Type: text/html\r\nContent-Type: application/x-msdownload\r\n",
+    b"taken": b"Connection: close, Content-Type\r\nContent-Type: text/html\r\n",
     b"none": b"",
 }
 
@@ -98,7 +99,7 @@ def test_each_request_and_each_response(serve: Any, origin: Any, client: Any) ->
     assert ask("/files/html") == (b"200", b"body of /files/html")
     assert server.connections == 1
     # The request may go, the response may not come; the client's connection goes on.
-    for content in ("exe", "two", "none"):
+    for content in ("exe", "two", "none", "taken"):
         status, body = ask(f"/files/{content}")
         assert (status, b"body of" in body) == (b"403", False), content
     # Another rule below allows what the first does not.
@@ -120,12 +121,12 @@ def test_each_request_and_each_response(serve: Any, origin: Any, client: Any) ->
     tunnel = client.connect(firewall.address())
     tunnel.sendall(f"CONNECT {server.host}:{server.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert client.exactly(tunnel, 12) == b"HTTP/1.1 403"
-    rows = firewall.wait_rows(7 + 6 + 1)
+    rows = firewall.wait_rows(8 + 6 + 1)
     told = [row["reason"] for row in rows if row["resultcode"] == FWX_E_POLICY_RULES_DENIED]
     assert (
         sum(reason.startswith("HTTP: the response is application/x-msdownload: no rule allows") for reason in told) == 1
     )
-    assert sum(reason.startswith("HTTP: the response is of no clear type: no rule") for reason in told) == 2
+    assert sum(reason.startswith("HTTP: the response is of no clear type: no rule") for reason in told) == 3
     denied = [row for row in rows if row["Action"] == Action.Denied]
     assert [row["rule"] for row in denied] == ["no secrets"] * 6 + ["Default rule"]
     firewall.wait_base_line()

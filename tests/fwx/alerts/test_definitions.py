@@ -169,11 +169,12 @@ def test_the_name_of_a_built_in_alert_is_for_its_event_alone(tmp_path: Path) -> 
 
 
 FILTER = '[[filter]]\nname = "f"\nuse = "{use}"\n[[alert]]\nname = "a"\nevent = "{event}"\n'
+FILTER += '[[rule]]\nname = "r"\naction = "deny"\nprotocols = ["any"]\nfrom = ["any"]\nto = ["any"]\n'
 
 
 def test_an_event_that_a_filter_declares(tmp_path: Path) -> None:  # B9.22
     assert checked(tmp_path, FILTER.format(use="data-monitor", event="Pattern found in data")) == (
-        0, "fwx.toml: ok: 1 listener, 0 rules, 1 filter, 0 networks, 0 protocols, 0 users\n"
+        0, "fwx.toml: ok: 1 listener, 1 rule, 1 filter, 0 networks, 0 protocols, 0 users\n"
     )  # fmt: skip
 
 

@@ -175,6 +175,24 @@ def test_a_write_of_thirty_seconds_without_a_spool(
     assert (writer.accepting, writer.failed, shelf.numbers) == (True, None, [0])
 
 
+def test_a_look_at_the_moment_that_a_batch_begins(opened: Callable[..., LogWriter], reports: Reports) -> None:
+    """B9.19: when an earlier batch began says nothing of this one."""
+    writers: list[LogWriter] = []
+    looking = threading.local()
+
+    def monotonic() -> float:
+        if writers and not getattr(looking, "is_on", False):
+            looking.is_on = True
+            writers[0].look()
+            looking.is_on = False
+        return 1000.0
+
+    writers.append(opened(spool_bytes=0, monotonic=monotonic))
+    writers[0].write(record(0))
+    assert writers[0].flush(PATIENCE)
+    assert (reports.words, writers[0].failed) == ([], None)
+
+
 def test_a_write_and_a_spool_that_do_not_end(
     opened: Callable[..., LogWriter], shelf: Shelf, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
