@@ -242,11 +242,11 @@ class _Scanner:
 
     def _plain_array(self, path: KeyPath) -> bool:
         """Step over an array of plain strings; tell whether it is one."""
-        pieces = pieces_of(self._text, self._at)
-        if pieces is None:
+        pieces, end = pieces_of(self._text, self._at)
+        if not pieces:
             return False
         self._arrays[path] = _PlainArray(self._text, self._line(), self._at, pieces)
-        self._at = pieces[-1][1]
+        self._at = end
         return True
 
     def _closed(self, bracket: str) -> bool:

@@ -15,8 +15,8 @@ from typing import Any, Final
 _NO_CONTROL: Final = r"\x00-\x08\n-\x1f\x7f"
 _GAP: Final = rf"(?:[ \t\n]|#[^{_NO_CONTROL}]*+\n)*+"
 _ITEM: Final = rf'"[^"\\{_NO_CONTROL}]*+"'
-_HEAD: Final = re.compile(rf'=[ \t]*+(\[{_GAP})(?=")')
-_ARRAY: Final = re.compile(rf'\[{_GAP}(?=")')
+_HEAD: Final = re.compile(r"=[ \t]*+(?=\[)")
+_BEGINNING: Final = re.compile(rf"\[{_GAP}")
 # So few at once that no other thread waits for long: a regular expression is not interrupted.
 _ITEMS: Final = re.compile(rf"(?:{_ITEM}{_GAP},{_GAP}){{1,1000}}+")
 _TAIL: Final = re.compile(rf"(?:{_ITEM}{_GAP})?+\]")
@@ -38,24 +38,23 @@ def loads(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def pieces_of(text: str, start: int) -> list[tuple[int, int]] | None:
+def pieces_of(text: str, start: int) -> tuple[list[tuple[int, int]], int]:
     """Return where the items of the array at *start* of *text* are, as the ends of pieces of up to 1,000 of them.
 
-    ``None`` where the array has anything but basic strings without escapes. *text* has no other ends of lines than
-    ``\\n``. The end of the last piece is behind the closing bracket.
+    There are none where the array has anything but basic strings without escapes. *text* has no other ends of lines
+    than ``\\n``. The other number is how far the text has been looked at: behind the bracket, if it is such an array.
     """
-    head = _ARRAY.match(text, start)
-    if head is None:
-        return None
-    at, pieces = head.end(), []
+    beginning = _BEGINNING.match(text, start)
+    assert beginning is not None
+    at, pieces = beginning.end(), []
     while items := _ITEMS.match(text, at):
         pieces.append(items.span())
         at = items.end()
     tail = _TAIL.match(text, at)
-    if tail is None:
-        return None
+    if tail is None or (not pieces and tail[0] == "]"):
+        return [], at
     pieces.append(tail.span())
-    return pieces
+    return pieces, tail.end()
 
 
 class _Shorter:
@@ -73,14 +72,15 @@ class _Shorter:
         parts: list[str] = []
         begun = at = 0
         while head := _HEAD.search(text, at):
-            at, start = head.end(), head.start(1)
-            pieces = pieces_of(text, start)
-            if pieces is None:
+            # What has been looked at in vain is not looked at again, or it would take forever.
+            start = head.end()
+            pieces, at = pieces_of(text, start)
+            if not pieces:
                 continue
             number = f"{len(self.arrays) + 10_000_000}e-{exponent}"
             self.arrays[number] = [string for piece in pieces for string in _strings(text, *piece)]
             parts += (text[begun:start], number)
-            at = begun = pieces[-1][1]
+            begun = at
         parts.append(text[begun:])
         self._text = "".join(parts)
         self._found: list[_Found] = []

@@ -80,3 +80,9 @@ def test_thousands_of_strings_are_not_read_one_by_one() -> None:
         assert loads(text) == {"a": names, "b": 1}
     [call] = read.call_args_list
     assert len(call.args[0]) < 50
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("line", ["# a = [\n", '# a = ["x", \n', '# = ["x", "= [", #= [\n'])
+def test_arrays_that_are_comments_are_not_looked_at_again_and_again(line: str) -> None:
+    assert loads(line * 30_000 + 'b = ["y"]\n') == {"b": ["y"]}
