@@ -16,6 +16,7 @@ from fwx.change.diff import Difference, differences
 from fwx.change.history import Document, History, Version
 from fwx.change.parts import Parts, read_parts
 from fwx.change.plan import restart_problems
+from fwx.change.turns import short_turns
 from fwx.config_check import checked
 from fwx.config_deep import directory_problems
 from fwx.config_problems import ConfigurationError
@@ -275,7 +276,8 @@ class Changer:
 
         def read() -> tuple[Document, Parts]:
             try:
-                return self._read_in_thread(document, before)
+                with short_turns():
+                    return self._read_in_thread(document, before)
             finally:
                 self._reading = False
 
@@ -373,7 +375,8 @@ def read_file(path: Path) -> bytes:
 
 
 def _differ(before: Parts, after: Parts) -> list[Difference]:
-    return list(differences(before.configuration.source, after.configuration.source))
+    with short_turns():
+        return list(differences(before.configuration.source, after.configuration.source))
 
 
 def _set(future: asyncio.Future[Any], result: Any) -> None:
