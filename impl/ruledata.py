@@ -50,10 +50,13 @@ class RuleData:
 
     Whoever changes the policy or exchanges a filter does so one at a time. What is returned is a course, since the
     calls of a blocking filter are made on its thread; a service waits for it with ``fwx.courses.ended``.
+
+    :ivar asking: the name of the filter that :meth:`prepare` or :meth:`notify` has asked last, for who waits no more.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.asking = ""
 
     def begin(self, host: FilterHost) -> Course[None]:
         """Prepare the data of *host*, which has just been initialised, for the policy in force, and put it in force.
@@ -96,6 +99,7 @@ class RuleData:
         for host in (*hosts, *others):
             if host.state != "ready":
                 continue
+            self.asking = host.name
             try:
                 made.append((host, await _prepared(host, policy)))
             except FilterFault as fault:
@@ -119,6 +123,7 @@ class RuleData:
     async def _notify(self) -> list[str]:
         failures: list[str] = []
         for host in (*self._engine.filters, *self._engine.retired):
+            self.asking = host.name
             try:
                 await _told(host)
             except FilterFault as fault:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fwx.composition import denials_of, keeps_client_addresses
-from fwx.config_problems import ConfigurationError
+from fwx.config_problems import ConfigurationError, KeyPath
 from fwx.courses import ended
 from fwx.impl import retirement
 from fwx.impl.datagramconnection import FWXDatagramConnection
@@ -130,26 +130,33 @@ class LiveParts:
 
     async def tell_filters(self) -> list[str]:
         """Tell the filters that a change is in force (B7.15); return what they failed in, in words."""
+        rule_data = RuleData(self.engine)
         try:
             async with asyncio.timeout(INIT_SECONDS):
-                return await ended(RuleData(self.engine).notify())
+                return await ended(rule_data.notify())
         except TimeoutError:
-            return [f"ReloadConfiguration of a filter has not returned after {INIT_SECONDS:g} s"]
+            return [f"ReloadConfiguration of filter {rule_data.asking!r} has not returned after {INIT_SECONDS:g} s"]
 
     async def _rule_data(
         self, policy: Policy, hosts: tuple[FilterHost, ...], configuration: Configuration
     ) -> PreparedRuleData:
         """Have *hosts* make their data of the rules (B7.12). :raises ConfigurationError: some cannot."""
+        rule_data = RuleData(self.engine)
         try:
             async with asyncio.timeout(INIT_SECONDS):
-                return await ended(RuleData(self.engine).prepare(policy, hosts))
+                return await ended(rule_data.prepare(policy, hosts))
         except TimeoutError:
-            words = f"PrepareRulesData of a filter has not returned after {INIT_SECONDS:g} s"
-            raise ConfigurationError([configuration.source.problem(("filter", 0, "use"), words)]) from None
+            name = rule_data.asking
+            failures = {name: f"PrepareRulesData of filter {name!r} has not returned after {INIT_SECONDS:g} s"}
         except RuleDataError as error:
-            places = {table.name: ("filter", index, "use") for index, table in enumerate(configuration.filters)}
-            problems = (configuration.source.problem(places[name], words) for name, words in error.failures.items())
-            raise ConfigurationError(problems) from None
+            failures = dict(error.failures)
+        places: dict[str, KeyPath] = {
+            table.name: ("filter", index, "use") for index, table in enumerate(configuration.filters)
+        }
+        # One that only finishes its connections has no table any more.
+        raise ConfigurationError(
+            configuration.source.problem(places.get(name, ("filter",)), words) for name, words in failures.items()
+        )
 
     async def _start(self, host: FilterHost, configuration: Configuration, index: int) -> None:
         """Have a filter initialised. :raises ConfigurationError: it has failed, or takes too long."""

@@ -528,6 +528,30 @@ class Filter(sdk.Unknown):
         open("shut down", "w").close()
 """
 SLOW = '[[filter]]\nname = "slow"\nuse = "filter_slow:Filter"\n'
+LATE_FILTER = """
+import os
+import sys
+import time
+
+with open("turns", "w") as file:
+    file.write(str(sys.getswitchinterval()))
+
+@sdk.implementer(sdk.IFWXFilter, sdk.IFWXPerRuleData, sdk.IBlocking)
+class Filter(sdk.Unknown):
+    def FilterInit(self, pIFWXFirewall):
+        return sdk.FwxFilterHookEvents(sdk.fwx_Connect_Tcp | sdk.FWX_ALL_SOURCES)
+
+    def AttachToSession(self, piSession, pFilterHookEvents):
+        raise NotImplementedError
+
+    def PrepareRulesData(self, pPolicyRule):
+        while not os.path.exists("prepared"):
+            time.sleep(0.01)
+
+    def FilterShutdown(self):
+        open("late is shut down", "w").close()
+"""
+LATE = '[[filter]]\nname = "monitor"\nuse = "data-monitor"\n[[filter]]\nname = "late"\nuse = "filter_late:Filter"\n'
 
 
 def test_a_filter_that_hangs_and_a_stop_meanwhile(
@@ -557,6 +581,13 @@ def test_a_filter_that_hangs_and_a_stop_meanwhile(
     (firewall.folder / "go on").touch()
     eventually(lambda: (firewall.folder / "shut down").exists(), "the filter that is not wanted to be shut down")
     (firewall.folder / "go on").unlink()
+    (firewall.folder / "filter_late.py").write_text("from fwx import sdk\n" + LATE_FILTER)
+    output = operator.apply(first + LATE, fails=True)
+    assert "fwx.toml:19: filter.use: PrepareRulesData of filter 'late' has not returned after 1 s" in output
+    assert float((firewall.folder / "turns").read_text()) < 0.001, "the loop had its turns while that was imported"
+    (firewall.folder / "prepared").touch()
+    eventually(lambda: (firewall.folder / "late is shut down").exists(), "the other filter to be shut down")
+    operator.file.write_text(first + SLOW)
     process = begin()
     firewall.tell()
     (firewall.folder / "go on").touch()
