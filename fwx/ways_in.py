@@ -61,13 +61,14 @@ class Coming(NamedTuple):
     :ivar made: those that are new, by name. :ivar matching: which of those that there are stay.
     """
 
-    made: Mapping[str, Listener | DatagramListener]
+    made: dict[str, Listener | DatagramListener]
     matching: Matching
 
     def close(self) -> None:
         """They are not wanted after all."""
         for listener in self.made.values():
             listener.close()
+        self.made.clear()
 
 
 class WaysIn:
@@ -112,7 +113,7 @@ class WaysIn:
         self.limits.logs = configuration.limits.log_refused
         gateway.opening_limits = self.limits
         self._ways: list[Way] = []
-        # Bound for a change that is under way: no target either.
+        # Bound for a change until it is in force, or is called off: no target either.
         self._coming: Mapping[str, Listener | DatagramListener] = {}
         self.associations = Associations(self.limits, deadlines["udp"])
         # Those of listeners that have gone stay while they have clients.
@@ -175,8 +176,6 @@ class WaysIn:
         except BaseException:
             coming.close()
             raise
-        finally:
-            self._coming = {}
         return coming
 
     def use(
@@ -196,7 +195,7 @@ class WaysIn:
                 ways.append(self._started(table, coming.made[table.name]))
             else:
                 ways.append(self._changed(table, old[coming.matching.kept[table.name]]))
-        self._ways = ways
+        self._ways, self._coming = ways, {}
         for name in coming.matching.going:
             logger.info("listener %r is closed", name)
             old[name].listener.close()
